@@ -1,0 +1,44 @@
+# `make` alone explains itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test test-all lint bench clean
+
+help:
+	@echo "make demo      install into $(VENV), train on the simulated demo record, show the results"
+	@echo "make test      install, run the default tests (a few minutes)"
+	@echo "make test-all  also the slow ones"
+	@echo "make lint      format check, lint, types"
+	@echo "make bench     time windows and training steps; results go to benchmarks/results/"
+	@echo "make clean     remove $(VENV) and caches; runs in outputs/ stay"
+
+# Python 3.11 or later, whatever it is called here.
+$(STAMP): pyproject.toml constraints.txt
+	@PY=$$(for p in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
+	  $$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done); \
+	test -n "$$PY" || { echo "seqconv needs Python 3.11 or later with the venv module"; exit 1; }; \
+	test -x $(BIN)/python || $$PY -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/seqconv-train
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+test-all: $(STAMP) lint
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/bench.py
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The YAML pages of seqconv, shipped as the import package ``seqconv.conf``."""

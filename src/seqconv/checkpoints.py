@@ -1,0 +1,148 @@
+"""Checkpoints that are complete or absent.
+
+Each is one directory: written under another name, flushed to disk, renamed; then the pointer file is replaced.
+The recipe is that of `google-research/big_vision`, `utils.py`; the format is numpy's npz without pickle, with
+checksums beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqconv.errors import DataError
+from seqconv.rundir import sync_folder, write_json
+
+VARIABLES = "variables.npz"
+STATE = "state.json"
+MANIFEST = "manifest.json"
+POINTERS = "pointers.json"
+STAGING = ".writing-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What one checkpoint holds.
+
+    Attributes:
+        variables: arrays by name; the model's and the optimizer's.
+        state: where the training was, as plain JSON values.
+    """
+
+    variables: dict[str, np.ndarray]
+    state: dict[str, Any]
+
+
+class CheckpointStore:
+    """The checkpoints of one run.
+
+    Args:
+        folder: made if it does not exist.
+        keep: checkpoints to keep besides best and last.
+    """
+
+    def __init__(self, folder: Path, keep: int = 0):
+        self.folder = folder
+        self.keep = keep
+        folder.mkdir(exist_ok=True)
+        for stale in folder.glob(f"{STAGING}*"):
+            shutil.rmtree(stale, ignore_errors=True)
+
+    def save(self, name: str, checkpoint: Checkpoint, *, best: bool) -> Path:
+        """Write a checkpoint and make it the last one, and the best one if so.
+
+        Args:
+            name: of its directory; names sort in the order of training.
+            checkpoint: what to keep.
+            best: whether it is the best so far.
+        """
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **checkpoint.variables)
+        contents = {
+            VARIABLES: buffer.getvalue(),
+            STATE: (json.dumps(checkpoint.state) + "\n").encode(),
+        }
+        sums = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
+        contents[MANIFEST] = (json.dumps({"sha256": sums}) + "\n").encode()
+
+        staging = self.folder / f"{STAGING}{name}"
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        for file, content in contents.items():
+            with (staging / file).open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        sync_folder(staging)
+        final = self.folder / name
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(staging, final)
+        sync_folder(self.folder)
+
+        pointers = self.pointers()
+        pointers["last"] = name
+        if best:
+            pointers["best"] = name
+        write_json(self.folder / POINTERS, pointers)
+        self._prune(set(pointers.values()))
+        return final
+
+    def pointers(self) -> dict[str, str]:
+        """The names of `last` and `best`; empty before the first checkpoint."""
+        try:
+            pointers = json.loads((self.folder / POINTERS).read_text())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.folder / POINTERS}: cannot be read ({error})") from error
+        return {
+            role: name
+            for role, name in pointers.items()
+            # A pointer leads to a checkpoint of this run, nowhere else.
+            if role in ("last", "best") and isinstance(name, str) and Path(name).name == name
+        }
+
+    def load(self, role: str) -> Checkpoint:
+        """The checkpoint that `last` or `best` points to.
+
+        Raises:
+            DataError: if there is none, or it is damaged.
+        """
+        name = self.pointers().get(role)
+        if name is None:
+            raise DataError(f"{self.folder}: there is no {role} checkpoint")
+        return read(self.folder / name)
+
+    def _prune(self, needed: set[str]) -> None:
+        others = sorted(
+            path for path in self.folder.iterdir() if path.is_dir() and path.name not in needed
+        )
+        for path in others[: len(others) - self.keep]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def read(path: Path) -> Checkpoint:
+    """Read one checkpoint directory, verifying its checksums.
+
+    Raises:
+        DataError: if something is missing, changed or malformed.
+    """
+    try:
+        sums = json.loads((path / MANIFEST).read_text())["sha256"]
+        contents = {file: (path / file).read_bytes() for file in (VARIABLES, STATE)}
+        for file, content in contents.items():
+            if hashlib.sha256(content).hexdigest() != sums[file]:
+                raise DataError(f"{path / file}: damaged (its checksum differs)")
+        with np.load(io.BytesIO(contents[VARIABLES]), allow_pickle=False) as archive:
+            variables = {key: archive[key] for key in archive.files}
+        return Checkpoint(variables, json.loads(contents[STATE]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a complete checkpoint ({error})") from error

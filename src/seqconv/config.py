@@ -1,0 +1,366 @@
+"""From the composed YAML to frozen dataclasses, with all problems reported together.
+
+The only module that imports omegaconf. YAML owns the defaults, the dataclasses own type, range and meaning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+
+from seqconv.errors import ConfigError, Problem, did_you_mean, unknown_key
+from seqconv.fields import (
+    STRICT,
+    ChecksItself,
+    Count,
+    Fraction,
+    NonNegative,
+    NonNegativeFloat,
+    PositiveFloat,
+    Seed,
+)
+from seqconv.registry import DATASETS, MODELS, Registry, UnknownNameError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainerConfig:
+    """How a model is fitted; the keys of `conf/trainer/base.yaml`."""
+
+    __pydantic_config__ = STRICT
+
+    epochs: Count
+    """Passes; each ends with a full validation."""
+    steps_per_epoch: Count | None
+    """Training steps per epoch on windows drawn at random; None: every window once, shuffled."""
+    optimizer: Literal["rmsprop", "adam", "adamw", "nadam", "sgd"]
+    learning_rate: PositiveFloat
+    """The highest rate; the schedule lowers it."""
+    weight_decay: NonNegativeFloat
+    """Decoupled weight decay per step, as Keras applies it."""
+    schedule: Literal["constant", "cosine", "plateau"]
+    plateau_factor: Fraction
+    """What a plateau multiplies the rate with."""
+    plateau_patience: Count
+    """Epochs without a better objective that make a plateau."""
+    clip_norm: PositiveFloat | None
+    """Largest norm of all gradients together."""
+    early_stopping: Count | None
+    """Stop after so many epochs without a better objective."""
+    checkpoint_seconds: PositiveFloat | None
+    """Also save inside an epoch after so many seconds."""
+    keep: NonNegative
+    """Checkpoints to keep besides best and last."""
+    jit_compile: bool
+    """Compile the whole training step with XLA."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A condition on `metrics.json`, such as `test.mae<2.5`."""
+
+    name: str
+    operator: str
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.operator}{self.bound:g}"
+
+    def holds(self, value: float) -> bool:
+        """Whether a figure satisfies the condition; not-a-number satisfies none."""
+        return {
+            "<": value < self.bound,
+            "<=": value <= self.bound,
+            ">": value > self.bound,
+            ">=": value >= self.bound,
+        }[self.operator]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Objective:
+    """The figure that chooses the best epoch."""
+
+    name: str
+
+    @property
+    def metric(self) -> str:
+        """The validation metric's name, without `val_`."""
+        return self.name.removeprefix("val_")
+
+    @property
+    def larger_is_better(self) -> bool:
+        """Whether the objective is made large; losses and errors are made small."""
+        return self.metric in {"accuracy", "auc"}
+
+    def better(self, value: float, best: float | None) -> bool:
+        """Whether `value` beats the best so far."""
+        if best is None:
+            return True
+        return value > best if self.larger_is_better else value < best
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class General:
+    """Top-level keys of every run."""
+
+    __pydantic_config__ = STRICT
+
+    seed: Seed
+    batch_size: Count
+    objective: str
+    require: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """One run, complete and checked."""
+
+    dataset: Any
+    """The section of the registered dataset."""
+    model: Any
+    """The section of the registered model."""
+    task: Any
+    """The top-level keys of the dataset's kind: windows of a series, or lengths of texts."""
+    trainer: TrainerConfig
+    seed: int
+    batch_size: int
+    objective: Objective
+    require: tuple[Requirement, ...]
+    tree: dict[str, Any]
+    """The same as nested plain values, as `config.yaml` holds it."""
+
+
+def parse(composed: DictConfig) -> Config:
+    """Check a composed configuration and turn it into a `Config`.
+
+    Args:
+        composed: what Hydra composed from `conf/`, without its `hydra` section.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    try:
+        tree = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "configuration"
+        raise ConfigError([Problem(str(key), str(error).splitlines()[0])]) from error
+    if not isinstance(tree, dict):
+        raise ConfigError([Problem("configuration", "must be a mapping of keys")])
+    return parse_tree({str(key): value for key, value in tree.items()})
+
+
+def parse_tree(tree: dict[str, Any]) -> Config:
+    """As `parse`, from nested plain values such as `config.yaml` holds.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems: list[Problem] = []
+    dataset_entry = _entry(DATASETS, tree, "dataset", problems)
+    model_entry = _entry(MODELS, tree, "model", problems)
+    if dataset_entry is None or dataset_entry.task is None:
+        raise ConfigError(problems)
+
+    sections = {"dataset", "model", "trainer"}
+    task_keys = {field.name for field in fields(dataset_entry.task)}
+    general_keys = {field.name for field in fields(General)}
+    known = sections | task_keys | general_keys
+    for key in tree.keys() - known:
+        problems.append(unknown_key(key, known, f" of dataset `{dataset_entry.name}`"))
+
+    def section(cls: type, values: Any, prefix: str = "") -> Any:
+        return _section(cls, values, prefix, problems)
+
+    dataset = section(dataset_entry.config, tree["dataset"], "dataset.")
+    model = section(model_entry.config, tree["model"], "model.") if model_entry else None
+    trainer = section(TrainerConfig, tree.get("trainer", {}), "trainer.")
+    task = section(dataset_entry.task, {k: v for k, v in tree.items() if k in task_keys})
+    general = section(General, {k: v for k, v in tree.items() if k in general_keys})
+    requirements: tuple[Requirement, ...] = ()
+    if general is not None:
+        metrics = dataset_entry.task.metrics
+        problems.extend(_objective_problems(general.objective, metrics))
+        requirements = tuple(_requirements(general.require, metrics, problems))
+    if model is not None and task is not None and hasattr(model, "length_problems"):
+        for problem in model.length_problems(task.time_steps):
+            problems.append(Problem(f"model.{problem.key}", problem.message))
+    if problems or general is None:
+        raise ConfigError(problems)
+    return Config(
+        dataset=dataset,
+        model=model,
+        task=task,
+        trainer=trainer,
+        seed=general.seed,
+        batch_size=general.batch_size,
+        objective=Objective(name=general.objective),
+        require=requirements,
+        tree=tree,
+    )
+
+
+def load_config(path: Path) -> Config:
+    """Read the `config.yaml` of a run directory. Interpolations in it are not resolved: the file is not trusted.
+
+    Raises:
+        ConfigError: if the file is missing, no YAML, or not a complete configuration.
+    """
+    try:
+        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OSError, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError([Problem(str(path), f"cannot be read: {error}")]) from error
+    if not isinstance(tree, dict):
+        raise ConfigError([Problem(str(path), "must be a mapping of keys")])
+    return parse_tree({str(key): value for key, value in tree.items()})
+
+
+def to_yaml(config: Config) -> str:
+    """The complete configuration as the text of `config.yaml`."""
+    return OmegaConf.to_yaml(OmegaConf.create(config.tree))
+
+
+def _entry(registry: Registry, tree: Mapping[str, Any], key: str, problems: list[Problem]) -> Any:
+    section = tree.get(key)
+    if not isinstance(section, Mapping) or "name" not in section:
+        problems.append(
+            Problem(f"{key}.name", f"is missing. Choose one of {', '.join(registry.names())}")
+        )
+        return None
+    try:
+        return registry.get(section["name"])
+    except UnknownNameError as error:
+        problems.append(Problem(f"{key}.name", str(error)))
+        return None
+
+
+def _section(cls: type, values: Any, prefix: str, problems: list[Problem]) -> Any:
+    """Validate one section; on failure add its problems and return None."""
+    try:
+        # As JSON, since pydantic's strict mode takes no mapping for a dataclass and no list for a tuple else.
+        section: Any = TypeAdapter(cls).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        problems.extend(_problems_of(error, cls, prefix))
+        wrong = {finding["loc"][0] for finding in error.errors() if finding["loc"]}
+        problems.extend(_rules_that_still_apply(cls, values, wrong, prefix))
+        return None
+    found = list(_rules_between_fields(section, prefix))
+    problems.extend(found)
+    return None if found else section
+
+
+def _rules_that_still_apply(
+    cls: type, values: Mapping[str, Any], wrong: set[Any], prefix: str
+) -> Iterator[Problem]:
+    """The rules between those fields of a section that are right by themselves."""
+    if not hasattr(cls, "problems"):
+        return
+    partial: Any = object.__new__(cls)
+    for field in fields(cls):
+        if field.name in values and field.name not in wrong:
+            object.__setattr__(partial, field.name, values[field.name])
+    with contextlib.suppress(AttributeError):  # A rule about a field that is wrong.
+        for problem in partial.problems():
+            yield Problem(prefix + problem.key, problem.message)
+
+
+def _rules_between_fields(section: Any, prefix: str) -> Iterator[Problem]:
+    if isinstance(section, ChecksItself):
+        for problem in section.problems():
+            yield Problem(prefix + problem.key, problem.message)
+    for field in fields(section):
+        value = getattr(section, field.name)
+        if hasattr(value, "__dataclass_fields__"):
+            yield from _rules_between_fields(value, f"{prefix}{field.name}.")
+
+
+def _problems_of(error: ValidationError, cls: type, prefix: str) -> Iterator[Problem]:
+    """The findings of pydantic in our words: the full key, the rule, what was received."""
+    for finding in error.errors(include_url=False):
+        path = list(finding["loc"])
+        key = prefix + ".".join(str(part) for part in path)
+        if finding["type"] == "unexpected_keyword_argument":
+            owner = _class_at(cls, path[:-1])
+            names = [f"{key.rpartition('.')[0]}.{f.name}".lstrip(".") for f in fields(owner)]
+            yield unknown_key(key, names)
+        elif finding["type"] == "missing":
+            yield Problem(key, "is missing")
+        else:
+            rule = (
+                finding["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
+            )
+            yield Problem(key, f"{rule}; received {finding['input']!r}")
+
+
+def _class_at(cls: type, path: list[Any]) -> type:
+    """The dataclass of a nested section."""
+    import typing
+
+    for part in path:
+        cls = typing.get_type_hints(cls)[part]
+    return cls
+
+
+def _objective_problems(name: str, metrics: tuple[str, ...]) -> Iterator[Problem]:
+    known = [f"val_{metric}" for metric in metrics]
+    if name not in known:
+        yield Problem(
+            "objective",
+            f"must be one of {', '.join(known)}; received `{name}`.{did_you_mean(name, known)}",
+        )
+
+
+_REQUIREMENT = re.compile(
+    r"^\s*([A-Za-z_][\w.]*)\s*(<=|>=|<|>)\s*([-+]?[0-9.]+(?:[eE][-+]?\d+)?)\s*$"
+)
+_PLACES = (
+    "train",
+    "validation",
+    "test",
+    "baselines",
+    "epochs",
+    "timing",
+    "model",
+    "dataset",
+    "objective",
+)
+
+
+def _requirements(
+    value: Any, metrics: tuple[str, ...], problems: list[Problem]
+) -> Iterator[Requirement]:
+    conditions = [] if value is None else value if isinstance(value, list) else [value]
+    for condition in conditions:
+        match = _REQUIREMENT.match(condition) if isinstance(condition, str) else None
+        try:
+            bound = float(match[3]) if match else None
+        except ValueError:
+            bound = None
+        if match is None or bound is None:
+            problems.append(
+                Problem(
+                    "require",
+                    f'must read like "test.mae<2.5" (operators < <= > >=); received {condition!r}',
+                )
+            )
+            continue
+        place, _, rest = match[1].partition(".")
+        if place not in _PLACES:
+            problems.append(
+                Problem("require", f"`{match[1]}` must start with one of {', '.join(_PLACES)}")
+            )
+        elif place in ("train", "validation", "test") and rest.partition(".")[0] not in metrics:
+            problems.append(
+                Problem(
+                    "require", f"`{match[1]}`: `{place}` has {', '.join(metrics)}, not `{rest}`"
+                )
+            )
+        else:
+            yield Requirement(match[1], match[2], bound)

@@ -1,0 +1,216 @@
+"""Everything people see, on stderr; the same text goes to the run's log. Results for scripts go to stdout.
+
+The only module that imports rich.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from seqconv.errors import ConfigError, SeqconvError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+log = logging.getLogger("seqconv")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # Made anew each time, so that a redirected sys.stderr is respected. Names from data are no markup.
+    return Console(stderr=True, markup=False, highlight=False, emoji=False)
+
+
+def printable(text: str) -> str:
+    """Text with control characters written out: a column name cannot command the terminal."""
+    return "".join(c if c in "\n\t" or c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def say(text: str) -> None:
+    """A line for people."""
+    text = printable(text)
+    print(text, file=sys.stderr)
+    for line in text.splitlines():
+        log.info("%s", line)
+
+
+@contextlib.contextmanager
+def native_notices_in_log() -> Iterator[None]:
+    """Send what native code writes to stderr, such as TensorFlow's start-up notices, to the run's log.
+
+    They are no news to a user, and no Python setting reaches the ones written before TensorFlow's own logging
+    has started. Where stderr is no file of the system (a test that captures it), nothing is redirected.
+    """
+    try:
+        sys.stderr.flush()
+        terminal = os.dup(2)
+    except (OSError, ValueError):
+        yield
+        return
+    with tempfile.TemporaryFile() as notices:
+        os.dup2(notices.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            notices.seek(0)
+            for line in notices.read().decode(errors="replace").splitlines():
+                log.info("%s", line)
+
+
+def result(line: str) -> None:
+    """One line for scripts, on stdout. A reader that has gone away is no failure of the run."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # Python would complain again when it flushes stdout at exit.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def error(failure: SeqconvError, program: str = "seqconv-train") -> None:
+    """A failure in a few lines: what, where, what to do."""
+    if isinstance(failure, ConfigError):
+        count = len(failure.problems)
+        head = f"{count} problem{'s' if count > 1 else ''} with the configuration"
+        say("\n".join([f"{program}: {head}", *(f"  {problem}" for problem in failure.problems)]))
+    else:
+        say(f"{program}: {failure}")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table; the first column reads to the left, the others to the right."""
+    from rich.table import Table
+
+    shown = Table(title=printable(title), title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        shown.add_column(printable(column), justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        shown.add_row(*(printable(cell) for cell in row))
+    console = _console()
+    if not console.is_terminal:
+        console.width = 110
+    console.print(shown)
+    log.info("%s\n%s", title, _plain_table(columns, rows))
+
+
+def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(
+        "  ".join(f"{printable(cell):>14}" for cell in row) for row in [columns, *rows]
+    )
+
+
+class TrainingProgress:
+    """Live progress on a terminal; a line per epoch elsewhere."""
+
+    def __init__(self, epochs: int, steps: int):
+        self._epochs = epochs
+        self._steps = steps
+        self._bar: Progress | None = None
+        self._task: Any = None
+
+    @contextlib.contextmanager
+    def live(self) -> Iterator[TrainingProgress]:
+        """Show progress while the block runs."""
+        console = _console()
+        if not console.is_terminal:
+            yield self
+            return
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+            transient=True,
+        )
+        with self._bar:
+            self._task = self._bar.add_task(
+                "", total=self._epochs * self._steps, epoch=f"1/{self._epochs}", status=""
+            )
+            yield self
+        self._bar = None
+
+    def step(self, epoch: int, step: int, loss: float) -> None:
+        """One training step was done; `step` counts from 1 within the epoch."""
+        if self._bar is not None:
+            self._bar.update(
+                self._task,
+                completed=(epoch - 1) * self._steps + step,
+                epoch=f"{epoch}/{self._epochs}",
+                status=f"loss {loss:.4f}",
+            )
+
+    def status(self, text: str) -> None:
+        """What happens between steps, such as validation."""
+        if self._bar is not None:
+            self._bar.update(self._task, status=text)
+
+    def epoch(self, line: str) -> None:
+        """The line of a finished epoch."""
+        say(line)
+
+
+class DownloadBar:
+    """A progress bar as pooch wants it: `total`, `update`, `reset`, `close`.
+
+    Args:
+        name: what is downloaded.
+    """
+
+    def __init__(self, name: str):
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        self.total = 0
+        self._name = name
+        self._bar = Progress(
+            TextColumn(printable(name)),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=_console(),
+            transient=True,
+        )
+        self._task: Any = None
+
+    def update(self, size: int) -> None:
+        """So many bytes more have come."""
+        if self._task is None:
+            if not self._bar.console.is_terminal:
+                say(f"downloading {self._name}, {self.total / 1e6:.1f} MB")
+            self._task = self._bar.add_task("", total=self.total)
+            self._bar.start()
+        self._bar.update(self._task, advance=size)
+
+    def reset(self) -> None:
+        """Called by pooch at the end, before it fills the bar."""
+
+    def close(self) -> None:
+        """The download has ended."""
+        self._bar.stop()

@@ -1,0 +1,1 @@
+"""From files to the arrays and windows that a model trains on."""

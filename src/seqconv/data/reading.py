@@ -1,0 +1,182 @@
+"""Tables of numbers from files: `.csv`, `.csv.gz` and `.zip`, checked cell by cell."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seqconv.errors import DataError
+
+if TYPE_CHECKING:
+    import polars
+
+# The whole Jena record unpacks to 43 MB. More than this from one archive is an attack or a mistake.
+LARGEST_UNPACKED = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as read.
+
+    Attributes:
+        times: `(rows,)` datetime64[s].
+        values: `(rows, columns)` float64; an empty cell is not-a-number.
+        columns: names of the value columns.
+        fingerprint: `sha256:` and the checksum of the file.
+    """
+
+    times: np.ndarray
+    values: np.ndarray
+    columns: tuple[str, ...]
+    fingerprint: str
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        DataError: if it is missing, a folder, unreadable or empty.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if not content:
+        raise DataError(f"{path}: the file is empty")
+    return content
+
+
+def unpack(content: bytes, path: Path) -> bytes:
+    """The CSV inside; told by the first bytes, not by the name.
+
+    Raises:
+        DataError: if the archive is truncated, damaged, too large, or holds other than one file.
+    """
+    if content[:2] == b"\x1f\x8b":
+        return _gunzip(content, path)
+    if content[:2] == b"PK":
+        return _unzip(content, path)
+    return content
+
+
+def _gunzip(content: bytes, path: Path) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            unpacked = stream.read(LARGEST_UNPACKED + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path}: the gzip file is truncated or damaged ({error})") from error
+    if len(unpacked) > LARGEST_UNPACKED:
+        raise DataError(f"{path}: unpacks to more than {LARGEST_UNPACKED >> 30} GiB")
+    return unpacked
+
+
+def _unzip(content: bytes, path: Path) -> bytes:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            # macOS adds a folder of its own to what it packs; the original Jena archive has one.
+            members = [
+                member
+                for member in archive.infolist()
+                if not member.is_dir() and not member.filename.startswith("__MACOSX/")
+            ]
+            if len(members) != 1:
+                raise DataError(f"{path}: the zip file must hold one CSV file, not {len(members)}")
+            if members[0].file_size > LARGEST_UNPACKED:
+                raise DataError(f"{path}: unpacks to more than {LARGEST_UNPACKED >> 30} GiB")
+            return archive.read(members[0])
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        OSError,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise DataError(f"{path}: the zip file is truncated or damaged ({error})") from error
+
+
+def read_table(path: Path, *, time_column: str, time_format: str) -> Table:
+    """A CSV file with a header, one column of time stamps and else numbers.
+
+    Args:
+        path: `.csv`, `.csv.gz` or `.zip`. Text that is no UTF-8 is taken for Latin-1, as stations write it.
+        time_column: name of the column of time stamps.
+        time_format: of the stamps, in the letters of `strftime`.
+
+    Raises:
+        DataError: naming row and column of what cannot be read. Row 0 is the first after the header.
+    """
+    content = read_bytes(path)
+    frame = _read_text(unpack(content, path), path)
+    if time_column not in frame.columns:
+        raise DataError(
+            f"{path}: no column `{time_column}`; the header has: {', '.join(frame.columns[:20])}"
+        )
+    if frame.height == 0:
+        raise DataError(f"{path}: there are no rows after the header")
+    times = _parse_times(frame[time_column], time_format, path)
+    names = [name for name in frame.columns if name != time_column]
+    values = np.empty((frame.height, len(names)), np.float64)
+    for index, name in enumerate(names):
+        values[:, index] = _parse_numbers(frame[name], path)
+    fingerprint = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return Table(times, values, tuple(names), fingerprint)
+
+
+def _read_text(text: bytes, path: Path) -> polars.DataFrame:
+    """All cells as stripped text."""
+    import polars as pl
+
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        text = text.decode("latin-1").encode("utf-8")
+    try:
+        frame = pl.read_csv(io.BytesIO(text), infer_schema=False)
+    except pl.exceptions.NoDataError as error:
+        raise DataError(f"{path}: the file is empty") from error
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: cannot be read as CSV ({reason})") from error
+    frame = frame.rename(lambda name: name.strip().strip('"'))
+    return frame.with_columns(pl.all().str.strip_chars())
+
+
+def _parse_times(texts: polars.Series, time_format: str, path: Path) -> np.ndarray:
+    import polars as pl
+
+    times = texts.str.to_datetime(time_format, time_unit="ms", strict=False)
+    _refuse(texts, times.is_null(), path, f"a time stamp such as {time_format}")
+    return times.cast(pl.Datetime("ms")).to_numpy().astype("datetime64[s]")
+
+
+def _parse_numbers(texts: polars.Series, path: Path) -> np.ndarray:
+    import polars as pl
+
+    numbers = texts.cast(pl.Float64, strict=False)
+    present = texts.is_not_null() & (texts != "")
+    # "nan" reads as a number; it means that there is none.
+    _refuse(texts, present & (numbers.is_null() | numbers.is_infinite()), path, "a number")
+    return numbers.fill_null(np.nan).to_numpy().astype(np.float64)
+
+
+def _refuse(texts: polars.Series, wrong: polars.Series, path: Path, wanted: str) -> None:
+    """Raise, naming the first cell that is wrong."""
+    rows = wrong.fill_null(False).arg_true()
+    if len(rows):
+        row = int(rows[0])
+        more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
+        raise DataError(
+            f"{path}: row {row}, column `{texts.name}`: must be {wanted}; "
+            f"received {texts[row]!r}{more}"
+        )

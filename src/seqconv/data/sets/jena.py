@@ -1,0 +1,90 @@
+"""The weather record of the Max Planck Institute for Biogeochemistry in Jena, in its original format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from seqconv.data.cache import Remote, cached, download
+from seqconv.data.tasks import SeriesTask
+from seqconv.errors import DataError
+from seqconv.fields import STRICT
+from seqconv.registry import DATASETS
+
+if TYPE_CHECKING:
+    from seqconv.data.reading import Table
+    from seqconv.data.series import SeriesData
+
+REMOTE = Remote(
+    url="https://storage.googleapis.com/tensorflow/tf-keras-datasets/jena_climate_2009_2016.csv.zip",
+    filename="jena_climate_2009_2016.csv.zip",
+    size=13_568_290,
+)
+REMOTE_ROWS = 420_551
+TIME_COLUMN = "Date Time"
+TIME_FORMAT = "%d.%m.%Y %H:%M:%S"
+# In both wind columns, in 2015.
+MISSING_MARK = -9999.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JenaConfig:
+    """Keys of the `dataset` section of `conf/dataset/jena.yaml`."""
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["jena"]
+    path: str | None
+    """A local file in the original format; None: the cache, else a download."""
+    target_column: str
+    """The column to predict."""
+
+
+@DATASETS.register("jena", config=JenaConfig, task=SeriesTask)
+def load(config: JenaConfig, task: SeriesTask) -> SeriesData:
+    """Find, read, check and clean the record.
+
+    Raises:
+        DataError: if there is no such file, or it is not such a record.
+        ConfigError: if the configuration does not fit the record.
+    """
+    from seqconv.data.records import clean_record, find_column
+    from seqconv.data.series import SeriesData
+
+    path, source = find(config.path)
+    table = read(path)
+    record = clean_record(
+        table.times,
+        table.values,
+        missing_mark=MISSING_MARK,
+        columns=table.columns,
+        target=find_column(table.columns, config.target_column, "dataset.target_column"),
+        source=source,
+        fingerprint=table.fingerprint,
+    )
+    return SeriesData(config.name, record, task)
+
+
+def find(path: str | None) -> tuple[Path, str]:
+    """The file to read, and where it came from: `file`, `cache` or `download`."""
+    if path is not None:
+        return Path(path).expanduser(), "file"
+    known = cached(REMOTE)
+    if known is not None:
+        return known, "cache"
+    return download(REMOTE, verify_download), "download"
+
+
+def read(path: Path) -> Table:
+    """The table of a file in the original format."""
+    from seqconv.data.reading import read_table
+
+    return read_table(path, time_column=TIME_COLUMN, time_format=TIME_FORMAT)
+
+
+def verify_download(path: Path) -> None:
+    """Refuse a download that is not the whole record."""
+    rows = len(read(path).times)
+    if rows != REMOTE_ROWS:
+        raise DataError(f"{REMOTE.url}: must have {REMOTE_ROWS:,} rows; received {rows:,}")

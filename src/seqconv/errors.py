@@ -1,0 +1,88 @@
+"""Every error a user can meet. Each class knows the exit code that scripts rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+class SeqconvError(Exception):
+    """Parent of all errors that are told in a few lines, without a traceback."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with the configuration: which key, and what to do about it."""
+
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}"
+
+
+class ConfigError(SeqconvError):
+    """The command line or a YAML page is wrong. Holds all problems found, not the first one."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Iterable[Problem]):
+        self.problems = tuple(dict.fromkeys(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class OutputError(SeqconvError):
+    """The output folder cannot be written, or belongs to another run."""
+
+    exit_code = 2
+
+
+class DataError(SeqconvError):
+    """Data that is missing, unreachable or corrupt."""
+
+    exit_code = 3
+
+
+class DivergedError(SeqconvError):
+    """The loss is no longer a number."""
+
+    exit_code = 4
+
+
+class SweepError(SeqconvError):
+    """Some jobs of a sweep failed; the others' results stand."""
+
+    exit_code = 5
+
+
+class RequirementError(SeqconvError):
+    """The run is complete, but a `require` does not hold."""
+
+    exit_code = 6
+
+
+class InterruptedRun(SeqconvError):
+    """A signal asked the run to stop.
+
+    Attributes:
+        signal_number: SIGHUP, SIGINT or SIGTERM; the exit code is 128 more.
+    """
+
+    def __init__(self, signal_number: int):
+        super().__init__(f"stopped by signal {signal_number}")
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the nearest known name, or an empty string."""
+    matches = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean `{matches[0]}`?" if matches else ""
+
+
+def unknown_key(key: str, known: Iterable[str], where: str = "") -> Problem:
+    """The problem of a key that no section has."""
+    return Problem(key, f"unknown key{where}.{did_you_mean(key, known)}".removesuffix("."))

@@ -1,0 +1,347 @@
+"""The training loop: steps, validation, checkpoints; able to start again inside an epoch.
+
+Everything that decides what comes next is in `Progress`, in the model's and the optimizer's variables, or a pure
+function of (seed, epoch, step). A checkpoint of the first two is therefore enough to continue exactly.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from seqconv.checkpoints import Checkpoint, CheckpointStore
+from seqconv.config import Config, TrainerConfig
+from seqconv.console import TrainingProgress
+from seqconv.data.drawing import TrainingOrder
+from seqconv.errors import DivergedError
+from seqconv.stopping import StopRequest
+
+# Evaluation keeps no gradients, so its batches can be larger; this many windows of 240 x 14 take 7 MB.
+EVALUATION_BATCH = 512
+
+
+@dataclass
+class Progress:
+    """Where a training is; plain numbers, as JSON holds them.
+
+    Attributes:
+        epoch: being trained, from 1; one more than `epochs` after the last.
+        step: steps done in it.
+        sums: of the training metrics over the samples of this epoch so far.
+        samples: their number.
+        step_seconds: spent in training steps of this epoch.
+        epoch_seconds: spent in this epoch, validation included, before this process took it up.
+        best: the objective's best value so far.
+        best_epoch: where it was reached; 0 before the first.
+        stalled: epochs since then.
+        plateau: epochs since the objective got better or the rate was lowered.
+        rate_factor: what plateaus have multiplied the learning rate with.
+        history: the records of the finished epochs.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    samples: int = 0
+    step_seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    best: float | None = None
+    best_epoch: int = 0
+    stalled: int = 0
+    plateau: int = 0
+    rate_factor: float = 1.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def completed(self) -> int:
+        """Finished epochs."""
+        return len(self.history)
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the last finished epoch was the last by early stopping."""
+        return bool(self.history) and bool(self.history[-1].get("stopped_early"))
+
+
+def learning_rate(trainer: TrainerConfig, progress: Progress, steps_per_epoch: int) -> float:
+    """The learning rate of the next step.
+
+    `cosine` falls from `learning_rate` to zero over all steps of all epochs (Loshchilov and Hutter, 2017, SGDR).
+    """
+    if trainer.schedule == "cosine":
+        done = (progress.epoch - 1) * steps_per_epoch + progress.step
+        share = done / (trainer.epochs * steps_per_epoch)
+        return trainer.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+    return trainer.learning_rate * progress.rate_factor
+
+
+class Training:
+    """Fits one model to one dataset.
+
+    Args:
+        config: of the run.
+        data: windows or texts of three splits; see `seqconv.data.series.SeriesData`.
+        model: a built `keras.Model`.
+        checkpoints: where to save.
+        stop: asked between steps.
+        record_epoch: called with the record of each finished epoch.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        data: Any,
+        model: Any,
+        *,
+        checkpoints: CheckpointStore,
+        stop: StopRequest,
+        record_epoch: Callable[[dict[str, Any]], None],
+    ):
+        self.config = config
+        self.trainer = config.trainer
+        self.data = data
+        self.model = model
+        self.optimizer = build_optimizer(config.trainer, model)
+        self.checkpoints = checkpoints
+        self.stop = stop
+        self.record_epoch = record_epoch
+        self.order = TrainingOrder(
+            data.count("train"), config.batch_size, config.trainer.steps_per_epoch, config.seed
+        )
+        self.progress = Progress()
+        self.steps_done = 0
+        self.seconds_in_steps = 0.0
+        self._train_step, self._predict = compile_steps(config.trainer, data, model, self.optimizer)
+
+    def fit(self) -> Progress:
+        """Train from where `progress` is to the end.
+
+        Raises:
+            DivergedError: when the loss is no longer a number.
+            InterruptedRun: when a signal asked to stop; the state is saved by then.
+        """
+        shown = TrainingProgress(self.trainer.epochs, self.order.steps)
+        with shown.live():
+            while self.progress.epoch <= self.trainer.epochs and not self.progress.stopped_early:
+                started = time.perf_counter() - self.progress.epoch_seconds
+                try:
+                    self._train_epoch(shown, started)
+                    shown.status("validation")
+                    validation = self.evaluate("validation")
+                finally:
+                    self.progress.epoch_seconds = time.perf_counter() - started
+                self._end_epoch(validation, shown)
+        return self.progress
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Loss and metrics over every sample of a split, each once."""
+        predictions, targets, losses = [], [], []
+        for indices in _slices(self.data.count(split), EVALUATION_BATCH):
+            inputs, wanted = self.data.batch(split, indices)
+            predicted, loss = self._predict(inputs, wanted)
+            predictions.append(predicted.numpy())
+            losses.append(loss.numpy())
+            targets.append(wanted)
+            self.stop.check()
+        all_predictions, all_targets = np.concatenate(predictions), np.concatenate(targets)
+        sample_metrics = self.data.sample_metrics(all_predictions, all_targets)
+        return {
+            "loss": float(np.concatenate(losses).astype(np.float64).mean()),
+            **{name: float(values.mean()) for name, values in sample_metrics.items()},
+            **self.data.summary_metrics(all_predictions, all_targets),
+        }
+
+    # One epoch
+
+    def _train_epoch(self, shown: TrainingProgress, started: float) -> None:
+        progress = self.progress
+        saved = time.monotonic()
+        while progress.step < self.order.steps:
+            before = time.perf_counter()
+            rate = learning_rate(self.trainer, progress, self.order.steps)
+            inputs, targets = self.data.batch(
+                "train", self.order.indices(progress.epoch, progress.step)
+            )
+            loss, predictions = self._train_step(inputs, targets, np.float32(rate))
+            loss = float(loss)
+            seconds = time.perf_counter() - before
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"the loss is {loss} in epoch {progress.epoch}, step {progress.step + 1}. "
+                    "Lower `trainer.learning_rate`, or set `trainer.clip_norm=1.0`"
+                )
+            self._count(loss, predictions.numpy(), targets, seconds)
+            shown.step(progress.epoch, progress.step, progress.sums["loss"] / progress.samples)
+            every = self.trainer.checkpoint_seconds
+            due = every is not None and time.monotonic() - saved >= every
+            if due or self.stop.number is not None:
+                progress.epoch_seconds = time.perf_counter() - started
+                self.save(best=False)
+                saved = time.monotonic()
+            self.stop.check()
+
+    def _count(
+        self, loss: float, predictions: np.ndarray, targets: np.ndarray, seconds: float
+    ) -> None:
+        progress = self.progress
+        sums = {"loss": loss * len(targets)} | {
+            name: float(values.sum())
+            for name, values in self.data.sample_metrics(predictions, targets).items()
+        }
+        for name, value in sums.items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + value
+        progress.samples += len(targets)
+        progress.step += 1
+        progress.step_seconds += seconds
+        self.steps_done += 1
+        self.seconds_in_steps += seconds
+
+    def _end_epoch(self, validation: dict[str, float], shown: TrainingProgress) -> None:
+        progress, trainer = self.progress, self.trainer
+        record: dict[str, Any] = {
+            "epoch": progress.epoch,
+            **{name: total / progress.samples for name, total in progress.sums.items()},
+            **{f"val_{name}": value for name, value in validation.items()},
+            # Of the epoch's first step: what a constant rate was, and where a falling one started.
+            "learning_rate": learning_rate(
+                trainer,
+                Progress(epoch=progress.epoch, rate_factor=progress.rate_factor),
+                self.order.steps,
+            ),
+            "seconds": round(progress.epoch_seconds, 3),
+            "samples_per_second": round(progress.samples / progress.step_seconds, 1),
+        }
+        value = validation[self.config.objective.metric]
+        if not math.isfinite(value):
+            raise DivergedError(f"the validation {self.config.objective.metric} is {value}")
+        better = self.config.objective.better(value, progress.best)
+        progress.stalled = 0 if better else progress.stalled + 1
+        progress.plateau = 0 if better else progress.plateau + 1
+        if better:
+            progress.best, progress.best_epoch = value, progress.epoch
+        if trainer.schedule == "plateau" and progress.plateau >= trainer.plateau_patience:
+            progress.rate_factor *= trainer.plateau_factor
+            progress.plateau = 0
+        if trainer.early_stopping is not None and progress.stalled >= trainer.early_stopping:
+            record["stopped_early"] = True
+        progress.history.append(record)
+        progress.epoch += 1
+        progress.step, progress.samples, progress.sums = 0, 0, {}
+        progress.step_seconds = progress.epoch_seconds = 0.0
+        self.save(best=better)
+        self.record_epoch(record)
+        shown.epoch(epoch_line(record, trainer.epochs, better))
+
+    # State
+
+    def save(self, *, best: bool) -> None:
+        """Write a checkpoint of everything that training goes on from."""
+        progress = self.progress
+        name = f"epoch-{progress.epoch:05d}-step-{progress.step:07d}"
+        state = {"progress": asdict(progress)}
+        self.checkpoints.save(name, Checkpoint(self.variables(), state), best=best)
+
+    def variables(self) -> dict[str, np.ndarray]:
+        """All variables by name: weights, random state, optimizer."""
+        values = {f"model/{index}": variable for index, variable in enumerate(self.model.variables)}
+        values |= {
+            f"optimizer/{index}": variable
+            for index, variable in enumerate(self.optimizer.variables)
+        }
+        return {name: np.asarray(variable) for name, variable in values.items()}
+
+    def restore_weights(self, checkpoint: Checkpoint) -> None:
+        """Give the model the weights of a checkpoint; the optimizer is left as it is."""
+        for index, variable in enumerate(self.model.variables):
+            variable.assign(checkpoint.variables[f"model/{index}"])
+
+
+def _slices(count: int, size: int) -> Iterator[np.ndarray]:
+    for first in range(0, count, size):
+        yield np.arange(first, min(first + size, count))
+
+
+def epoch_line(record: dict[str, Any], epochs: int, best: bool) -> str:
+    """What people see of a finished epoch."""
+    figures = "  ".join(
+        f"{name} {value:.4f}"
+        for name, value in record.items()
+        if isinstance(value, float)
+        and name not in ("learning_rate", "seconds", "samples_per_second")
+    )
+    return (
+        f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  {figures}  "
+        f"{record['seconds']:.1f} s{'  best' if best else ''}"
+    )
+
+
+def build_optimizer(trainer: TrainerConfig, model: Any) -> Any:
+    """The Keras optimizer of the configuration, its variables made."""
+    import keras
+
+    optimizers = {
+        "rmsprop": keras.optimizers.RMSprop,
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "nadam": keras.optimizers.Nadam,
+        "sgd": keras.optimizers.SGD,
+    }
+    # AdamW insists on a number; for the others None leaves the decay's operations out.
+    no_decay = 0.0 if trainer.optimizer == "adamw" else None
+    optimizer = optimizers[trainer.optimizer](
+        learning_rate=trainer.learning_rate,
+        weight_decay=trainer.weight_decay or no_decay,
+        global_clipnorm=trainer.clip_norm,
+    )
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+# Name in the configuration: Keras' class and its arguments. Models end in a linear layer.
+LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "mean_absolute_error": ("MeanAbsoluteError", {}),
+    "mean_squared_error": ("MeanSquaredError", {}),
+    "huber": ("Huber", {}),
+}
+
+
+def compile_steps(trainer: TrainerConfig, data: Any, model: Any, optimizer: Any) -> tuple[Any, Any]:
+    """The training step and the prediction as graphs, traced once for every batch size.
+
+    Returns:
+        `train(inputs, targets, rate) -> (mean loss, predictions)` and
+        `predict(inputs, targets) -> (predictions, losses)`, `(batch,)` losses.
+    """
+    import keras
+    import tensorflow as tf
+
+    class_name, options = LOSSES[data.loss]
+    loss_function = getattr(keras.losses, class_name)(reduction="none", **options)
+    signature = [
+        tf.TensorSpec((None, *model.input.shape[1:]), model.input.dtype),
+        tf.TensorSpec((None, data.spec.targets), "float32"),
+    ]
+
+    @tf.function(
+        input_signature=[*signature, tf.TensorSpec((), "float32")], jit_compile=trainer.jit_compile
+    )
+    def train(inputs: Any, targets: Any, rate: Any) -> Any:
+        optimizer.learning_rate.assign(rate)
+        with tf.GradientTape() as tape:
+            predictions = model(inputs, training=True)
+            loss = tf.reduce_mean(loss_function(targets, predictions))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        return loss, predictions
+
+    @tf.function(input_signature=signature)
+    def predict(inputs: Any, targets: Any) -> Any:
+        predictions = model(inputs, training=False)
+        return predictions, loss_function(targets, predictions)
+
+    return train, predict

@@ -1,0 +1,72 @@
+"""A convolutional network in front of a GRU (Chollet, 2017, Deep Learning with Python, section 6.4.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from seqconv.errors import Problem
+from seqconv.fields import STRICT, Count, Counts, Share
+from seqconv.models import convolutions
+from seqconv.models.stem import head, stem
+from seqconv.registry import MODELS
+from seqconv.shapes import SequenceSpec
+
+# Config
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConvGRUConfig:
+    """Keys of `conf/model/conv_gru.yaml`."""
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["conv_gru"]
+    filters: Counts
+    """Output features, one convolution each."""
+    kernel_size: Count
+    """Time steps a filter sees."""
+    pool_size: Count
+    """Time steps pooled into one, between convolutions."""
+    pooling: Literal["max", "average"]
+    units: Count
+    """Size of the GRU's state."""
+    dropout: Share
+    """Share of the GRU's inputs dropped, the same ones at every time step."""
+    recurrent_dropout: Share
+    """Share of the GRU's state dropped, the same ones at every time step."""
+    reset_after: bool
+    """Today's GRU; False: the original one (Cho et al., 2014), with fewer biases."""
+
+    def length_problems(self, time: int) -> Iterator[Problem]:
+        """A problem if `time` steps are too few."""
+        return convolutions.length_problems(
+            time, filters=self.filters, kernel_size=self.kernel_size, pool_size=self.pool_size
+        )
+
+
+# Functional model
+
+
+@MODELS.register("conv_gru", config=ConvGRUConfig)
+def build(config: ConvGRUConfig, spec: SequenceSpec) -> Any:
+    """A `keras.Model` from `(batch, time, features)` to `(batch, outputs)`."""
+    import keras
+
+    inputs, sequence = stem(spec)
+    sequence = convolutions.stack(
+        sequence,
+        filters=config.filters,
+        kernel_size=config.kernel_size,
+        pool_size=config.pool_size,
+        pooling=config.pooling,
+    )
+    features = keras.layers.GRU(
+        config.units,
+        dropout=config.dropout,
+        recurrent_dropout=config.recurrent_dropout,
+        reset_after=config.reset_after,
+        name="gru",
+    )(sequence)
+    return head(inputs, features, spec, config.name)

@@ -1,0 +1,51 @@
+"""Stacked gated recurrent units (Cho et al., 2014, Learning Phrase Representations using RNN Encoder-Decoder)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from seqconv.fields import STRICT, Counts, Share
+from seqconv.models.stem import head, stem
+from seqconv.registry import MODELS
+from seqconv.shapes import SequenceSpec
+
+# Config
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GRUConfig:
+    """Keys of `conf/model/gru.yaml`."""
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["gru"]
+    units: Counts
+    """Size of the state, one layer each."""
+    dropout: Share
+    """Share of each layer's inputs dropped, the same ones at every time step."""
+    recurrent_dropout: Share
+    """Share of each layer's state dropped, the same ones at every time step."""
+    reset_after: bool
+    """Today's GRU; False: the original one, with fewer biases."""
+
+
+# Functional model
+
+
+@MODELS.register("gru", config=GRUConfig)
+def build(config: GRUConfig, spec: SequenceSpec) -> Any:
+    """A `keras.Model` from `(batch, time, features)` to `(batch, outputs)`."""
+    import keras
+
+    inputs, sequence = stem(spec)
+    for index, units in enumerate(config.units, start=1):
+        sequence = keras.layers.GRU(
+            units,
+            dropout=config.dropout,
+            recurrent_dropout=config.recurrent_dropout,
+            reset_after=config.reset_after,
+            return_sequences=index < len(config.units),
+            name=f"gru_{index}",
+        )(sequence)
+    return head(inputs, sequence, spec, config.name)

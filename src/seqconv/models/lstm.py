@@ -1,0 +1,48 @@
+"""Stacked long short-term memory (Hochreiter and Schmidhuber, 1997, Long Short-Term Memory)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from seqconv.fields import STRICT, Counts, Share
+from seqconv.models.stem import head, stem
+from seqconv.registry import MODELS
+from seqconv.shapes import SequenceSpec
+
+# Config
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LSTMConfig:
+    """Keys of `conf/model/lstm.yaml`."""
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["lstm"]
+    units: Counts
+    """Size of the state, one layer each."""
+    dropout: Share
+    """Share of each layer's inputs dropped, the same ones at every time step."""
+    recurrent_dropout: Share
+    """Share of each layer's state dropped, the same ones at every time step."""
+
+
+# Functional model
+
+
+@MODELS.register("lstm", config=LSTMConfig)
+def build(config: LSTMConfig, spec: SequenceSpec) -> Any:
+    """A `keras.Model` from `(batch, time, features)` to `(batch, outputs)`."""
+    import keras
+
+    inputs, sequence = stem(spec)
+    for index, units in enumerate(config.units, start=1):
+        sequence = keras.layers.LSTM(
+            units,
+            dropout=config.dropout,
+            recurrent_dropout=config.recurrent_dropout,
+            return_sequences=index < len(config.units),
+            name=f"lstm_{index}",
+        )(sequence)
+    return head(inputs, sequence, spec, config.name)

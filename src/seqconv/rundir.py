@@ -1,0 +1,155 @@
+"""A run directory: the names in it, writing them whole or not at all, and what machine it ran on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from seqconv.errors import OutputError
+
+CONFIG = "config.yaml"
+METRICS = "metrics.json"
+EPOCHS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+HISTORY = "history.png"
+ENVIRONMENT = "environment.json"
+PREPARATION = "preparation.json"
+
+PACKAGES = ("seqconv", "tensorflow", "keras", "numpy", "polars", "scikit-learn", "hydra-core")
+
+
+def check_writable(path: Path) -> None:
+    """Refuse early, and without creating anything, a folder that could not be made.
+
+    Raises:
+        OutputError: if `path` or the nearest folder above it that exists cannot be written.
+    """
+    existing = path.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise OutputError(f"{path}: the output folder cannot be made, {existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"{path}: the output folder cannot be written (no permission for {existing})"
+        )
+
+
+def create(path: Path) -> Path:
+    """Make a run directory that nobody else has.
+
+    Raises:
+        FileExistsError: if it exists.
+        OutputError: if it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
+    except FileExistsError:
+        if not path.parent.is_dir():
+            raise OutputError(
+                f"{path}: the output folder cannot be made, a file is in the way"
+            ) from None
+        raise
+    except OSError as error:
+        raise OutputError(f"{path}: the output folder cannot be made ({error.strerror})") from error
+    return path
+
+
+def claim(path: Path) -> Path:
+    """Take an existing directory that the user chose, if it is empty and nobody else takes it.
+
+    Raises:
+        OutputError: if it is not.
+    """
+    try:
+        if any(path.iterdir()):
+            raise OutputError(f"{path}: holds files already; a run needs a directory of its own")
+        (path / CONFIG).touch(exist_ok=False)
+    except FileExistsError:
+        raise OutputError(f"{path}: another run has just taken this directory") from None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be used ({error.strerror})") from error
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file as a whole: a reader, or a crash, sees the old text or the new one."""
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    with staging.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(staging, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Flush a folder's own entries, so that a rename survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON as a whole; not-a-number becomes null, since JSON has no such number."""
+    write_text(path, json.dumps(_finite(value), indent=2) + "\n")
+
+
+def json_line(value: dict[str, Any]) -> str:
+    """One line of JSON."""
+    return json.dumps(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def environment(devices: list[str]) -> dict[str, Any]:
+    """Versions, platform, devices, git commit and command line. No environment variables: they hold secrets."""
+    versions: dict[str, str | None] = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "packages": versions,
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "devices": devices,
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the folder the run was started in, where there is one."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
