@@ -141,12 +141,12 @@ class Training:
     def evaluate(self, split: str) -> dict[str, float]:
         """Loss and metrics over every sample of a split, each once."""
         predictions, targets, losses = [], [], []
-        for indices in _slices(self.data.count(split), EVALUATION_BATCH):
+        for indices, used in _slices(self.data.count(split), EVALUATION_BATCH):
             inputs, wanted = self.data.batch(split, indices)
             predicted, loss = self._predict(inputs, wanted)
-            predictions.append(predicted.numpy())
-            losses.append(loss.numpy())
-            targets.append(wanted)
+            predictions.append(predicted.numpy()[:used])
+            losses.append(loss.numpy()[:used])
+            targets.append(wanted[:used])
             self.stop.check()
         all_predictions, all_targets = np.concatenate(predictions), np.concatenate(targets)
         sample_metrics = self.data.sample_metrics(all_predictions, all_targets)
@@ -261,9 +261,14 @@ class Training:
             variable.assign(checkpoint.variables[f"model/{index}"])
 
 
-def _slices(count: int, size: int) -> Iterator[np.ndarray]:
+def _slices(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Every sample once, in batches of one size; the last one is filled up, and `used` says how far it counts.
+
+    A batch of another size would be compiled anew, which takes longer than the samples that fill it up.
+    """
     for first in range(0, count, size):
-        yield np.arange(first, min(first + size, count))
+        used = min(size, count - first)
+        yield np.minimum(np.arange(first, first + size), count - 1), used
 
 
 def epoch_line(record: dict[str, Any], epochs: int, best: bool) -> str:

@@ -157,6 +157,7 @@ def build_model(config: Config, data: Any) -> Any:
         import keras
         import tensorflow as tf
 
+        tf.config.list_physical_devices()  # Looks for a GPU, and says so where it finds none.
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
     # Without it the gradient of an embedding is summed in another order each time.

@@ -52,7 +52,7 @@ class ConvGRUConfig:
 @MODELS.register("conv_gru", config=ConvGRUConfig)
 def build(config: ConvGRUConfig, spec: SequenceSpec) -> Any:
     """A `keras.Model` from `(batch, time, features)` to `(batch, outputs)`."""
-    import keras
+    from seqconv.models.layers.recurrent import GRU
 
     inputs, sequence = stem(spec)
     sequence = convolutions.stack(
@@ -62,7 +62,7 @@ def build(config: ConvGRUConfig, spec: SequenceSpec) -> Any:
         pool_size=config.pool_size,
         pooling=config.pooling,
     )
-    features = keras.layers.GRU(
+    features = GRU(
         config.units,
         dropout=config.dropout,
         recurrent_dropout=config.recurrent_dropout,

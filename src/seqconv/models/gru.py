@@ -36,11 +36,11 @@ class GRUConfig:
 @MODELS.register("gru", config=GRUConfig)
 def build(config: GRUConfig, spec: SequenceSpec) -> Any:
     """A `keras.Model` from `(batch, time, features)` to `(batch, outputs)`."""
-    import keras
+    from seqconv.models.layers.recurrent import GRU
 
     inputs, sequence = stem(spec)
     for index, units in enumerate(config.units, start=1):
-        sequence = keras.layers.GRU(
+        sequence = GRU(
             units,
             dropout=config.dropout,
             recurrent_dropout=config.recurrent_dropout,
