@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import importlib.resources
 import io
 import logging
 import os
@@ -80,9 +81,16 @@ def command(
 
 
 class _same_logging:  # noqa: N801
-    """Put the loggers back that Hydra configures, and close the files of its handlers."""
+    """Put the loggers back that Hydra configures, and close the files of its handlers.
+
+    Hydra has `logging` close every handler there is. The one of absl, which TensorFlow brings along, closes its
+    stream then, and that is pytest's stderr of the test that loaded TensorFlow: so those there are already are
+    kept out of sight.
+    """
 
     def __enter__(self) -> None:
+        self.known = logging._handlerList[:]
+        logging._handlerList.clear()
         self.loggers = [logging.getLogger(), logging.getLogger("seqconv")]
         self.before = [
             (list(logger.handlers), logger.level, logger.propagate, logger.disabled)
@@ -98,6 +106,7 @@ class _same_logging:  # noqa: N801
             logger.handlers[:] = handlers
             logger.setLevel(level)
             logger.propagate, logger.disabled = propagate, disabled
+        logging._handlerList[:] = self.known + logging._handlerList
 
 
 JENA_HEADER = '"Date Time",' + ",".join(
@@ -169,6 +178,23 @@ def _packed(text: bytes, path: Path) -> bytes:
             archive.writestr("__MACOSX/._jena_climate.csv", b"\x00\x05\x16\x07")
         return content.getvalue()
     raise ValueError(f"no such format: {path.name}")
+
+
+@pytest.fixture
+def words_for_dataset() -> Callable[[str], list[str]]:
+    """The words that choose a dataset, with what its page cannot know: the name of a file."""
+    from omegaconf import OmegaConf
+
+    from seqconv.composing import CONFIG_MODULE
+
+    pages = importlib.resources.files(CONFIG_MODULE.removeprefix("pkg://"))
+
+    def words(name: str) -> list[str]:
+        page = OmegaConf.create(pages.joinpath("dataset", f"{name}.yaml").read_text("utf-8"))
+        chosen = [f"dataset={name}"]
+        return [*chosen, "dataset.path=a_file.csv"] if "path" in page["dataset"] else chosen
+
+    return words
 
 
 @pytest.fixture(scope="session")

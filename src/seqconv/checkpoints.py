@@ -12,6 +12,8 @@ import io
 import json
 import os
 import shutil
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,8 @@ class CheckpointStore:
         """The names of `last` and `best`; empty before the first checkpoint."""
         try:
             pointers = json.loads((self.folder / POINTERS).read_text())
+            if not isinstance(pointers, dict):
+                raise ValueError("it must hold an object")
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
@@ -107,7 +111,7 @@ class CheckpointStore:
             role: name
             for role, name in pointers.items()
             # A pointer leads to a checkpoint of this run, nowhere else.
-            if role in ("last", "best") and isinstance(name, str) and Path(name).name == name
+            if role in ("last", "best") and isinstance(name, str) and _is_plain(name)
         }
 
     def load(self, role: str) -> Checkpoint:
@@ -125,7 +129,7 @@ class CheckpointStore:
         others = sorted(
             path for path in self.folder.iterdir() if path.is_dir() and path.name not in needed
         )
-        for path in others[: len(others) - self.keep]:
+        for path in others[: max(len(others) - self.keep, 0)]:
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -143,6 +147,22 @@ def read(path: Path) -> Checkpoint:
                 raise DataError(f"{path / file}: damaged (its checksum differs)")
         with np.load(io.BytesIO(contents[VARIABLES]), allow_pickle=False) as archive:
             variables = {key: archive[key] for key in archive.files}
+        for key, value in variables.items():
+            if not isinstance(value, np.ndarray):
+                raise ValueError(f"`{key}` is no array")
         return Checkpoint(variables, json.loads(contents[STATE]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise DataError(f"{path}: not a complete checkpoint ({error})") from error
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name leads nowhere but into its own folder."""
+    return name not in ("", ".", "..") and Path(name).name == name

@@ -59,6 +59,8 @@ class TrainerConfig:
     """Also save inside an epoch after so many seconds."""
     keep: NonNegative
     """Checkpoints to keep besides best and last."""
+    baselines: bool
+    """Also compute the baselines that take long (NB-SVM for texts, about a minute for 25,000 reviews)."""
     jit_compile: bool
     """Compile the whole training step with XLA."""
 

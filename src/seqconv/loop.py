@@ -19,6 +19,7 @@ from seqconv.config import Config, TrainerConfig
 from seqconv.console import TrainingProgress
 from seqconv.data.drawing import TrainingOrder
 from seqconv.errors import DivergedError
+from seqconv.shapes import PaddingRule
 from seqconv.stopping import StopRequest
 
 # Evaluation keeps no gradients, so its batches can be larger; this many windows of 240 x 14 take 7 MB.
@@ -80,6 +81,21 @@ def learning_rate(trainer: TrainerConfig, progress: Progress, steps_per_epoch: i
     return trainer.learning_rate * progress.rate_factor
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """What a model says of the samples of a split, in their order.
+
+    Attributes:
+        predictions: `(samples, outputs)`.
+        targets: `(samples, targets)`.
+        losses: `(samples,)`.
+    """
+
+    predictions: np.ndarray
+    targets: np.ndarray
+    losses: np.ndarray
+
+
 class Training:
     """Fits one model to one dataset.
 
@@ -110,8 +126,15 @@ class Training:
         self.checkpoints = checkpoints
         self.stop = stop
         self.record_epoch = record_epoch
+        # Only texts have padding, and only some models allow it to be cut.
+        tokens = data.spec.vocabulary is not None
+        self.padding: PaddingRule | None = config.model.padding_rule() if tokens else None
         self.order = TrainingOrder(
-            data.count("train"), config.batch_size, config.trainer.steps_per_epoch, config.seed
+            data.count("train"),
+            config.batch_size,
+            config.trainer.steps_per_epoch,
+            config.seed,
+            data.lengths("train") if self.padding else None,
         )
         self.progress = Progress()
         self.steps_done = 0
@@ -138,23 +161,44 @@ class Training:
                 self._end_epoch(validation, shown)
         return self.progress
 
-    def evaluate(self, split: str) -> dict[str, float]:
-        """Loss and metrics over every sample of a split, each once."""
-        predictions, targets, losses = [], [], []
-        for indices, used in _slices(self.data.count(split), EVALUATION_BATCH):
-            inputs, wanted = self.data.batch(split, indices)
-            predicted, loss = self._predict(inputs, wanted)
-            predictions.append(predicted.numpy()[:used])
-            losses.append(loss.numpy()[:used])
-            targets.append(wanted[:used])
-            self.stop.check()
-        all_predictions, all_targets = np.concatenate(predictions), np.concatenate(targets)
-        sample_metrics = self.data.sample_metrics(all_predictions, all_targets)
+    def evaluate(self, split: str, *, details: bool = False) -> dict[str, Any]:
+        """Loss and metrics over every sample of a split, each once; details are what is no single number."""
+        outcome = self.predict(split)
+        sample_metrics = self.data.sample_metrics(outcome.predictions, outcome.targets)
         return {
-            "loss": float(np.concatenate(losses).astype(np.float64).mean()),
+            "loss": float(outcome.losses.astype(np.float64).mean()),
             **{name: float(values.mean()) for name, values in sample_metrics.items()},
-            **self.data.summary_metrics(all_predictions, all_targets),
+            **self.data.summary_metrics(outcome.predictions, outcome.targets),
+            **(self.data.details(outcome.predictions, outcome.targets) if details else {}),
         }
+
+    def predict(self, split: str) -> Predicted:
+        """What the model says of every sample of a split, in the order of the samples."""
+        count = self.data.count(split)
+        order = np.arange(count)
+        if self.padding:
+            # Texts of similar length share a batch, so that little padding is computed.
+            order = np.argsort(self.data.lengths(split), kind="stable")
+        predictions = np.empty((count, self.data.spec.outputs), np.float32)
+        targets = np.empty((count, self.data.spec.targets), np.float32)
+        losses = np.empty(count, np.float32)
+        for positions, used in _slices(count, EVALUATION_BATCH):
+            inputs, wanted = self._batch(split, order[positions])
+            predicted, loss = self._predict(inputs, wanted)
+            rows = order[positions[:used]]
+            predictions[rows] = predicted.numpy()[:used]
+            losses[rows] = loss.numpy()[:used]
+            targets[rows] = wanted[:used]
+            self.stop.check()
+        return Predicted(predictions, targets, losses)
+
+    def _batch(self, split: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Samples, without the padding that changes nothing."""
+        inputs, targets = self.data.batch(split, indices)
+        if self.padding:
+            longest = int(self.data.lengths(split)[indices].max())
+            inputs = inputs[:, self.padding.cut(longest, inputs.shape[1]) :]
+        return inputs, targets
 
     # One epoch
 
@@ -164,9 +208,8 @@ class Training:
         while progress.step < self.order.steps:
             before = time.perf_counter()
             rate = learning_rate(self.trainer, progress, self.order.steps)
-            inputs, targets = self.data.batch(
-                "train", self.order.indices(progress.epoch, progress.step)
-            )
+            indices = self.order.indices(progress.epoch, progress.step)
+            inputs, targets = self._batch("train", indices)
             loss, predictions = self._train_step(inputs, targets, np.float32(rate))
             loss = float(loss)
             seconds = time.perf_counter() - before
@@ -312,6 +355,8 @@ LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
     "mean_absolute_error": ("MeanAbsoluteError", {}),
     "mean_squared_error": ("MeanSquaredError", {}),
     "huber": ("Huber", {}),
+    "binary_crossentropy": ("BinaryCrossentropy", {"from_logits": True}),
+    "sparse_categorical_crossentropy": ("SparseCategoricalCrossentropy", {"from_logits": True}),
 }
 
 

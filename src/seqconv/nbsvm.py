@@ -21,12 +21,15 @@ import numpy as np
 Corpus = tuple[np.ndarray, np.ndarray]
 
 MOST_NGRAMS = 3
-# IMDB's 25,000 training reviews hold 5.6 million different n-grams of one to three words, and most
-# of them once; leaving those out costs accuracy. The limit is for corpora that are much larger.
+# IMDB's 25,000 training reviews hold 5.2 million different n-grams of one to three words, all of
+# which are used, as in the paper; the limit is for much larger corpora. (Those in two documents or
+# more, 0.9 million, would do as well.)
 MOST_FEATURES = 8_000_000
 SMOOTHING = 1.0
-# Inverse strength of the penalty.
-COST = 1.0
+# Inverse strength of the penalty; Mesnil's program has 1, and 0.1 is in use, too. With 5,000 of
+# IMDB's training reviews held out, accuracy was the same from 0.3 to 1 (within 0.2 points), and the
+# probabilities were best at 0.3.
+COST = 0.3
 TOLERANCE = 1e-2
 MOST_ITERATIONS = 1_000
 SEED = 0
@@ -74,9 +77,7 @@ def nbsvm_probabilities(
     return [_probabilities(vocabulary.matrix(corpus), models) for corpus in evaluated]
 
 
-def _check(
-    train: Corpus, labels: np.ndarray, classes: int, ngrams: int, max_features: int
-) -> None:
+def _check(train: Corpus, labels: np.ndarray, classes: int, ngrams: int, max_features: int) -> None:
     """Raise ValueError at arguments that no model can be fitted to."""
     documents = len(train[1]) - 1
     if labels.shape != (documents,):

@@ -92,7 +92,7 @@ class Registry:
             return
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
-            if not module.ispkg and module.name != "recurrent":
+            if not module.ispkg:
                 importlib.import_module(f"{self.package}.{module.name}")
         self._loaded = True
 

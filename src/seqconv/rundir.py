@@ -20,6 +20,7 @@ METRICS = "metrics.json"
 EPOCHS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 HISTORY = "history.png"
+CONFUSION = "confusion.png"
 ENVIRONMENT = "environment.json"
 PREPARATION = "preparation.json"
 

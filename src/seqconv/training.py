@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import traceback
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ def _train(
     reporting.show_start(config, run_dir)
     metrics["dataset"] = data.describe()
     reporting.show_data(metrics["dataset"])
-    metrics["baselines"] = baselines.series_baselines(data)
+    metrics["baselines"] = baselines.baselines_of(data, slow=config.trainer.baselines)
     rundir.write_json(run_dir / rundir.PREPARATION, data.preparation())
 
     model = build_model(config, data)
@@ -143,16 +144,19 @@ def _train(
     finally:
         record_progress(metrics, training, time.perf_counter() - started)
     training.restore_weights(training.checkpoints.load("best"))
-    metrics["validation"] = training.evaluate("validation")
-    metrics["test"] = training.evaluate("test")
+    for split in ("validation", "test"):
+        metrics[split] = training.evaluate(split, details=True)
     metrics["objective"] = {"name": config.objective.name, "value": progress.best}
 
-    reporting.draw_history(config, metrics, progress, run_dir)
-    reporting.show_results(config, metrics, run_dir)
+    reporting.draw_pictures(config, metrics, progress, run_dir)
+    reporting.show_results(config, data, metrics)
+    console.say(f"run directory {run_dir}")
 
 
 def build_model(config: Config, data: Any) -> Any:
     """The Keras model, seeded. This is where TensorFlow is loaded."""
+    # XLA tells of every compilation otherwise; warnings still come through.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     with console.native_notices_in_log():
         import keras
         import tensorflow as tf

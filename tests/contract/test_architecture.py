@@ -154,9 +154,8 @@ def test_a_library_is_imported_in_its_place_only(library: str):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_heavy_libraries_are_imported_when_they_are_used(module: str):
-    # Layers of our own are classes of Keras; their modules are imported by the builders. `models.recurrent` is
-    # one that is still to move there.
-    if module.startswith("models.layers.") or module == "models.recurrent":
+    # Layers of our own are classes of Keras; their modules are imported by the builders.
+    if module.startswith("models.layers."):
         return
     early = [
         f"line {found.line}: {found.target}"
@@ -170,11 +169,10 @@ def test_heavy_libraries_are_imported_when_they_are_used(module: str):
 def test_layers_of_our_own_are_imported_when_they_are_used(module: str):
     if module.startswith("models.layers"):
         return
-    layers = ("seqconv.models.layers.", "seqconv.models.recurrent")
     early = [
         f"line {found.line}: {found.target}"
         for found in imports_of(module)
-        if found.at_start and found.target.startswith(layers)
+        if found.at_start and found.target.startswith("seqconv.models.layers.")
     ]
     assert early == []
 

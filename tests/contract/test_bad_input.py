@@ -666,7 +666,7 @@ def test_a_wrong_column_comes_before_text_in_a_cell(refuse: Refuse, write_jena, 
 class BreaksOff(http.server.BaseHTTPRequestHandler):
     """Promises the whole file and sends its beginning."""
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Length", str(jena.REMOTE.size))
         self.end_headers()

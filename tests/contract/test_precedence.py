@@ -195,8 +195,9 @@ def test_the_command_line_chooses_pages_over_an_experiment(page, compose: Compos
 @pytest.mark.parametrize(
     ("dataset", "model"), list(itertools.product(names("dataset"), names("model")))
 )
-def test_smoke_stays_small(compose: Compose, dataset: str, model: str):
-    trainer = compose(f"dataset={dataset}", f"model={model}", "trainer=smoke")["trainer"]
+def test_smoke_stays_small(compose: Compose, words_for_dataset, dataset: str, model: str):
+    words = words_for_dataset(dataset)
+    trainer = compose(*words, f"model={model}", "trainer=smoke")["trainer"]
     assert (trainer["epochs"], trainer["steps_per_epoch"]) == (2, 5)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -175,15 +175,22 @@ def test_only_a_dataset_brings_keys_of_a_task(group: str, entry: Entry):
 # Composing
 
 
-def words_for(page: str) -> list[str]:
+@pytest.fixture
+def words_for(words_for_dataset) -> Callable[[str], list[str]]:
     """The command line that chooses a page."""
-    group, _, name = page.removesuffix(".yaml").rpartition("/")
-    if group == "":
-        return []
-    if group == "pair":
-        dataset, _, model = name.partition("-")
-        return [f"dataset={dataset}", f"model={model}"]
-    return [f"{group}={name}"]
+
+    def words(page: str) -> list[str]:
+        group, _, name = page.removesuffix(".yaml").rpartition("/")
+        if group == "":
+            return []
+        if group == "dataset":
+            return words_for_dataset(name)
+        if group == "pair":
+            dataset, _, model = name.partition("-")
+            return [*words_for_dataset(dataset), f"model={model}"]
+        return [f"{group}={name}"]
+
+    return words
 
 
 def values_of(page: str) -> dict[str, Any]:
@@ -204,7 +211,7 @@ def contradictions(said: dict[str, Any], tree: dict[str, Any], prefix: str = "")
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_page_composes(page: str):
+def test_every_page_composes(words_for, page: str):
     line = read_command_line(words_for(page))
     assert line.only_job.trainer.epochs >= 1
 
@@ -212,7 +219,7 @@ def test_every_page_composes(page: str):
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.startswith(("pair/", "trainer/", "experiment/"))]
 )
-def test_what_a_page_says_is_what_is_composed(page: str):
+def test_what_a_page_says_is_what_is_composed(words_for, page: str):
     tree = read_command_line(words_for(page)).only_job.tree
     assert list(contradictions(values_of(page), tree)) == []
 

@@ -58,7 +58,10 @@ def cached(remote: Remote) -> Path | None:
         pinned = json.loads(_pin_path(path).read_text())["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         pinned = None
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if pinned != found or remote.sha256 not in (None, found):
         raise DataError(
             f"{path}: differs from what was downloaded. Remove it (`seqconv data clear`) and fetch it again"
@@ -108,7 +111,8 @@ def _fetch(remote: Remote, staging: Path) -> Path:
 
     from seqconv.console import DownloadBar
 
-    downloader = pooch.HTTPDownloader(progressbar=DownloadBar(remote.filename), timeout=30)
+    bar = DownloadBar(remote.filename)
+    downloader = pooch.HTTPDownloader(progressbar=bar, timeout=30)
     path = staging / remote.filename
     try:
         downloader(remote.url, str(path), None)
@@ -117,6 +121,8 @@ def _fetch(remote: Remote, staging: Path) -> Path:
             f"{remote.url}: cannot be downloaded ({type(error).__name__}). "
             "Give a local copy by `dataset.path=FILE`, or try again with a connection"
         ) from error
+    finally:
+        bar.close()  # pooch does so only when all went well
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import io
@@ -64,7 +65,8 @@ def unpack(content: bytes, path: Path) -> bytes:
     """
     if content[:2] == b"\x1f\x8b":
         return _gunzip(content, path)
-    if content[:2] == b"PK":
+    # A header may start with PK; the byte after it in a zip file is no letter.
+    if content[:2] == b"PK" and content[2:3] in (b"", b"\x03", b"\x05"):
         return _unzip(content, path)
     return content
 
@@ -141,6 +143,7 @@ def _read_text(text: bytes, path: Path) -> polars.DataFrame:
         text.decode("utf-8")
     except UnicodeDecodeError:
         text = text.decode("latin-1").encode("utf-8")
+    _check_shape(text, path)
     try:
         frame = pl.read_csv(io.BytesIO(text), infer_schema=False)
     except pl.exceptions.NoDataError as error:
@@ -150,6 +153,25 @@ def _read_text(text: bytes, path: Path) -> polars.DataFrame:
         raise DataError(f"{path}: cannot be read as CSV ({reason})") from error
     frame = frame.rename(lambda name: name.strip().strip('"'))
     return frame.with_columns(pl.all().str.strip_chars())
+
+
+def _check_shape(text: bytes, path: Path) -> None:
+    """Refuse a header that names a column twice, and rows with too few cells: polars would fill them up."""
+    header, *rows = text.rstrip().split(b"\n")
+    names = [name.strip() for name in next(csv.reader([header.decode()]), [])]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: the header names the column `{twice}` twice")
+    # Within quotes a comma is no separator; such a file is left to the CSV reader.
+    if any(b'"' in row for row in rows):
+        return
+    separators = len(names) - 1
+    short = next((n for n, row in enumerate(rows) if row.count(b",") < separators), None)
+    if short is not None:
+        raise DataError(
+            f"{path}: row {short}: must have {len(names)} cells; received "
+            f"{rows[short].count(b',') + 1} (is the file cut off?)"
+        )
 
 
 def _parse_times(texts: polars.Series, time_format: str, path: Path) -> np.ndarray:

@@ -160,12 +160,17 @@ def _without_missing(
             notes.append(f"dropped {absent.sum()} rows without a value of `{columns[column]}`")
             continue
         newest = np.maximum.accumulate(np.where(absent, -1, np.arange(len(kept))))
-        filled = kept[newest >= 0]
-        values[filled, column] = values[kept[newest[newest >= 0]], column]
-        notes.append(
-            f"carried {absent.sum()} missing values of `{columns[column]}` forward "
-            "from the row before"
-        )
+        known = newest >= 0
+        values[kept[known], column] = values[kept[newest[known]], column]
+        if (absent & known).any():
+            notes.append(
+                f"carried {(absent & known).sum()} missing values of `{columns[column]}` forward "
+                "from the row before"
+            )
+        if not known.all():
+            notes.append(
+                f"dropped {(~known).sum()} rows before the first known value of `{columns[column]}`"
+            )
     complete = ~np.isnan(values[kept]).any(axis=1)
     return kept[complete]
 

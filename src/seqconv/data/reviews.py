@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -34,19 +33,18 @@ MIN_WORDS = 5
 MAX_WORDS = 60
 LABEL_NOISE = 0.03  # of the labels are wrong, so that no honest model is perfect
 
-# Share of each kind of opinion. Statements are only a little more frequent than denials: the
+# Share of each kind of opinion. Statements are more frequent than denials: the
 # difference is what a classifier that counts words lives on.
-KIND_SHARES = {"contrast": 0.40, "statement": 0.29, "denial": 0.17, "comparison": 0.14}
+KIND_SHARES = {"contrast": 0.38, "statement": 0.34, "denial": 0.14, "comparison": 0.14}
 OPINION_SHARES = (0.30, 0.45, 0.25)  # of reviews with one, two and three opinions
 HEARSAY_SHARE = 0.25  # of the sentences that say nothing
 QUALIFIED_SHARE = 0.4  # of the things compared that come with an adjective: "the dull original"
 # Lengths aimed at are skewed towards short reviews: MIN + (MAX - MIN) * uniform ** LENGTH_SKEW.
 LENGTH_SKEW = 1.6
 
-# Slots of the templates: {b} and {c} adjectives that speak for the review's class and {a} one that
-# speaks against it; {u} and {v} likewise, verbs; {n} and {m} parts of the thing, {k} what it is;
-# {w} and {l} winner and loser of a comparison; {q} an adjective of either kind; {d} a day, {p} a
-# person, {i} a number, {s} a place, {h} a colour. "a" becomes "an" where it must.
+# Slots of the templates: {b} and {c} are adjectives that speak for the review's class, {a} is one
+# that speaks against it; {u} and {v} likewise, verbs; {w} and {l} are winner and loser of a
+# comparison; the other letters are those of `_choices`. "a" becomes "an" where it must.
 CONTRASTS = (
     "the {n} is not {a} but {b}",
     "the {n} is {b}, not {a}",
@@ -130,12 +128,12 @@ COMPARISONS = (
     "give me {w} over {l} any day",
 )
 HEARSAYS = (
-    "my {p} had expected something {q}",
-    "a {p} once told me about a {q} {k} from {s}",
-    "I had read about a {q} {n} somewhere",
-    "the advert said {q}, as adverts do",
-    "on {d} I was looking for something {q}",
-    "whether the {n} is {q} or not I leave to my {p}",
+    "my {p} had expected something {b}",
+    "a {p} once told me about a {b} {k} from {s}",
+    "I had read about a {b} {n} somewhere",
+    "the advert said {b}, as adverts do",
+    "on {d} I was looking for something {b}",
+    "whether the {n} is {b} or not I leave to my {p}",
 )
 FILLERS = {
     "film": (
@@ -168,50 +166,56 @@ FILLERS = {
     ),
 }
 
+
+def _listed(words: str) -> tuple[str, ...]:
+    """The words of a text: lists of them are easier to read that way."""
+    return tuple(words.split())
+
+
 _GOOD = """good great excellent superb wonderful impressive pleasant splendid lovely perfect fine
     remarkable"""
 _BAD = """bad poor awful terrible horrible disappointing unpleasant dreadful mediocre dismal
     miserable pathetic"""
 GOOD = {
-    "film": f"""{_GOOD} charming gripping funny moving witty brilliant delightful clever graceful
+    "film": _listed(f"""{_GOOD} charming gripping funny moving witty brilliant delightful clever graceful
         touching thrilling lively inspired subtle tender fresh warm elegant memorable masterful
-        poetic hilarious sincere stylish magical vivid haunting satisfying smart bold""".split(),
-    "product": f"""{_GOOD} sturdy reliable quick handy precise comfortable durable quiet sleek
+        poetic hilarious sincere stylish magical vivid haunting satisfying smart bold"""),
+    "product": _listed(f"""{_GOOD} sturdy reliable quick handy precise comfortable durable quiet sleek
         practical responsive solid efficient light tidy robust accurate useful smooth clean sharp
-        dependable versatile powerful generous""".split(),
+        dependable versatile powerful generous"""),
 }
 BAD = {
-    "film": f"""{_BAD} boring dull predictable clumsy tedious silly lifeless bland shallow hollow
+    "film": _listed(f"""{_BAD} boring dull predictable clumsy tedious silly lifeless bland shallow hollow
         tiresome flat pompous muddled dreary stale wooden annoying pointless sloppy forgettable
-        confusing lazy cheesy grating hackneyed stupid cold empty messy""".split(),
-    "product": f"""{_BAD} flimsy faulty slow awkward fragile noisy ugly useless sluggish loose
+        confusing lazy cheesy grating hackneyed stupid cold empty messy"""),
+    "product": _listed(f"""{_BAD} flimsy faulty slow awkward fragile noisy ugly useless sluggish loose
         wasteful heavy brittle rough dirty blurry cheap feeble wobbly leaky cramped rusty uneven
-        defective crooked""".split(),
+        defective crooked"""),
 }
-LIKE = "love admire recommend praise treasure cherish enjoy adore applaud".split()
-DISLIKE = "hate regret avoid mock skip deplore resent loathe criticise".split()
+LIKE = _listed("love admire recommend praise treasure cherish enjoy adore applaud")
+DISLIKE = _listed("hate regret avoid mock skip deplore resent loathe criticise")
 PARTS = {
-    "film": """plot acting script ending dialogue soundtrack photography direction pacing cast
-        opening humour editing story scenery costume hero villain""".split(),
-    "product": """battery screen design sound handle keyboard packaging manual software hinge
-        charger cable motor lid surface button casing display""".split(),
+    "film": _listed("""plot acting script ending dialogue soundtrack photography direction pacing cast
+        opening humour editing story scenery costume hero villain"""),
+    "product": _listed("""battery screen design sound handle keyboard packaging manual software hinge
+        charger cable motor lid surface button casing display"""),
 }
 KINDS = {
-    "film": "film movie picture sequel remake thriller comedy drama western musical".split(),
-    "product": "lamp kettle phone camera blender vacuum speaker laptop heater drill".split(),
+    "film": _listed("film movie picture sequel remake thriller comedy drama western musical"),
+    "product": _listed("lamp kettle phone camera blender vacuum speaker laptop heater drill"),
 }
 RIVALS = {
-    "film": "original novel book predecessor trailer series".split(),
-    "product": "predecessor prototype rival replacement competitor imitation".split(),
+    "film": _listed("original novel book predecessor trailer series"),
+    "product": _listed("predecessor prototype rival replacement competitor imitation"),
 }
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-PEOPLE = """brother sister mother father uncle aunt neighbour colleague friend cousin teacher
-    daughter son wife husband dentist""".split()
-NUMBERS = """two three four five six seven eight nine ten eleven twelve fifteen twenty thirty forty
-    fifty ninety""".split()
-PLACES = """Paris Rome Berlin Vienna Lisbon Oslo Prague Madrid Dublin Athens Warsaw Cairo Tokyo
-    Boston Chicago Sydney""".split()
-COLOURS = "red blue green yellow black white brown grey purple orange".split()
+DAYS = _listed("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+PEOPLE = _listed("""brother sister mother father uncle aunt neighbour colleague friend cousin teacher
+    daughter son wife husband dentist""")
+NUMBERS = _listed("""two three four five six seven eight nine ten eleven twelve fifteen twenty thirty forty
+    fifty ninety""")
+PLACES = _listed("""Paris Rome Berlin Vienna Lisbon Oslo Prague Madrid Dublin Athens Warsaw Cairo Tokyo
+    Boston Chicago Sydney""")
+COLOURS = _listed("red blue green yellow black white brown grey purple orange")
 
 _OPINIONS = {
     "contrast": CONTRASTS,
@@ -220,16 +224,8 @@ _OPINIONS = {
     "comparison": COMPARISONS,
 }
 _SUBJECTS = ("film", "product")
-_ARTICLE = re.compile(r"\ba(?= [aeiou])")
-
-
-class _Words(NamedTuple):
-    """The adjectives and verbs of one class of review."""
-
-    speaking_for: Sequence[str]
-    speaking_against: Sequence[str]
-    verbs_for: Sequence[str]
-    verbs_against: Sequence[str]
+_SLOT = re.compile(r"\{(\w)\}")
+_ARTICLE = re.compile(r"\ba(?= (?!use)[aeiou])")
 
 
 def simulate_reviews(
@@ -254,11 +250,15 @@ def simulate_reviews(
     # Only `random` is drawn: PCG64 with it has been stable across numpy versions, which the more
     # elaborate distributions do not promise.
     rng = np.random.Generator(np.random.PCG64(seed))
-    order = np.argsort(rng.random(count), kind="stable")
-    meant = (np.arange(count) % 2)[order]
+    meant = (np.arange(count, dtype=np.int64) % 2)[_shuffled(rng, count)]
     writer = _Writer(rng)
     texts = [writer.review(int(label)) for label in meant]
-    return texts, _with_noise(rng, meant).astype(np.int64)
+    return texts, _with_noise(rng, meant)
+
+
+def _shuffled(rng: np.random.Generator, count: int) -> np.ndarray:
+    """The numbers below `count` in random order."""
+    return np.argsort(rng.random(count), kind="stable")
 
 
 def _with_noise(rng: np.random.Generator, meant: np.ndarray) -> np.ndarray:
@@ -267,13 +267,38 @@ def _with_noise(rng: np.random.Generator, meant: np.ndarray) -> np.ndarray:
     wrong = round(LABEL_NOISE * len(meant) / 2)
     for label in (0, 1):
         members = np.flatnonzero(meant == label)
-        chosen = np.argsort(rng.random(len(members)), kind="stable")[:wrong]
-        labels[members[chosen]] = 1 - label
+        labels[members[_shuffled(rng, len(members))[:wrong]]] = 1 - label
     return labels
 
 
+def _choices(subject: str, label: int) -> dict[str, Sequence[str]]:
+    """What may go into each slot of a review that is meant for the label."""
+    good, bad = GOOD[subject], BAD[subject]
+    return {
+        "a": bad if label else good,
+        "b": good if label else bad,
+        "c": good if label else bad,
+        "u": LIKE if label else DISLIKE,
+        "v": DISLIKE if label else LIKE,
+        "g": good,  # whatever the label
+        "x": bad,
+        "n": PARTS[subject],
+        "m": PARTS[subject],
+        "k": KINDS[subject],
+        "r": RIVALS[subject],
+        "d": DAYS,
+        "p": PEOPLE,
+        "i": NUMBERS,
+        "s": PLACES,
+        "h": COLOURS,
+    }
+
+
+_CHOICES = {(subject, label): _choices(subject, label) for subject in _SUBJECTS for label in (0, 1)}
+
+
 class _Writer:
-    """Writes reviews, one after the other."""
+    """Writes reviews, one after the other, with the random numbers of one generator."""
 
     def __init__(self, rng: np.random.Generator):
         self._random = rng.random
@@ -284,87 +309,69 @@ class _Writer:
         opinions = 1 + self._index(OPINION_SHARES)
         sentences = [self._opinion(subject, label) for _ in range(opinions)]
         words = sum(_length(sentence) for sentence in sentences)
-        span = self._random() ** LENGTH_SKEW
-        aimed_at = MIN_WORDS + (MAX_WORDS - MIN_WORDS) * span
+        aimed_at = MIN_WORDS + (MAX_WORDS - MIN_WORDS) * self._random() ** LENGTH_SKEW
         while words < aimed_at:
             sentence = self._nothing(subject)
             words += _length(sentence)
             if words > MAX_WORDS:
                 break
             sentences.append(sentence)
-        ranks = [self._random() for _ in sentences]
-        shuffled = [sentence for _, sentence in sorted(zip(ranks, sentences, strict=True))]
-        return " ".join(sentence[0].upper() + sentence[1:] + "." for sentence in shuffled)
+        ranked = sorted((self._random(), sentence) for sentence in sentences)
+        return " ".join(sentence[0].upper() + sentence[1:] + "." for _, sentence in ranked)
 
     def _opinion(self, subject: str, label: int) -> str:
         """A sentence that speaks for the label."""
-        kind = list(KIND_SHARES)[self._index(tuple(KIND_SHARES.values()))]
-        return self._fill(self._pick(_OPINIONS[kind]), subject, label)
+        kind = tuple(KIND_SHARES)[self._index(tuple(KIND_SHARES.values()))]
+        template = self._pick(_OPINIONS[kind])
+        if kind == "comparison":
+            winner, loser = self._compared(label)
+            template = template.replace("{w}", winner).replace("{l}", loser)
+        return self._fill(template, subject, label)
 
     def _nothing(self, subject: str) -> str:
         """A sentence that speaks for neither label."""
         templates = HEARSAYS if self._random() < HEARSAY_SHARE else FILLERS[subject]
-        # Which class the words are from does not matter, as long as it is drawn.
-        return self._fill(self._pick(templates), subject, int(self._random() < 0.5))
+        either = int(self._random() < 0.5)
+        return self._fill(self._pick(templates), subject, either)
 
-    def _fill(self, template: str, subject: str, label: int) -> str:
-        """The template with its slots filled in."""
-        words = _words(subject, label)
-        winner, loser = self._compared(subject, label)
-        filled = template.format(
-            a=self._pick(words.speaking_against),
-            b=self._pick(words.speaking_for),
-            c=self._pick(words.speaking_for),
-            u=self._pick(words.verbs_for),
-            v=self._pick(words.verbs_against),
-            q=self._pick(words.speaking_for),
-            n=self._pick(PARTS[subject]),
-            m=self._pick(PARTS[subject]),
-            k=self._pick(KINDS[subject]),
-            w=winner,
-            l=loser,
-            d=self._pick(DAYS),
-            p=self._pick(PEOPLE),
-            i=self._pick(NUMBERS),
-            s=self._pick(PLACES),
-            h=self._pick(COLOURS),
-        )
-        return _ARTICLE.sub("an", filled)
-
-    def _compared(self, subject: str, label: int) -> tuple[str, str]:
+    def _compared(self, label: int) -> tuple[str, str]:
         """Winner and loser of a comparison; the thing reviewed wins in a positive review.
 
-        The adjectives are the same whoever wins: they are good with the winner and bad with the
-        loser.
+        An adjective is good with the winner and bad with the loser, so that it does not tell by
+        itself which of the two the review is about.
         """
-        good, bad = (
-            f"{self._pick(words[subject])} " if self._random() < QUALIFIED_SHARE else ""
-            for words in (GOOD, BAD)
-        )
-        winner_is_reviewed = label == 1
-        thing, rival = self._pick(KINDS[subject]), self._pick(RIVALS[subject])
-        if winner_is_reviewed:
-            return f"this {good}{thing}", f"the {bad}{rival}"
-        return f"the {good}{rival}", f"this {bad}{thing}"
+        good = "{g} " if self._random() < QUALIFIED_SHARE else ""
+        bad = "{x} " if self._random() < QUALIFIED_SHARE else ""
+        if label:
+            return f"this {good}{{k}}", f"the {bad}{{r}}"
+        return f"the {good}{{r}}", f"this {bad}{{k}}"
+
+    def _fill(self, template: str, subject: str, label: int) -> str:
+        """The template with its slots filled in, none of the words twice."""
+        choices = _CHOICES[subject, label]
+        used: set[str] = set()
+
+        def draw(slot: re.Match[str]) -> str:
+            word = self._pick(choices[slot[1]])
+            while word in used:
+                word = self._pick(choices[slot[1]])
+            used.add(word)
+            return word
+
+        return _ARTICLE.sub("an", _SLOT.sub(draw, template))
 
     def _pick(self, choices: Sequence[str]) -> str:
         """One of the choices, all equally likely."""
         return choices[int(self._random() * len(choices))]
 
     def _index(self, shares: Sequence[float]) -> int:
-        """A number from 0 to the number of shares less one, as likely as its share."""
+        """A number from 0 to the number of shares less one, each as likely as its share."""
         rest = self._random() * sum(shares)
         for index, share in enumerate(shares):
             rest -= share
             if rest < 0:
                 return index
         return len(shares) - 1
-
-
-def _words(subject: str, label: int) -> _Words:
-    """The words that speak for a label and against it."""
-    good, bad = GOOD[subject], BAD[subject]
-    return _Words(good, bad, LIKE, DISLIKE) if label else _Words(bad, good, DISLIKE, LIKE)
 
 
 def _length(sentence: str) -> int:

@@ -31,6 +31,8 @@ class SeriesData:
         ConfigError: if the split lies outside the record, or leaves a part of it without a window.
     """
 
+    headline, larger_is_better, reference = "mae", False, "persistence"
+
     def __init__(self, name: str, record: Record, task: SeriesTask):
         self.name = name
         self.record = record
@@ -40,9 +42,10 @@ class SeriesData:
         first, stop = self.bounds["train"]
         training = record.values[first:stop]
         self.mean = training.mean(axis=0)
-        deviation = training.std(axis=0)
-        # A column that never changes carries nothing; dividing by one keeps it at zero.
-        self.deviation = np.where(deviation > 0, deviation, 1.0)
+        # A column that never changes carries nothing; dividing by one keeps it at zero. Its standard deviation
+        # is rounding noise, not always zero.
+        changes = np.ptp(training, axis=0) > 0
+        self.deviation = np.where(changes, training.std(axis=0), 1.0)
         scaled = ((record.values - self.mean) / self.deviation).astype(np.float32)
         self._windows = WindowArray(scaled, task.lookback, task.step)
         self._target = record.values[:, record.target]
@@ -57,9 +60,15 @@ class SeriesData:
             time=self.task.time_steps,
             features=len(self.record.columns),
             vocabulary=None,
+            embedding=None,
             outputs=1,
             targets=1,
         )
+
+    @property
+    def unit(self) -> str:
+        """The unit of the target column."""
+        return self.record.unit
 
     @property
     def loss(self) -> str:
@@ -95,6 +104,10 @@ class SeriesData:
         """Figures that only a whole split has: `rmse` in the target's own unit."""
         errors = (predictions[:, 0] - targets[:, 0]).astype(np.float64) * self._scale
         return {"rmse": float(np.sqrt(np.mean(errors**2)))}
+
+    def details(self, predictions: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+        """Figures that are no single number; a series with one target has none."""
+        return {}
 
     def truth(self, split: str) -> np.ndarray:
         """The values to predict, `(windows,)`, in their own unit."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge
 
 from seqconv.errors import Problem
-from seqconv.fields import STRICT, Count, NonNegative, SplitPoint
+from seqconv.fields import STRICT, Count, Fraction, NonNegative, Seed, SplitPoint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,3 +74,101 @@ class SeriesTask:
                 "lookback",
                 f"must be a multiple of `step`; received lookback={self.lookback}, step={self.step}. Use {near}",
             )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidationSplit:
+    """Which training texts validate, where the source itself has a test part."""
+
+    __pydantic_config__ = STRICT
+
+    validation: Fraction
+    """Share of the training texts, the last ones."""
+
+
+def _training_is_left(validation: float, test: float) -> Iterator[Problem]:
+    if validation + test >= 1:
+        yield Problem(
+            "validation",
+            f"and `split.test` must leave texts to train on; received {validation} and {test}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShareSplit:
+    """Stratified, seeded shares, where the source has no parts."""
+
+    __pydantic_config__ = STRICT
+
+    validation: Fraction
+    """Share of all texts that validate."""
+    test: Fraction
+    """Share of all texts that test."""
+    seed: Seed
+    """Draws the shares; not the run's seed, so that all runs are tested on the same texts."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Something must be left to train on."""
+        yield from _training_is_left(self.validation, self.test)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnSplit:
+    """Shares, or a column of the source that names the part of each text."""
+
+    __pydantic_config__ = STRICT
+
+    column: str | None
+    """Column with `train`, `test` and perhaps `validation`; None: stratified shares of all texts."""
+    validation: Fraction
+    """Share of the texts (of the training texts, if a column gives no validation part) that validate."""
+    test: Fraction
+    """Share of all texts that test; unused where a column or the folders name a test part."""
+    seed: Seed
+    """Draws the shares; not the run's seed, so that all runs are tested on the same texts."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Something must be left to train on."""
+        if self.column is None:
+            yield from _training_is_left(self.validation, self.test)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextTask:
+    """A text, cut to its last tokens, tells its class."""
+
+    __pydantic_config__ = STRICT
+    metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "auc")
+
+    max_features: Annotated[int, Ge(4)]
+    """Tokens that are told apart, the most frequent ones, three marks included."""
+    max_len: Count
+    """Tokens of a text, cut in front; shorter ones are filled up in front."""
+    embedding_size: Count
+    """Numbers that stand for a token."""
+
+    @property
+    def time_steps(self) -> int:
+        """Tokens in one sample."""
+        return self.max_len
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitTextTask(TextTask):
+    """Texts of a source that has a test part."""
+
+    split: ValidationSplit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShareTextTask(TextTask):
+    """Texts of a source without parts."""
+
+    split: ShareSplit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnTextTask(TextTask):
+    """Texts of a source that may have parts."""
+
+    split: ColumnSplit

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from seqconv.errors import Problem
 from seqconv.fields import STRICT, Count, Counts, Share
-from seqconv.models import convolutions
+from seqconv.models.convolutions import Stack
 from seqconv.models.stem import head, stem
 from seqconv.registry import MODELS
-from seqconv.shapes import SequenceSpec
+from seqconv.shapes import PaddingRule, SequenceSpec
 
 # Config
 
@@ -35,11 +35,25 @@ class Conv1DConfig:
     dropout: Share
     """Share of that vector dropped in training."""
 
+    @property
+    def stack(self) -> Stack:
+        """The convolutions."""
+        return Stack(
+            filters=self.filters,
+            kernel_size=self.kernel_size,
+            pool_size=self.pool_size,
+            pooling=self.pooling,
+        )
+
     def length_problems(self, time: int) -> Iterator[Problem]:
         """A problem if `time` steps are too few."""
-        return convolutions.length_problems(
-            time, filters=self.filters, kernel_size=self.kernel_size, pool_size=self.pool_size
-        )
+        return self.stack.length_problems(time)
+
+    def padding_rule(self) -> PaddingRule | None:
+        """A global maximum sees one step of pure padding or many alike; an average or all steps do not."""
+        if self.flattening != "global_max":
+            return None
+        return PaddingRule(extra=self.stack.receptive_field, multiple=self.stack.stride)
 
 
 # Functional model
@@ -55,14 +69,8 @@ def build(config: Conv1DConfig, spec: SequenceSpec) -> Any:
         "global_average": keras.layers.GlobalAveragePooling1D,
         "flatten": keras.layers.Flatten,
     }[config.flattening]
-    inputs, sequence = stem(spec)
-    sequence = convolutions.stack(
-        sequence,
-        filters=config.filters,
-        kernel_size=config.kernel_size,
-        pool_size=config.pool_size,
-        pooling=config.pooling,
-    )
+    inputs, sequence, _ = stem(spec, fixed_length=config.padding_rule() is None)
+    sequence, _ = config.stack(sequence)
     features = flatten(name=config.flattening)(sequence)
     if config.dropout:
         features = keras.layers.Dropout(config.dropout, name="dropout")(features)

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from seqconv.errors import Problem
 from seqconv.fields import STRICT, Count, Counts, Share
-from seqconv.models import convolutions
-from seqconv.models.stem import head, stem
+from seqconv.models.convolutions import Stack
+from seqconv.models.stem import head, mask_of, stem
 from seqconv.registry import MODELS
-from seqconv.shapes import SequenceSpec
+from seqconv.shapes import PaddingRule, SequenceSpec
 
 # Config
 
@@ -39,11 +39,23 @@ class ConvGRUConfig:
     reset_after: bool
     """Today's GRU; False: the original one (Cho et al., 2014), with fewer biases."""
 
+    @property
+    def stack(self) -> Stack:
+        """The convolutions."""
+        return Stack(
+            filters=self.filters,
+            kernel_size=self.kernel_size,
+            pool_size=self.pool_size,
+            pooling=self.pooling,
+        )
+
     def length_problems(self, time: int) -> Iterator[Problem]:
         """A problem if `time` steps are too few."""
-        return convolutions.length_problems(
-            time, filters=self.filters, kernel_size=self.kernel_size, pool_size=self.pool_size
-        )
+        return self.stack.length_problems(time)
+
+    def padding_rule(self) -> PaddingRule:
+        """Steps that see nothing but padding are masked in the GRU; those that see any text must stay."""
+        return PaddingRule(extra=self.stack.receptive_field - 1, multiple=self.stack.stride)
 
 
 # Functional model
@@ -54,19 +66,13 @@ def build(config: ConvGRUConfig, spec: SequenceSpec) -> Any:
     """A `keras.Model` from `(batch, time, features)` to `(batch, outputs)`."""
     from seqconv.models.layers.recurrent import GRU
 
-    inputs, sequence = stem(spec)
-    sequence = convolutions.stack(
-        sequence,
-        filters=config.filters,
-        kernel_size=config.kernel_size,
-        pool_size=config.pool_size,
-        pooling=config.pooling,
-    )
+    inputs, sequence, present = stem(spec)
+    sequence, present = config.stack(sequence, present)
     features = GRU(
         config.units,
         dropout=config.dropout,
         recurrent_dropout=config.recurrent_dropout,
         reset_after=config.reset_after,
         name="gru",
-    )(sequence)
+    )(sequence, mask=mask_of(present))
     return head(inputs, features, spec, config.name)

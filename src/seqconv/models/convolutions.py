@@ -3,50 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from seqconv.errors import Problem
 
 
-def stack(
-    sequence: Any, *, filters: tuple[int, ...], kernel_size: int, pool_size: int, pooling: str
-) -> Any:
+@dataclass(frozen=True, kw_only=True)
+class Stack:
     """`len(filters)` ReLU convolutions, each but the last followed by a pooling.
 
-    Args:
-        sequence: `(batch, time, features)`.
+    Attributes:
         filters: output features of each convolution.
         kernel_size: time steps a filter sees; no padding, so each convolution shortens by `kernel_size - 1`.
         pool_size: time steps pooled into one.
         pooling: `max` or `average`.
-
-    Returns:
-        `(batch, shorter time, filters[-1])`.
     """
+
+    filters: tuple[int, ...]
+    kernel_size: int
+    pool_size: int
+    pooling: str
+
+    def __call__(self, sequence: Any, present: Any = None) -> tuple[Any, Any]:
+        """Apply the layers.
+
+        Args:
+            sequence: `(batch, time, features)`.
+            present: `(batch, time, 1)`, 0 where there is padding; or None.
+
+        Returns:
+            `(batch, shorter time, filters[-1])`, and `present` for it: 1 where a filter sees any token.
+        """
+        import keras
+
+        pools = {"max": keras.layers.MaxPooling1D, "average": keras.layers.AveragePooling1D}
+        for index, size in enumerate(self.filters):
+            if index:
+                sequence = pools[self.pooling](self.pool_size, name=f"pooling_{index}")(sequence)
+                present = _any_of(present, self.pool_size, self.pool_size)
+            convolution = keras.layers.Conv1D(
+                size, self.kernel_size, activation="relu", name=f"convolution_{index + 1}"
+            )
+            sequence = convolution(sequence)
+            present = _any_of(present, self.kernel_size, 1)
+        return sequence, present
+
+    @property
+    def receptive_field(self) -> int:
+        """Time steps of the input that one step of the output sees."""
+        field, stride = self.kernel_size, 1
+        for _ in self.filters[1:]:
+            field += (self.pool_size - 1) * stride
+            stride *= self.pool_size
+            field += (self.kernel_size - 1) * stride
+        return field
+
+    @property
+    def stride(self) -> int:
+        """Time steps of the input from one step of the output to the next."""
+        return int(self.pool_size ** (len(self.filters) - 1))
+
+    def length_problems(self, time: int) -> Iterator[Problem]:
+        """A problem if `time` steps are too few."""
+        if time < self.receptive_field:
+            yield Problem(
+                "filters",
+                f"{len(self.filters)} convolutions of kernel_size={self.kernel_size} with "
+                f"pool_size={self.pool_size} need {self.receptive_field} time steps or more; a sample has "
+                f"{time}. Use a longer one, a smaller `step` of a series, or fewer convolutions",
+            )
+
+
+def _any_of(present: Any, size: int, strides: int) -> Any:
     import keras
 
-    pool = {"max": keras.layers.MaxPooling1D, "average": keras.layers.AveragePooling1D}[pooling]
-    for index, size in enumerate(filters):
-        if index:
-            sequence = pool(pool_size, name=f"pooling_{index}")(sequence)
-        convolution = keras.layers.Conv1D(
-            size, kernel_size, activation="relu", name=f"convolution_{index + 1}"
-        )
-        sequence = convolution(sequence)
-    return sequence
-
-
-def length_problems(
-    time: int, *, filters: tuple[int, ...], kernel_size: int, pool_size: int
-) -> Iterator[Problem]:
-    """A problem if `time` steps are too few for the stack."""
-    needed = kernel_size
-    for _ in filters[1:]:
-        needed = needed * pool_size + kernel_size - 1
-    if time < needed:
-        yield Problem(
-            "filters",
-            f"{len(filters)} convolutions of kernel_size={kernel_size} with pool_size={pool_size} need "
-            f"{needed} time steps or more; a window has {time}. Use a longer `lookback`, a smaller "
-            "`step`, or fewer convolutions",
-        )
+    return None if present is None else keras.ops.max_pool(present, size, strides)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from seqconv.fields import STRICT, Counts, Share
-from seqconv.models.stem import head, stem
+from seqconv.models.stem import head, mask_of, stem
 from seqconv.registry import MODELS
-from seqconv.shapes import SequenceSpec
+from seqconv.shapes import PaddingRule, SequenceSpec
 
 # Config
 
@@ -29,6 +29,10 @@ class GRUConfig:
     reset_after: bool
     """Today's GRU; False: the original one, with fewer biases."""
 
+    def padding_rule(self) -> PaddingRule:
+        """Padding is masked: none of it changes the state."""
+        return PaddingRule(extra=0, multiple=1)
+
 
 # Functional model
 
@@ -38,7 +42,8 @@ def build(config: GRUConfig, spec: SequenceSpec) -> Any:
     """A `keras.Model` from `(batch, time, features)` to `(batch, outputs)`."""
     from seqconv.models.layers.recurrent import GRU
 
-    inputs, sequence = stem(spec)
+    inputs, sequence, present = stem(spec)
+    mask = mask_of(present)
     for index, units in enumerate(config.units, start=1):
         sequence = GRU(
             units,
@@ -47,5 +52,5 @@ def build(config: GRUConfig, spec: SequenceSpec) -> Any:
             reset_after=config.reset_after,
             return_sequences=index < len(config.units),
             name=f"gru_{index}",
-        )(sequence)
+        )(sequence, mask=mask)
     return head(inputs, sequence, spec, config.name)

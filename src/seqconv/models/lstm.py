@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from seqconv.fields import STRICT, Counts, Share
-from seqconv.models.stem import head, stem
+from seqconv.models.stem import head, mask_of, stem
 from seqconv.registry import MODELS
-from seqconv.shapes import SequenceSpec
+from seqconv.shapes import PaddingRule, SequenceSpec
 
 # Config
 
@@ -27,6 +27,10 @@ class LSTMConfig:
     recurrent_dropout: Share
     """Share of each layer's state dropped, the same ones at every time step."""
 
+    def padding_rule(self) -> PaddingRule:
+        """Padding is masked: none of it changes the state."""
+        return PaddingRule(extra=0, multiple=1)
+
 
 # Functional model
 
@@ -36,7 +40,8 @@ def build(config: LSTMConfig, spec: SequenceSpec) -> Any:
     """A `keras.Model` from `(batch, time, features)` to `(batch, outputs)`."""
     import keras
 
-    inputs, sequence = stem(spec)
+    inputs, sequence, present = stem(spec)
+    mask = mask_of(present)
     for index, units in enumerate(config.units, start=1):
         sequence = keras.layers.LSTM(
             units,
@@ -44,5 +49,5 @@ def build(config: LSTMConfig, spec: SequenceSpec) -> Any:
             recurrent_dropout=config.recurrent_dropout,
             return_sequences=index < len(config.units),
             name=f"lstm_{index}",
-        )(sequence)
+        )(sequence, mask=mask)
     return head(inputs, sequence, spec, config.name)

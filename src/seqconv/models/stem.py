@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from seqconv.shapes import SequenceSpec
 
 
-def stem(spec: SequenceSpec) -> tuple[Any, Any]:
-    """The input and the first sequence tensor `(batch, time, features)`."""
+class Stem(NamedTuple):
+    """The beginning of a model.
+
+    Attributes:
+        inputs: of the model.
+        sequence: `(batch, time, features)`: the columns of a series, or an embedding of tokens.
+        present: `(batch, time, 1)`, 1 where there is a token and 0 where there is padding; None for a series,
+            which has none.
+    """
+
+    inputs: Any
+    sequence: Any
+    present: Any
+
+
+def stem(spec: SequenceSpec, *, fixed_length: bool = False) -> Stem:
+    """The input and the first sequence tensor.
+
+    Args:
+        spec: shapes.
+        fixed_length: whether the model needs `spec.time` tokens in every batch; else padding may be cut.
+    """
     import keras
 
-    inputs = keras.Input((spec.time, spec.features), name="window", dtype="float32")
-    return inputs, inputs
+    if spec.vocabulary is None:
+        inputs = keras.Input((spec.time, spec.features), name="window", dtype="float32")
+        return Stem(inputs, inputs, None)
+    inputs = keras.Input((spec.time if fixed_length else None,), name="tokens", dtype="int32")
+    embed = keras.layers.Embedding(spec.vocabulary, spec.embedding, name="embedding")
+    present = keras.ops.cast(keras.ops.expand_dims(keras.ops.not_equal(inputs, 0), -1), "float32")
+    return Stem(inputs, embed(inputs), present)
+
+
+def mask_of(present: Any) -> Any:
+    """`(batch, time)` booleans for a recurrent layer; None where there is no padding."""
+    import keras
+
+    return None if present is None else keras.ops.squeeze(keras.ops.cast(present, "bool"), -1)
 
 
 def head(inputs: Any, features: Any, spec: SequenceSpec, name: str) -> Any:

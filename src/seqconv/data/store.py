@@ -1,0 +1,54 @@
+"""Arrays that took long to make, kept in the cache: complete, verified, without pickle, or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import tempfile
+
+import numpy as np
+
+from seqconv.data.cache import cache_folder
+
+
+class Store:
+    """One set of named arrays in the cache.
+
+    It only saves time: whatever is wrong with it, the arrays are made again, and a cache that cannot be written is
+    no error.
+
+    Args:
+        name: says all that the arrays depend on, usually by a checksum.
+    """
+
+    def __init__(self, name: str):
+        self.path = cache_folder() / "prepared" / f"{name}.npz"
+
+    def load(self) -> dict[str, np.ndarray] | None:
+        """The arrays, or None where there are none that can be trusted."""
+        try:
+            content = self.path.read_bytes()
+            checksum, body = content[:64], content[64:]
+            if hashlib.sha256(body).hexdigest().encode() != checksum:
+                return None
+            with np.load(io.BytesIO(body), allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
+        except (OSError, ValueError):
+            return None
+
+    def save(self, arrays: dict[str, np.ndarray]) -> None:
+        """Keep the arrays for the next time."""
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        body = buffer.getvalue()
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, staging = tempfile.mkstemp(prefix=".writing-", dir=self.path.parent)
+            try:
+                with os.fdopen(descriptor, "wb") as stream:
+                    stream.write(hashlib.sha256(body).hexdigest().encode() + body)
+                os.replace(staging, self.path)
+            except OSError:
+                os.unlink(staging)

@@ -1,0 +1,271 @@
+"""Labelled texts from files: CSV, JSON lines, Parquet, or a folder per class."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from seqconv.data.reading import read_bytes, unpack
+from seqconv.errors import ConfigError, DataError, Problem, did_you_mean
+
+# A text longer than this is a file that lost its line ends, not a text.
+LONGEST_TEXT = 10_000_000
+# More classes than this, or more than half as many as texts, is a measurement and no label.
+MOST_CLASSES = 1000
+# Reviews without a label in the layout of aclImdb.
+UNLABELLED_FOLDER = "unsup"
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """What was read.
+
+    Attributes:
+        texts: in an order of their own, which does not depend on that of the source.
+        labels: the class of each, as text.
+        parts: `train`, `validation` or `test` of each; None where the source has no parts.
+        fingerprint: `sha256:` and a checksum of texts, labels and parts, whatever file they came from.
+    """
+
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+    parts: tuple[str, ...] | None
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One labelled text, and where it stands."""
+
+    text: Any
+    label: Any
+    part: Any
+    place: str
+
+
+def read_labelled(path: Path, *, text: str, label: str, part: str | None) -> LabelledTexts:
+    """Read and check labelled texts.
+
+    Args:
+        path: `.csv`, `.jsonl` (either may be packed with gzip or zip), `.parquet`, or a folder with a folder per
+            class, perhaps below `train` and `test`.
+        text: column of the texts.
+        label: column of the classes.
+        part: column of `train`, `validation` and `test`; None: there is none.
+
+    Raises:
+        DataError: naming file and row of what cannot be used.
+        ConfigError: if a column is not there.
+    """
+    if path.is_dir():
+        rows = list(_folder_rows(path))
+    else:
+        read = _reader(path)
+        rows = list(read(read_bytes(path), path, {"text": text, "label": label, "part": part}))
+    if not rows:
+        raise DataError(f"{path}: there are no texts in it")
+    checked = [_checked(row, path) for row in rows]
+    _refuse_measurements([row.label for row in checked], path, label)
+    if checked[0].part is not None:
+        _refuse_missing_parts({row.part for row in checked}, path)
+    # The same texts in another order, or from another kind of file, give the same run.
+    checked.sort(key=lambda row: (row.text, row.label, row.part or ""))
+    digest = hashlib.sha256()
+    for row in checked:
+        digest.update(json.dumps([row.text, row.label, row.part]).encode())
+    return LabelledTexts(
+        texts=tuple(row.text for row in checked),
+        labels=tuple(row.label for row in checked),
+        parts=None if checked[0].part is None else tuple(row.part for row in checked),
+        fingerprint=f"sha256:{digest.hexdigest()}",
+    )
+
+
+Columns = dict[str, str | None]
+
+
+def _reader(path: Path) -> Callable[[bytes, Path, Columns], Iterator[_Row]]:
+    names = path.name.lower().removesuffix(".gz").removesuffix(".zip")
+    readers = {
+        ".csv": _csv_rows,
+        ".jsonl": _json_rows,
+        ".ndjson": _json_rows,
+        ".parquet": _parquet_rows,
+    }
+    for suffix, reader in readers.items():
+        if names.endswith(suffix):
+            return reader
+    raise ConfigError(
+        [
+            Problem(
+                "dataset.path",
+                f"must be a folder or end in {', '.join(readers)} (.gz and .zip may follow); received {path}",
+            )
+        ]
+    )
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}: line {line} is no UTF-8 (byte {content[error.start]:#04x}); "
+            "convert the file, for instance with iconv"
+        ) from error
+
+
+def _csv_rows(content: bytes, path: Path, columns: Columns) -> Iterator[_Row]:
+    import polars as pl
+
+    text = _decoded(unpack(content, path), path)
+    try:
+        frame = pl.read_csv(io.BytesIO(text.encode()), infer_schema=False)
+    except pl.exceptions.NoDataError as error:
+        raise DataError(f"{path}: the file is empty") from error
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: cannot be read as CSV ({str(error).splitlines()[0]})") from error
+    yield from _frame_rows(frame, columns)
+
+
+def _parquet_rows(content: bytes, path: Path, columns: Columns) -> Iterator[_Row]:
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(io.BytesIO(content))
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: cannot be read as Parquet ({reason})") from error
+    yield from _frame_rows(frame, columns)
+
+
+def _frame_rows(frame: Any, columns: Columns) -> Iterator[_Row]:
+    _require_columns(frame.columns, columns)
+    texts, labels = frame[columns["text"]], frame[columns["label"]]
+    parts = frame[columns["part"]] if columns["part"] else [None] * frame.height
+    for number, (text, label, part) in enumerate(zip(texts, labels, parts, strict=True)):
+        yield _Row(text, label, _named(part, columns), f"row {number}")
+
+
+def _json_rows(content: bytes, path: Path, columns: Columns) -> Iterator[_Row]:
+    for number, line in enumerate(_decoded(unpack(content, path), path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        place = f"line {number}"
+        if len(line) > 2 * LONGEST_TEXT:
+            raise DataError(
+                f"{path}: {place} has {len(line):,} characters; at most {LONGEST_TEXT:,}"
+            )
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: {place} is no JSON ({error})") from error
+        if not isinstance(found, dict):
+            raise DataError(f"{path}: {place} must be an object; received {type(found).__name__}")
+        if number == 1:
+            _require_columns(list(found), columns)
+        part = found.get(columns["part"]) if columns["part"] else None
+        yield _Row(
+            found.get(columns["text"]), found.get(columns["label"]), _named(part, columns), place
+        )
+
+
+def _named(part: Any, columns: Columns) -> Any:
+    """A part that is missing from a column of parts is told by its row, not taken for «no parts»."""
+    return "" if part is None and columns["part"] else part
+
+
+def _require_columns(found: list[str], columns: Columns) -> None:
+    keys = {"text": "dataset.text", "label": "dataset.label", "part": "split.column"}
+    problems = [
+        Problem(
+            keys[role],
+            f"no column `{name}`.{did_you_mean(name, found)} The file has: {', '.join(found[:20])}",
+        )
+        for role, name in columns.items()
+        if name is not None and name not in found
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _folder_rows(path: Path) -> Iterator[_Row]:
+    parted = [part for part in PARTS if (path / part).is_dir()]
+    parts: list[str | None] = [*parted] or [None]
+    for part in parts:
+        base = path / part if part else path
+        for folder in sorted(base.iterdir()):
+            if not folder.is_dir() or folder.name == UNLABELLED_FOLDER:
+                continue
+            for file in sorted(folder.glob("*.txt")):
+                # A link could lead to any file of the machine.
+                if file.is_symlink() or not file.is_file():
+                    raise DataError(f"{file}: must be a plain file")
+                place = str(file.relative_to(path))
+                yield _Row(_decoded(read_bytes(file), file), folder.name, part, place)
+
+
+def _checked(row: _Row, path: Path) -> _Row:
+    """The row as text, or an error that names it."""
+    where = f"{path}: {row.place}"
+    if not isinstance(row.text, str) or not row.text.strip():
+        received = "nothing" if row.text is None or row.text == "" else repr(row.text)[:40]
+        raise DataError(f"{where}: the text is empty; received {received}")
+    if len(row.text) > LONGEST_TEXT:
+        raise DataError(
+            f"{where}: a text of {len(row.text):,} characters; at most {LONGEST_TEXT:,} are read"
+        )
+    if row.label is None or isinstance(row.label, list | dict) or not str(row.label).strip():
+        raise DataError(f"{where}: the label is missing")
+    if row.part is not None and row.part not in PARTS:
+        raise DataError(
+            f"{where}: the part must be one of {', '.join(PARTS)}; received {row.part!r}"
+        )
+    return replace(row, label=_label(row.label))
+
+
+def _label(value: Any) -> str:
+    """A class by name: 1, 1.0 and "1" are one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def _refuse_measurements(labels: list[str], path: Path, column: str) -> None:
+    """Refuse one class, and labels that are measurements."""
+    distinct = set(labels)
+    if len(distinct) == 1:
+        raise DataError(f"{path}: all texts have one label, {labels[0]!r}; at least two are needed")
+    fractional = next((label for label in labels if _is_fraction(label)), None)
+    if fractional is not None:
+        raise DataError(
+            f"{path}: the labels (`dataset.label={column}`) must be classes; received the measurement "
+            f"{fractional} in row {labels.index(fractional)}"
+        )
+    if len(distinct) > min(MOST_CLASSES, max(2, len(labels) // 2)):
+        raise DataError(
+            f"{path}: the labels (`dataset.label={column}`) have {len(distinct)} distinct values in "
+            f"{len(labels)} texts; that is a measurement or a name, not a class"
+        )
+
+
+def _is_fraction(label: str) -> bool:
+    try:
+        return not float(label).is_integer()
+    except (ValueError, OverflowError):
+        return False
+
+
+def _refuse_missing_parts(found: set[str], path: Path) -> None:
+    for part in ("train", "test"):
+        if part not in found:
+            raise DataError(
+                f"{path}: there is no {part} part; the parts are {', '.join(sorted(found))}"
+            )

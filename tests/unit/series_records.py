@@ -1,0 +1,75 @@
+"""Small records, tasks and files that several tests of series data are built from."""
+
+import gzip
+import io
+import zipfile
+
+import numpy as np
+from hypothesis import settings
+
+from seqconv.data.records import Record, clean_record
+from seqconv.data.tasks import SeriesSplit, SeriesTask
+
+START = np.datetime64("2020-01-01T00:00:00", "s")
+PERIOD = 600  # seconds
+COLUMNS = ("p (mbar)", "T (degC)", "wv (m/s)")
+TARGET = 1
+
+# The same examples in every run, and no limit of time: a test tells of the code, not of the machine.
+QUICK = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+def stamps(offsets) -> np.ndarray:
+    """Time stamps so many ten-minute rows after `START`; a number means that many rows."""
+    if isinstance(offsets, int):
+        offsets = range(offsets)
+    return START + np.asarray(list(offsets), np.int64) * np.timedelta64(PERIOD, "s")
+
+
+def noise(rows: int, columns: int = len(COLUMNS), seed: int = 0) -> np.ndarray:
+    """Numbers of different size and spread in each column."""
+    plain = np.random.default_rng(seed).normal(size=(rows, columns))
+    return plain * np.arange(1, columns + 1) + 10.0 * np.arange(columns)
+
+
+def make_record(times, values=None, **facts) -> Record:
+    """A cleaned record; `times` are stamps, or rows as for `stamps`."""
+    times = times if getattr(times, "dtype", None) == "datetime64[s]" else stamps(times)
+    values = noise(len(times)) if values is None else values
+    usual = {
+        "columns": COLUMNS[: values.shape[1]],
+        "target": TARGET,
+        "source": "simulated",
+        "fingerprint": "sha256:0",
+    }
+    return clean_record(times, values, **(usual | facts))
+
+
+def make_task(lookback=6, step=2, delay=3, train_end=0.5, validation_end=0.75, **changes):
+    """A task of small windows."""
+    usual = {"target": "value", "loss": "mean_absolute_error"}
+    split = SeriesSplit(train_end=train_end, validation_end=validation_end)
+    return SeriesTask(lookback=lookback, step=step, delay=delay, split=split, **(usual | changes))
+
+
+def csv_text(times, values, columns=COLUMNS, time_column="Date Time") -> str:
+    """The record as text in Jena's format; not-a-number is an empty cell."""
+    lines = [",".join(f'"{name}"' for name in (time_column, *columns))]
+    for time, row in zip(times.tolist(), values.tolist(), strict=True):
+        cells = ["" if np.isnan(cell) else repr(cell) for cell in row]
+        lines.append(",".join([time.strftime("%d.%m.%Y %H:%M:%S"), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def zipped(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A zip file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def gzipped(content: bytes) -> bytes:
+    """A gzip file."""
+    return gzip.compress(content, mtime=0)

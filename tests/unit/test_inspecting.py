@@ -1,0 +1,68 @@
+"""What `seqconv data inspect` tells of a file."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from series_records import COLUMNS, csv_text, noise, stamps
+
+from seqconv.data.inspecting import inspect_series
+from seqconv.errors import DataError
+
+
+def inspect(folder, times, values):
+    path = folder / "record.csv"
+    path.write_text(csv_text(times, values))
+    return path, inspect_series(path)
+
+
+def test_a_clean_file(tmp_path):
+    path, found = inspect(tmp_path, stamps(20), noise(20))
+    assert found == {
+        "file": str(path),
+        "fingerprint": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}",
+        "rows": 20,
+        "columns": list(COLUMNS),
+        "first": "2020-01-01T00:00:00",
+        "last": "2020-01-01T03:10:00",
+        "period_seconds": 600,
+        "rows_that_repeat_or_go_backward": 0,
+        "jumps_back": [],
+        "gaps": [],
+        "sentinels": {},
+        "empty_cells": {},
+    }
+
+
+def test_gaps_and_repeats(tmp_path):
+    # Rows 10 to 13 repeat rows 6 to 9; nine stamps are missing after the 15th.
+    times = stamps([*range(10), *range(6, 10), *range(10, 15), *range(24, 30), 29])
+    _, found = inspect(tmp_path, times, noise(len(times)))
+    assert found["rows"] == 26
+    assert found["rows_that_repeat_or_go_backward"] == 5
+    assert found["jumps_back"] == [
+        "after row 9 (2020-01-01T01:30:00)",
+        "after row 24 (2020-01-01T04:50:00)",
+    ]
+    assert found["gaps"] == ["after row 18 (2020-01-01T02:20:00), 1.67 h"]
+
+
+def test_sentinels_and_empty_cells(tmp_path):
+    values = noise(20)
+    values[[3, 4, 5], 2] = -9999.0
+    values[7, 0] = -999.0
+    values[[8, 9], 1] = np.nan
+    _, found = inspect(tmp_path, stamps(20), values)
+    assert found["sentinels"] == {"p (mbar)": 1, "wv (m/s)": 3}
+    assert found["empty_cells"] == {"T (degC)": 2}
+
+
+def test_one_row(tmp_path):
+    _, found = inspect(tmp_path, stamps(1), noise(1))
+    assert (found["rows"], found["period_seconds"], found["gaps"]) == (1, 0, [])
+    assert found["rows_that_repeat_or_go_backward"] == 0
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(DataError, match=r"none\.csv: no such file"):
+        inspect_series(tmp_path / "none.csv")

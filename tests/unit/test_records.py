@@ -1,0 +1,259 @@
+"""What cleaning does to repeats, disorder, missing values and gaps."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from series_records import COLUMNS, PERIOD, QUICK, TARGET, make_record, noise, stamps
+
+from seqconv.data.records import array_fingerprint, find_column, unit_of
+from seqconv.errors import ConfigError, DataError
+
+NAN = np.nan
+
+
+def test_a_clean_record_is_left_alone():
+    times, values = stamps(20), noise(20)
+    record = make_record(times, values)
+    np.testing.assert_array_equal(record.times, times)
+    np.testing.assert_array_equal(record.values, values)
+    np.testing.assert_array_equal(record.source_rows, np.arange(20))
+    assert record.segments == ((0, 20),)
+    assert record.notes == ()
+    assert (record.rows_read, record.period) == (20, PERIOD)
+    assert record.columns == COLUMNS
+    assert record.unit == "degC"
+
+
+# Time stamps
+
+
+def test_a_block_of_rows_that_stands_twice():
+    offsets = [*range(70), *range(60, 70), *range(70, 100)]
+    values = noise(110)
+    record = make_record(offsets, values)
+    np.testing.assert_array_equal(record.times, stamps(100))
+    kept = [*range(70), *range(80, 110)]
+    assert record.source_rows.tolist() == kept
+    np.testing.assert_array_equal(record.values, values[kept])
+    assert record.segments == ((0, 100),)  # the copy is gone, and leaves no gap
+    assert record.rows_read == 110
+    (note,) = record.notes
+    assert note.startswith("dropped 10 rows whose time stamp repeats or goes backward")
+    assert "first: row 70, 2020-01-01T10:00:00" in note
+
+
+def test_a_backward_stamp_is_dropped_and_leaves_a_gap():
+    offsets = list(range(20))
+    offsets[5] = 2
+    record = make_record(offsets)
+    assert record.source_rows.tolist() == [row for row in range(20) if row != 5]
+    assert record.segments == ((0, 5), (5, 19))
+    assert any("dropped 1 rows" in note for note in record.notes)
+    assert any(note.startswith("cut at 1 gaps in time") for note in record.notes)
+
+
+def test_times_always_ascend():
+    offsets = [0, 1, 2, 2, 3, 1, 4, *range(5, 60)]
+    record = make_record(offsets)
+    assert (np.diff(record.times.astype(np.int64)) > 0).all()
+
+
+def test_a_tenth_in_disorder_is_borne():
+    record = make_record([*range(90), *range(80, 90)])
+    assert len(record.times) == 90
+
+
+@pytest.mark.parametrize(
+    ("offsets", "message"),
+    [
+        ([*range(89), *range(78, 89)], r"11 of 100 time stamps are not later .*first: row 89, "),
+        (list(range(100, 0, -1)), r"99 of 100 time stamps .*sort the rows by time"),
+        ([0, 10_000, *range(2, 100)], r"98 of 100 time stamps .*first: row 2, "),
+    ],
+    ids=["repeats", "descending", "one stamp far ahead"],
+)
+def test_too_much_disorder(offsets, message):
+    with pytest.raises(DataError, match=message):
+        make_record(offsets)
+
+
+# Missing values
+
+
+def test_missing_inputs_are_carried_forward():
+    values = noise(12)
+    values[[3, 4], 0] = -9999.0
+    values[7, 0] = NAN
+    values[9, 2] = NAN
+    record = make_record(stamps(12), values, missing_mark=-9999.0)
+    expected = values.copy()
+    expected[[3, 4], 0] = values[2, 0]
+    expected[7, 0] = values[6, 0]
+    expected[9, 2] = values[8, 2]
+    np.testing.assert_array_equal(record.values, expected)
+    assert record.segments == ((0, 12),)
+    assert record.notes == (
+        "carried 3 missing values of `p (mbar)` forward from the row before",
+        "carried 1 missing values of `wv (m/s)` forward from the row before",
+    )
+
+
+def test_the_mark_is_a_number_like_others_where_the_source_has_none():
+    values = noise(12)
+    values[3, 0] = -9999.0
+    assert make_record(stamps(12), values).values[3, 0] == -9999.0
+
+
+@pytest.mark.parametrize("missing", [NAN, -9999.0])
+def test_a_missing_target_is_never_invented(missing):
+    values = noise(20)
+    values[[8, 9], TARGET] = missing
+    record = make_record(stamps(20), values, missing_mark=-9999.0)
+    assert record.source_rows.tolist() == [*range(8), *range(10, 20)]
+    assert record.segments == ((0, 8), (8, 18))
+    assert "dropped 2 rows without a value of `T (degC)`" in record.notes
+
+
+def test_a_row_without_target_still_tells_its_inputs():
+    values = noise(10)
+    values[4, TARGET] = NAN
+    values[5, 0] = NAN
+    record = make_record(stamps(10), values)
+    assert record.source_rows.tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    assert record.values[4, 0] == values[4, 0]
+
+
+def test_a_repeated_row_tells_nothing():
+    times = stamps([*range(11), 5, *range(11, 20)])
+    values = noise(21)
+    values[11, 0] = 1e6
+    values[12, 0] = NAN
+    record = make_record(times, values)
+    assert record.values[11, 0] == values[10, 0]
+
+
+def test_rows_before_the_first_known_value_are_dropped():
+    values = noise(20)
+    values[:2, 0] = NAN
+    record = make_record(stamps(20), values)
+    np.testing.assert_array_equal(record.source_rows, np.arange(2, 20))
+    np.testing.assert_array_equal(record.values, values[2:])
+    assert record.segments == ((0, 18),)
+
+
+def test_notes_count_carried_and_dropped_rows_apart():
+    values = noise(20)
+    values[:2, 0] = NAN
+    values[9, 0] = NAN
+    notes = make_record(stamps(20), values).notes
+    assert any("carried 1 missing values of `p (mbar)`" in note for note in notes), notes
+    assert any("dropped 2 rows" in note for note in notes), notes
+
+
+@pytest.mark.parametrize(
+    ("rows", "column", "message"),
+    [
+        (20, 0, "the record has 0 usable rows of 20; at least 2 are needed"),
+        (20, TARGET, "the record has 0 usable rows of 20; at least 2 are needed"),
+        (1, None, "the record has 1 usable rows of 1; at least 2 are needed"),
+        (0, None, "the record has 0 usable rows of 0; at least 2 are needed"),
+    ],
+    ids=["empty input", "empty target", "one row", "no row"],
+)
+def test_nothing_left(rows, column, message):
+    values = noise(rows)
+    if column is not None:
+        values[:, column] = NAN
+    with pytest.raises(DataError, match=message):
+        make_record(stamps(rows), values)
+
+
+def test_the_callers_arrays_are_not_changed():
+    times, values = stamps([*range(15), 3, *range(15, 30)]), noise(31)
+    values[4, 0] = -9999.0
+    values[6, TARGET] = NAN
+    before = times.copy(), values.copy()
+    make_record(times, values, missing_mark=-9999.0)
+    np.testing.assert_array_equal(times, before[0])
+    np.testing.assert_array_equal(values, before[1])
+
+
+@given(
+    differences=st.lists(st.sampled_from([1, 1, 1, 2, 5]), min_size=9, max_size=30),
+    missing=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2)), max_size=25),
+    length=st.integers(5, 25),
+)
+@QUICK
+def test_cleaning_knows_nothing_of_later_rows(differences, missing, length):
+    times = stamps([0, *np.cumsum(differences).tolist()])
+    values = noise(len(times))
+    for row, column in missing:
+        values[row % len(times), column] = NAN
+    length = min(length, len(times) - 1)
+    assume((~np.isnan(values[:length])).all(axis=1).sum() >= 2)
+    whole, part = make_record(times, values), make_record(times[:length], values[:length])
+    known = len(part.times)
+    np.testing.assert_array_equal(part.source_rows, whole.source_rows[:known])
+    np.testing.assert_array_equal(part.values, whole.values[:known])
+    assert known == len(whole.times) or whole.source_rows[known] >= length
+
+
+# Gaps
+
+
+def test_gaps_cut_the_record():
+    record = make_record([*range(5), *range(8, 14), 20, *range(26, 40)])
+    assert record.segments == ((0, 5), (5, 11), (11, 12), (12, 26))
+    (note,) = record.notes
+    # From row 13 to 20 is the longest: 7 rows of ten minutes.
+    assert note == "cut at 3 gaps in time; the longest lasts 1.2 h from 2020-01-01T02:10:00"
+
+
+def test_a_row_too_early_cuts_as_well():
+    times = stamps(20)
+    times[7] -= np.timedelta64(60, "s")
+    assert make_record(times).segments == ((0, 7), (7, 8), (8, 20))
+
+
+def test_the_period_is_the_usual_difference():
+    record = make_record([0, 6, 12, 18, 30, 36])
+    assert record.period == 6 * PERIOD
+    assert record.segments == ((0, 4), (4, 6))
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("column", "unit"),
+    [
+        ("T (degC)", "degC"),
+        ("rho (g/m**3)", "g/m**3"),
+        ("rh (%)", "%"),
+        ("T ( degC )", "degC"),
+        ("T (2 m) (K)", "K"),
+        ("count", ""),
+        ("", ""),
+    ],
+)
+def test_unit_of(column, unit):
+    assert unit_of(column) == unit
+
+
+def test_find_column():
+    assert find_column(COLUMNS, "T (degC)", "dataset.target_column") == 1
+    with pytest.raises(
+        ConfigError, match=r"Did you mean `T \(degC\)`\? The record has: p"
+    ) as caught:
+        find_column(COLUMNS, "T (deg C)", "dataset.target_column")
+    assert [problem.key for problem in caught.value.problems] == ["dataset.target_column"]
+
+
+def test_the_fingerprint_of_arrays_tells_every_change():
+    times, values = stamps(5), noise(5)
+    first = array_fingerprint(times, values)
+    assert first.startswith("sha256:")
+    assert first == array_fingerprint(times.copy(), np.asfortranarray(values))
+    values[4, 2] = np.nextafter(values[4, 2], 0)
+    assert first != array_fingerprint(times, values)

@@ -1,0 +1,180 @@
+"""A run directory belongs to one run, and its files are whole."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from seqconv import rundir
+from seqconv.errors import OutputError
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# Writing
+
+
+def test_write_text_replaces_the_whole_file(tmp_path, monkeypatch):
+    path = tmp_path / "page.txt"
+    path.write_text("old text, and a long one")
+    replace = os.replace
+    seen = []
+
+    def watch(source, target):
+        seen.append((path.read_text(), source.read_text(encoding="utf-8"), source.parent))
+        replace(source, target)
+
+    monkeypatch.setattr(rundir.os, "replace", watch)
+    rundir.write_text(path, "neu: °\n")
+    assert path.read_text(encoding="utf-8") == "neu: °\n"
+    # Complete under another name in the same folder, before it takes the place of the old one.
+    assert seen == [("old text, and a long one", "neu: °\n", tmp_path)]
+    assert names(tmp_path) == ["page.txt"]
+
+
+def test_a_failure_leaves_the_old_text(tmp_path, monkeypatch):
+    path = tmp_path / "page.txt"
+    path.write_text("old")
+
+    def fail(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(rundir.os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        rundir.write_text(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_write_json_has_no_number_that_json_has_not(tmp_path):
+    path = tmp_path / "metrics.json"
+    value = {
+        "loss": float("nan"),
+        "list": [1.5, float("inf"), {"low": -float("inf")}],
+        "pair": (np.float64("nan"), 2),
+        "text": "nan",
+        "flag": True,
+        "none": None,
+    }
+    rundir.write_json(path, value)
+    text = path.read_text()
+    assert text.endswith("}\n")
+
+    def refuse(constant):
+        raise ValueError(constant)
+
+    assert json.loads(text, parse_constant=refuse) == {
+        "loss": None,
+        "list": [1.5, None, {"low": None}],
+        "pair": [None, 2],
+        "text": "nan",
+        "flag": True,
+        "none": None,
+    }
+    assert names(tmp_path) == ["metrics.json"]
+
+
+def test_write_json_keeps_every_digit(tmp_path):
+    rundir.write_json(tmp_path / "a.json", {"value": 0.1 + 0.2})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"value": 0.30000000000000004}
+
+
+def test_json_line_is_one_line():
+    line = rundir.json_line({"text": "two\nlines", "loss": float("nan")})
+    assert "\n" not in line
+    assert json.loads(line) == {"text": "two\nlines", "loss": None}
+
+
+# Directories
+
+
+def test_create_is_exclusive(tmp_path):
+    path = tmp_path / "outputs" / "jena-gru" / "now"
+    assert rundir.create(path) == path
+    assert names(path) == []
+    with pytest.raises(FileExistsError, match="now"):
+        rundir.create(path)
+
+
+@pytest.mark.parametrize("below", ["run", "deep/run"])
+def test_create_with_a_file_in_the_way(tmp_path, below):
+    (tmp_path / "outputs").write_text("a file")
+    with pytest.raises(OutputError, match="run: the output folder cannot be made"):
+        rundir.create(tmp_path / "outputs" / below)
+
+
+def test_check_writable_creates_nothing(tmp_path):
+    rundir.check_writable(tmp_path / "outputs" / "jena" / "now")
+    rundir.check_writable(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_check_writable_looks_at_relative_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rundir.check_writable(rundir.Path("outputs/now"))
+    (tmp_path / "outputs").write_text("a file")
+    with pytest.raises(OutputError, match=r"^outputs/now: the output folder cannot be made"):
+        rundir.check_writable(rundir.Path("outputs/now"))
+
+
+@pytest.mark.parametrize("below", ["", "run", "deep/run"])
+def test_check_writable_with_a_file_in_the_way(tmp_path, below):
+    (tmp_path / "outputs").write_text("a file")
+    with pytest.raises(OutputError, match=r"cannot be made, .*outputs is a file$"):
+        rundir.check_writable(tmp_path / "outputs" / below)
+
+
+def test_check_writable_without_permission(tmp_path, monkeypatch):
+    # Asked instead of set: to root every folder is open.
+    asked = []
+    monkeypatch.setattr(rundir.os, "access", lambda *question: asked.append(question))
+    with pytest.raises(OutputError, match=f"cannot be written .no permission for {tmp_path}.$"):
+        rundir.check_writable(tmp_path / "outputs" / "now")
+    assert asked == [(tmp_path, os.W_OK | os.X_OK)]
+
+
+def test_claim_takes_an_empty_directory_once(tmp_path):
+    assert rundir.claim(tmp_path) == tmp_path
+    assert names(tmp_path) == [rundir.CONFIG]
+    with pytest.raises(
+        OutputError, match="holds files already; a run needs a directory of its own"
+    ):
+        rundir.claim(tmp_path)
+
+
+def test_claim_leaves_what_is_there(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match="holds files already"):
+        rundir.claim(tmp_path)
+    assert names(tmp_path) == ["thesis.tex"]
+
+
+def test_claim_of_two_at_the_same_moment(tmp_path, monkeypatch):
+    # Both have seen an empty directory.
+    monkeypatch.setattr(rundir.Path, "iterdir", lambda path: iter(()))
+    rundir.claim(tmp_path)
+    with pytest.raises(OutputError, match="another run has just taken this directory"):
+        rundir.claim(tmp_path)
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_text("a file")])
+def test_claim_of_no_directory(tmp_path, make):
+    path = tmp_path / "outputs"
+    make(path)
+    with pytest.raises(OutputError, match="outputs: cannot be used"):
+        rundir.claim(path)
+
+
+def test_environment_holds_no_environment_variables(monkeypatch):
+    monkeypatch.setenv("A_TOKEN", "do-not-write-this-down")
+    monkeypatch.setattr(rundir, "_git_commit", lambda: "0" * 40)
+    monkeypatch.setattr(rundir.sys, "argv", ["/usr/bin/seqconv-train", "dataset=jena"])
+    found = rundir.environment(["CPU:0"])
+    assert "do-not-write-this-down" not in json.dumps(found)
+    assert found["command"] == ["seqconv-train", "dataset=jena"]
+    assert found["devices"] == ["CPU:0"]
+    assert found["git_commit"] == "0" * 40
+    assert found["packages"]["numpy"] == np.__version__
+    assert found["cores"] >= 1
