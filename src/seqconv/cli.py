@@ -77,7 +77,7 @@ def _single(line: CommandLine) -> None:
     from seqconv.stopping import StopRequest
 
     config = line.only_job
-    rundir.check_writable(Path(line.run_dir))
+    rundir.check_free(Path(line.run_dir))
     with StopRequest():
         data = training.load_data(config)
     run_dir = _own_directory(line.run_dir, chosen=line.chooses("hydra.run.dir"))
@@ -96,7 +96,7 @@ def _sweep(line: CommandLine) -> None:
     """Many runs; those that fail do not keep the others from running."""
     from seqconv import console, rundir, training
 
-    rundir.check_writable(Path(line.sweep_dir))
+    rundir.check_free(Path(line.sweep_dir))
     for number, job in enumerate(line.jobs):
         if isinstance(job, ConfigError):
             console.say(f"job {number} of the sweep cannot start:\n{job}")
@@ -105,9 +105,11 @@ def _sweep(line: CommandLine) -> None:
     try:
         _hand_over([*line.words, f"hydra.sweep.dir={_quoted(sweep_dir)}"], sweep_job)
     finally:
+        del os.environ[REPORTING_PROCESS]
         ended = _read_jobs(sweep_dir)
-        for name in ended.keys() - _REPORTED:
-            console.result(rundir.json_line(training.summary(ended[name], sweep_dir / name)))
+        for name, metrics in ended.items():
+            if sweep_dir / name not in _REPORTED:
+                console.result(rundir.json_line(training.summary(metrics, sweep_dir / name)))
     _judge(ended, len(line.jobs))
 
 
@@ -127,7 +129,7 @@ def sweep_job(composed: DictConfig) -> float:
         outcome = training.not_started(error, run_dir)
     if os.environ.get(REPORTING_PROCESS) == str(os.getpid()):
         console.result(rundir.json_line(outcome.summary))
-        _REPORTED.add(run_dir.name)
+        _REPORTED.add(run_dir)
     if outcome.error is not None:
         console.error(outcome.error)
     if isinstance(outcome.error, InterruptedRun):
@@ -139,7 +141,7 @@ def sweep_job(composed: DictConfig) -> float:
 # Jobs in this process write their line when they end. Those that a launcher runs elsewhere, where stdout may lead
 # nowhere, are read from their directories at the end of the sweep.
 REPORTING_PROCESS = "SEQCONV_REPORTING_PROCESS"
-_REPORTED: set[str] = set()
+_REPORTED: set[Path] = set()
 
 
 def _read_jobs(sweep_dir: Path) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 CONFIG_MODULE = "pkg://seqconv.conf"
 CONFIG_NAME = "train"
+# The groups of `conf/train.yaml` that always have a page, or none by default.
+GROUPS = ("dataset", "model", "trainer", "experiment")
 
 
 @dataclass
@@ -93,12 +95,12 @@ def read_command_line(words: Sequence[str]) -> CommandLine:
     flags = [word for word in words if word not in arguments.overrides]
     arguments.overrides = [_readable(word) for word in arguments.overrides]
     line = CommandLine(arguments, [*flags, *arguments.overrides])
-    try:
-        with _Composer(arguments) as composer:
+    with _Composer(arguments) as composer:
+        try:
             composer.check(line)
-    except (HydraException, OmegaConfBaseException) as error:
-        text = " ".join(str(error).split())
-        raise ConfigError([Problem("configuration", text)]) from error
+        except (HydraException, OmegaConfBaseException) as error:
+            text = " ".join(str(error).split())
+            raise ConfigError([*composer.problems, Problem("configuration", text)]) from error
     return line
 
 
@@ -194,7 +196,10 @@ class _Composer:
         overrides = []
         for word in words:
             try:
-                overrides.extend(parser.parse_overrides([word]))
+                (override,) = parser.parse_overrides([word])
+                if not override.key_or_group:
+                    raise HydraException("there is no key")
+                overrides.append(override)
             except HydraException:
                 self.problems.append(
                     Problem(
@@ -216,11 +221,15 @@ class _Composer:
         group = override.key_or_group
         if self._of_hydra(override) or override.is_delete():
             return
+        if override.is_add() and group in GROUPS:
+            self.problems.append(Problem(group, f"is chosen already; leave out the + of +{group}"))
+            override.type = OverrideType.CHANGE
+            override.input_line = str(override.input_line).lstrip("+")
         known = self.loader.get_group_options(group, results_filter=ObjectType.CONFIG)
         wanted = (
             list(override.sweep_string_iterator())
             if override.is_sweep_override()
-            else [str(override.value())]
+            else [override.get_value_element_as_str()]
         )
         for name in wanted:
             if name in known or (group == "experiment" and name == "null"):
@@ -238,7 +247,7 @@ class _Composer:
     def _exists(self, override: Override, base: DictConfig) -> bool:
         """Whether there is such a key to set; reports it if not."""
         key = override.key_or_group
-        if override.is_add() or override.is_force_add() or override.is_delete():
+        if override.is_add() or override.is_force_add():
             return True
         if OmegaConf.select(base, key, default=_NOTHING, throw_on_missing=False) is not _NOTHING:
             return True

@@ -1,6 +1,6 @@
 """From the composed YAML to frozen dataclasses, with all problems reported together.
 
-The only module that imports omegaconf. YAML owns the defaults, the dataclasses own type, range and meaning.
+YAML owns the defaults, the dataclasses own type, range and meaning.
 """
 
 from __future__ import annotations
@@ -186,13 +186,12 @@ def parse_tree(tree: dict[str, Any]) -> Config:
     trainer = section(TrainerConfig, tree.get("trainer", {}), "trainer.")
     task = section(dataset_entry.task, {k: v for k, v in tree.items() if k in task_keys})
     general = section(General, {k: v for k, v in tree.items() if k in general_keys})
-    requirements: tuple[Requirement, ...] = ()
-    if general is not None:
-        metrics = dataset_entry.task.metrics
-        problems.extend(_objective_problems(general.objective, metrics))
-        requirements = tuple(_requirements(general.require, metrics, problems))
+    metrics = dataset_entry.task.metrics
+    if isinstance(tree.get("objective"), str):
+        problems.extend(_objective_problems(tree["objective"], metrics))
+    requirements = tuple(_requirements(tree.get("require"), metrics, problems))
     if model is not None and task is not None and hasattr(model, "length_problems"):
-        for problem in model.length_problems(task.time_steps):
+        for problem in model.length_problems(task.time_steps, task.length_key):
             problems.append(Problem(f"model.{problem.key}", problem.message))
     if problems or general is None:
         raise ConfigError(problems)
@@ -295,10 +294,19 @@ def _problems_of(error: ValidationError, cls: type, prefix: str) -> Iterator[Pro
         elif finding["type"] == "missing":
             yield Problem(key, "is missing")
         else:
-            rule = (
-                finding["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
-            )
+            rule = finding["msg"].removeprefix("Value error, ")
+            for theirs, ours in WORDING.items():
+                rule = rule.replace(theirs, ours)
             yield Problem(key, f"{rule}; received {finding['input']!r}")
+
+
+# Parts of pydantic's sentences in our words: people write YAML, not JSON.
+WORDING = {
+    "Input should be": "must be",
+    "a valid array": "a list such as [32,32]",
+    "an object": "a section of keys",
+    "Tuple should have at least 1 item after validation, not 0": "must have at least one element",
+}
 
 
 def _class_at(cls: type, path: list[Any]) -> type:

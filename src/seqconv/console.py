@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from seqconv.errors import ConfigError, SeqconvError
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+
+SECONDS_BETWEEN_REFRESHES = 0.1
 
 log = logging.getLogger("seqconv")
 
@@ -196,8 +199,10 @@ class DownloadBar:
             TimeRemainingColumn(),
             console=_console(),
             transient=True,
+            auto_refresh=False,  # no thread that could outlive a download that fails
         )
         self._task: Any = None
+        self._shown = 0.0
 
     def update(self, size: int) -> None:
         """So many bytes more have come."""
@@ -207,6 +212,10 @@ class DownloadBar:
             self._task = self._bar.add_task("", total=self.total)
             self._bar.start()
         self._bar.update(self._task, advance=size)
+        now = time.monotonic()
+        if now - self._shown > SECONDS_BETWEEN_REFRESHES:
+            self._shown = now
+            self._bar.refresh()
 
     def reset(self) -> None:
         """Called by pooch at the end, before it fills the bar."""

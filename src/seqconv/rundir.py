@@ -27,17 +27,19 @@ PREPARATION = "preparation.json"
 PACKAGES = ("seqconv", "tensorflow", "keras", "numpy", "polars", "scikit-learn", "hydra-core")
 
 
-def check_writable(path: Path) -> None:
-    """Refuse early, and without creating anything, a folder that could not be made.
+def check_free(path: Path) -> None:
+    """Refuse early, and without creating anything, a folder that could not be made or is in use.
 
     Raises:
-        OutputError: if `path` or the nearest folder above it that exists cannot be written.
+        OutputError: if `path` holds files, or it or the nearest folder above that exists cannot be written.
     """
     existing = path.absolute()
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
         raise OutputError(f"{path}: the output folder cannot be made, {existing} is a file")
+    if existing == path.absolute() and any(path.iterdir()):
+        raise OutputError(f"{path}: holds files already; a run needs a directory of its own")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(
             f"{path}: the output folder cannot be written (no permission for {existing})"

@@ -23,9 +23,9 @@ LEVELS = (
     ("composing", "training"),
     ("reporting", "baselines"),
     ("loop", "nbsvm"),
-    ("config", "console", "plots", "checkpoints", "stopping"),
+    ("config", "plots", "checkpoints", "stopping"),
     ("models", "data"),
-    ("registry", "fields", "shapes", "rundir"),
+    ("registry", "fields", "shapes", "rundir", "console"),
     ("errors",),
 )
 # `__init__.py` of the package holds the version alone.

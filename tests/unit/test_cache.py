@@ -14,6 +14,7 @@ from series_records import csv_text, make_task, noise, stamps, zipped
 from seqconv.data import cache
 from seqconv.data.cache import Remote, cached, download, remove
 from seqconv.data.sets import jena
+from seqconv.data.weather import COLUMNS
 from seqconv.errors import DataError
 
 CONTENT = bytes(range(256)) * 200
@@ -266,7 +267,8 @@ def test_cache_folder(monkeypatch, tmp_path):
 # Jena's record through it
 
 ROWS = 60
-RECORD = zipped({"jena.csv": csv_text(stamps(ROWS), noise(ROWS)).encode()})
+VALUES = noise(ROWS, len(COLUMNS))
+RECORD = zipped({"jena.csv": csv_text(stamps(ROWS), VALUES, COLUMNS).encode()})
 
 
 @pytest.fixture
@@ -294,7 +296,7 @@ def test_jena_says_where_the_data_came_from():
     assert [data.record.source for data in (first, second)] == ["download", "cache"]
     fingerprint = f"sha256:{hashlib.sha256(RECORD).hexdigest()}"
     assert first.describe()["fingerprint"] == second.describe()["fingerprint"] == fingerprint
-    np.testing.assert_array_equal(first.record.values, noise(ROWS))
+    np.testing.assert_array_equal(first.record.values, VALUES)
 
 
 def test_jena_of_another_length_is_no_jena(small_jena, folder, monkeypatch):
@@ -314,7 +316,7 @@ def test_a_web_page_instead_of_jena(small_jena, folder, monkeypatch):
 
 
 def test_a_local_file_needs_no_cache(small_jena, folder, tmp_path, monkeypatch):
-    (tmp_path / "mine.csv").write_text(csv_text(stamps(ROWS), noise(ROWS)))
+    (tmp_path / "mine.csv").write_text(csv_text(stamps(ROWS), VALUES, COLUMNS))
     monkeypatch.setenv("HOME", str(tmp_path))
     assert jena.find("~/mine.csv") == (tmp_path / "mine.csv", "file")
     data = jena.load(config("~/mine.csv"), make_task())

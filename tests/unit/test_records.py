@@ -6,8 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from series_records import COLUMNS, PERIOD, QUICK, TARGET, make_record, noise, stamps
 
-from seqconv.data.records import array_fingerprint, find_column, unit_of
-from seqconv.errors import ConfigError, DataError
+from seqconv.data.records import array_fingerprint, unit_of
+from seqconv.errors import DataError
 
 NAN = np.nan
 
@@ -239,15 +239,6 @@ def test_the_period_is_the_usual_difference():
 )
 def test_unit_of(column, unit):
     assert unit_of(column) == unit
-
-
-def test_find_column():
-    assert find_column(COLUMNS, "T (degC)", "dataset.target_column") == 1
-    with pytest.raises(
-        ConfigError, match=r"Did you mean `T \(degC\)`\? The record has: p"
-    ) as caught:
-        find_column(COLUMNS, "T (deg C)", "dataset.target_column")
-    assert [problem.key for problem in caught.value.problems] == ["dataset.target_column"]
 
 
 def test_the_fingerprint_of_arrays_tells_every_change():

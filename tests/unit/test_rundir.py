@@ -105,33 +105,33 @@ def test_create_with_a_file_in_the_way(tmp_path, below):
         rundir.create(tmp_path / "outputs" / below)
 
 
-def test_check_writable_creates_nothing(tmp_path):
-    rundir.check_writable(tmp_path / "outputs" / "jena" / "now")
-    rundir.check_writable(tmp_path)
+def test_check_free_creates_nothing(tmp_path):
+    rundir.check_free(tmp_path / "outputs" / "jena" / "now")
+    rundir.check_free(tmp_path)
     assert names(tmp_path) == []
 
 
-def test_check_writable_looks_at_relative_paths(tmp_path, monkeypatch):
+def test_check_free_looks_at_relative_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rundir.check_writable(rundir.Path("outputs/now"))
+    rundir.check_free(rundir.Path("outputs/now"))
     (tmp_path / "outputs").write_text("a file")
     with pytest.raises(OutputError, match=r"^outputs/now: the output folder cannot be made"):
-        rundir.check_writable(rundir.Path("outputs/now"))
+        rundir.check_free(rundir.Path("outputs/now"))
 
 
 @pytest.mark.parametrize("below", ["", "run", "deep/run"])
-def test_check_writable_with_a_file_in_the_way(tmp_path, below):
+def test_check_free_with_a_file_in_the_way(tmp_path, below):
     (tmp_path / "outputs").write_text("a file")
     with pytest.raises(OutputError, match=r"cannot be made, .*outputs is a file$"):
-        rundir.check_writable(tmp_path / "outputs" / below)
+        rundir.check_free(tmp_path / "outputs" / below)
 
 
-def test_check_writable_without_permission(tmp_path, monkeypatch):
+def test_check_free_without_permission(tmp_path, monkeypatch):
     # Asked instead of set: to root every folder is open.
     asked = []
     monkeypatch.setattr(rundir.os, "access", lambda *question: asked.append(question))
     with pytest.raises(OutputError, match=f"cannot be written .no permission for {tmp_path}.$"):
-        rundir.check_writable(tmp_path / "outputs" / "now")
+        rundir.check_free(tmp_path / "outputs" / "now")
     assert asked == [(tmp_path, os.W_OK | os.X_OK)]
 
 

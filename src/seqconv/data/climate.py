@@ -21,22 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-COLUMNS: tuple[str, ...] = (
-    "p (mbar)",
-    "T (degC)",
-    "Tpot (K)",
-    "Tdew (degC)",
-    "rh (%)",
-    "VPmax (mbar)",
-    "VPact (mbar)",
-    "VPdef (mbar)",
-    "sh (g/kg)",
-    "H2OC (mmol/mol)",
-    "rho (g/m**3)",
-    "wv (m/s)",
-    "max. wv (m/s)",
-    "wd (deg)",
-)
+from seqconv.data.weather import COLUMNS
 
 DEFAULT_ROWS = 105_120  # 730 days
 DEFAULT_SEED = 2009

@@ -19,7 +19,7 @@ def inspect_series(path: Path) -> dict[str, Any]:
     Raises:
         DataError: if it cannot be read.
     """
-    table = jena.read(path)
+    table = jena.read(path, columns=None)
     seconds = table.times.astype(np.int64)
     differences = np.diff(seconds)
     period = int(np.median(differences)) if len(differences) else 0

@@ -8,13 +8,14 @@ import hashlib
 import io
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seqconv.errors import DataError
+from seqconv.errors import DataError, FileError
 
 if TYPE_CHECKING:
     import polars
@@ -44,16 +45,16 @@ def read_bytes(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        DataError: if it is missing, a folder, unreadable or empty.
+        FileError: if it is missing, a folder, unreadable or empty.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        raise FileError(f"{path}: no such file") from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
     if not content:
-        raise DataError(f"{path}: the file is empty")
+        raise FileError(f"{path}: the file is empty")
     return content
 
 
@@ -61,7 +62,7 @@ def unpack(content: bytes, path: Path) -> bytes:
     """The CSV inside; told by the first bytes, not by the name.
 
     Raises:
-        DataError: if the archive is truncated, damaged, too large, or holds other than one file.
+        FileError: if the archive is truncated, damaged, too large, or holds other than one file.
     """
     if content[:2] == b"\x1f\x8b":
         return _gunzip(content, path)
@@ -76,9 +77,9 @@ def _gunzip(content: bytes, path: Path) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             unpacked = stream.read(LARGEST_UNPACKED + 1)
     except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{path}: the gzip file is truncated or damaged ({error})") from error
+        raise FileError(f"{path}: the gzip file is truncated or damaged ({error})") from error
     if len(unpacked) > LARGEST_UNPACKED:
-        raise DataError(f"{path}: unpacks to more than {LARGEST_UNPACKED >> 30} GiB")
+        raise FileError(f"{path}: unpacks to more than {LARGEST_UNPACKED >> 30} GiB")
     return unpacked
 
 
@@ -92,9 +93,9 @@ def _unzip(content: bytes, path: Path) -> bytes:
                 if not member.is_dir() and not member.filename.startswith("__MACOSX/")
             ]
             if len(members) != 1:
-                raise DataError(f"{path}: the zip file must hold one CSV file, not {len(members)}")
+                raise FileError(f"{path}: the zip file must hold one CSV file, not {len(members)}")
             if members[0].file_size > LARGEST_UNPACKED:
-                raise DataError(f"{path}: unpacks to more than {LARGEST_UNPACKED >> 30} GiB")
+                raise FileError(f"{path}: unpacks to more than {LARGEST_UNPACKED >> 30} GiB")
             return archive.read(members[0])
     except (
         zipfile.BadZipFile,
@@ -104,30 +105,35 @@ def _unzip(content: bytes, path: Path) -> bytes:
         NotImplementedError,
         RuntimeError,
     ) as error:
-        raise DataError(f"{path}: the zip file is truncated or damaged ({error})") from error
+        raise FileError(f"{path}: the zip file is truncated or damaged ({error})") from error
 
 
-def read_table(path: Path, *, time_column: str, time_format: str) -> Table:
+def read_table(
+    path: Path, *, time_column: str, time_format: str, columns: Sequence[str] | None = None
+) -> Table:
     """A CSV file with a header, one column of time stamps and else numbers.
 
     Args:
         path: `.csv`, `.csv.gz` or `.zip`. Text that is no UTF-8 is taken for Latin-1, as stations write it.
         time_column: name of the column of time stamps.
         time_format: of the stamps, in the letters of `strftime`.
+        columns: the value columns to read, all of which must be there; None: all there are.
 
     Raises:
         DataError: naming row and column of what cannot be read. Row 0 is the first after the header.
     """
     content = read_bytes(path)
     frame = _read_text(unpack(content, path), path)
-    if time_column not in frame.columns:
+    absent = [name for name in (time_column, *(columns or ())) if name not in frame.columns]
+    if absent:
         raise DataError(
-            f"{path}: no column `{time_column}`; the header has: {', '.join(frame.columns[:20])}"
+            f"{path}: no column `{'`, `'.join(absent)}`; "
+            f"the header has: {', '.join(frame.columns[:20])}"
         )
     if frame.height == 0:
         raise DataError(f"{path}: there are no rows after the header")
     times = _parse_times(frame[time_column], time_format, path)
-    names = [name for name in frame.columns if name != time_column]
+    names = columns or [name for name in frame.columns if name != time_column]
     values = np.empty((frame.height, len(names)), np.float64)
     for index, name in enumerate(names):
         values[:, index] = _parse_numbers(frame[name], path)
@@ -147,7 +153,7 @@ def _read_text(text: bytes, path: Path) -> polars.DataFrame:
     try:
         frame = pl.read_csv(io.BytesIO(text), infer_schema=False)
     except pl.exceptions.NoDataError as error:
-        raise DataError(f"{path}: the file is empty") from error
+        raise FileError(f"{path}: the file is empty") from error
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: cannot be read as CSV ({reason})") from error

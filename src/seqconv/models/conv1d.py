@@ -45,9 +45,9 @@ class Conv1DConfig:
             pooling=self.pooling,
         )
 
-    def length_problems(self, time: int) -> Iterator[Problem]:
-        """A problem if `time` steps are too few."""
-        return self.stack.length_problems(time)
+    def length_problems(self, time: int, key: str) -> Iterator[Problem]:
+        """A problem if `time` steps are too few; `key` is the setting that would give more."""
+        return self.stack.length_problems(time, key)
 
     def padding_rule(self) -> PaddingRule | None:
         """A global maximum sees one step of pure padding or many alike; an average or all steps do not."""

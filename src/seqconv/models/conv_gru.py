@@ -49,9 +49,9 @@ class ConvGRUConfig:
             pooling=self.pooling,
         )
 
-    def length_problems(self, time: int) -> Iterator[Problem]:
-        """A problem if `time` steps are too few."""
-        return self.stack.length_problems(time)
+    def length_problems(self, time: int, key: str) -> Iterator[Problem]:
+        """A problem if `time` steps are too few; `key` is the setting that would give more."""
+        return self.stack.length_problems(time, key)
 
     def padding_rule(self) -> PaddingRule:
         """Steps that see nothing but padding are masked in the GRU; those that see any text must stay."""

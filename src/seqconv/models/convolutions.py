@@ -64,14 +64,14 @@ class Stack:
         """Time steps of the input from one step of the output to the next."""
         return int(self.pool_size ** (len(self.filters) - 1))
 
-    def length_problems(self, time: int) -> Iterator[Problem]:
-        """A problem if `time` steps are too few."""
+    def length_problems(self, time: int, key: str) -> Iterator[Problem]:
+        """A problem if `time` steps are too few; `key` is the setting that would give more."""
         if time < self.receptive_field:
             yield Problem(
                 "filters",
                 f"{len(self.filters)} convolutions of kernel_size={self.kernel_size} with "
-                f"pool_size={self.pool_size} need {self.receptive_field} time steps or more; a sample has "
-                f"{time}. Use a longer one, a smaller `step` of a series, or fewer convolutions",
+                f"pool_size={self.pool_size} need {self.receptive_field} time steps or more; "
+                f"a sample has {time}. Use a longer `{key}`, or fewer or smaller convolutions",
             )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from seqconv.data.tasks import SeriesTask
+from seqconv.data.weather import COLUMNS, target_problems
+from seqconv.errors import Problem
 from seqconv.fields import STRICT
 from seqconv.registry import DATASETS
 
@@ -23,6 +26,10 @@ class ClimateDemoConfig:
     target_column: str
     """The column to predict."""
 
+    def problems(self) -> Iterator[Problem]:
+        """The column must be one of the record's."""
+        return target_problems(self.target_column)
+
 
 @DATASETS.register("climate_demo", config=ClimateDemoConfig, task=SeriesTask)
 def load(config: ClimateDemoConfig, task: SeriesTask) -> SeriesData:
@@ -31,17 +38,16 @@ def load(config: ClimateDemoConfig, task: SeriesTask) -> SeriesData:
     Raises:
         ConfigError: if the configuration does not fit the record.
     """
-    from seqconv.data.climate import COLUMNS, simulate_climate
-    from seqconv.data.records import array_fingerprint, clean_record, find_column
+    from seqconv.data.climate import simulate_climate
+    from seqconv.data.records import array_fingerprint, clean_record
     from seqconv.data.series import SeriesData
 
-    target = find_column(COLUMNS, config.target_column, "dataset.target_column")
     times, values = simulate_climate()
     record = clean_record(
         times,
         values.astype("float64"),
         columns=COLUMNS,
-        target=target,
+        target=COLUMNS.index(config.target_column),
         source="simulated",
         fingerprint=array_fingerprint(times, values),
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from seqconv.data.cache import Remote, cached, download
 from seqconv.data.tasks import SeriesTask
-from seqconv.errors import DataError
+from seqconv.data.weather import COLUMNS, target_problems
+from seqconv.errors import DataError, FileError, Problem
 from seqconv.fields import STRICT
 from seqconv.registry import DATASETS
 
@@ -26,6 +28,9 @@ TIME_COLUMN = "Date Time"
 TIME_FORMAT = "%d.%m.%Y %H:%M:%S"
 # In both wind columns, in 2015.
 MISSING_MARK = -9999.0
+REMEDY = (
+    "`dataset.path` must name a whole .csv, .csv.gz or .zip file in the original format, or be null"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +45,10 @@ class JenaConfig:
     target_column: str
     """The column to predict."""
 
+    def problems(self) -> Iterator[Problem]:
+        """The column must be one of the record's."""
+        return target_problems(self.target_column)
+
 
 @DATASETS.register("jena", config=JenaConfig, task=SeriesTask)
 def load(config: JenaConfig, task: SeriesTask) -> SeriesData:
@@ -49,17 +58,20 @@ def load(config: JenaConfig, task: SeriesTask) -> SeriesData:
         DataError: if there is no such file, or it is not such a record.
         ConfigError: if the configuration does not fit the record.
     """
-    from seqconv.data.records import clean_record, find_column
+    from seqconv.data.records import clean_record
     from seqconv.data.series import SeriesData
 
     path, source = find(config.path)
-    table = read(path)
+    try:
+        table = read(path)
+    except FileError as error:
+        raise FileError(f"{error}. {REMEDY}") from error
     record = clean_record(
         table.times,
         table.values,
         missing_mark=MISSING_MARK,
         columns=table.columns,
-        target=find_column(table.columns, config.target_column, "dataset.target_column"),
+        target=table.columns.index(config.target_column),
         source=source,
         fingerprint=table.fingerprint,
     )
@@ -76,11 +88,11 @@ def find(path: str | None) -> tuple[Path, str]:
     return download(REMOTE, verify_download), "download"
 
 
-def read(path: Path) -> Table:
-    """The table of a file in the original format."""
+def read(path: Path, columns: Sequence[str] | None = COLUMNS) -> Table:
+    """The table of a file in the original format; None: whatever columns it has."""
     from seqconv.data.reading import read_table
 
-    return read_table(path, time_column=TIME_COLUMN, time_format=TIME_FORMAT)
+    return read_table(path, time_column=TIME_COLUMN, time_format=TIME_FORMAT, columns=columns)
 
 
 def verify_download(path: Path) -> None:
