@@ -37,13 +37,19 @@ def show_data(dataset: dict[str, Any]) -> None:
 def show_model(model: Any) -> None:
     """The layers with shapes and parameters; layers that only reshape are left out."""
     rows = [
-        [layer.name, type(layer).__name__, _shape(layer.output.shape), f"{layer.count_params():,}"]
+        [layer.name, _kind(layer), _shape(layer.output.shape), f"{layer.count_params():,}"]
         for layer in model.layers
         if type(layer).__module__.split(".")[-1] not in ("numpy", "core", "nn")
         or layer.count_params()
     ]
     rows.append(["all", "", "", f"{model.count_params():,}"])
     console.table(f"model {model.name}", ["layer", "type", "output", "parameters"], rows)
+
+
+def _kind(layer: Any) -> str:
+    """The type of a layer, and whether it is one of our own."""
+    ours = type(layer).__module__.startswith("seqconv.")
+    return f"{type(layer).__name__}, fused" if ours else type(layer).__name__
 
 
 def _shape(shape: tuple[int | None, ...]) -> str:

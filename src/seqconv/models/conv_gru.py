@@ -9,6 +9,7 @@ from typing import Any, Literal
 from seqconv.errors import Problem
 from seqconv.fields import STRICT, Count, Counts, Share
 from seqconv.models.convolutions import Stack
+from seqconv.models.recurrence import Implementation, gru
 from seqconv.models.stem import head, mask_of, stem
 from seqconv.registry import MODELS
 from seqconv.shapes import PaddingRule, SequenceSpec
@@ -38,6 +39,8 @@ class ConvGRUConfig:
     """Share of the GRU's state dropped, the same ones at every time step."""
     reset_after: bool
     """Today's GRU; False: the original one (Cho et al., 2014), with fewer biases."""
+    implementation: Implementation
+    """Which layer is taken; both have the same weights and results."""
 
     @property
     def stack(self) -> Stack:
@@ -64,15 +67,14 @@ class ConvGRUConfig:
 @MODELS.register("conv_gru", config=ConvGRUConfig)
 def build(config: ConvGRUConfig, spec: SequenceSpec) -> Any:
     """A `keras.Model` from `(batch, time, features)` to `(batch, outputs)`."""
-    from seqconv.models.layers.recurrent import GRU
-
     inputs, sequence, present = stem(spec)
     sequence, present = config.stack(sequence, present)
-    features = GRU(
+    features = gru(
         config.units,
         dropout=config.dropout,
         recurrent_dropout=config.recurrent_dropout,
         reset_after=config.reset_after,
+        implementation=config.implementation,
         name="gru",
     )(sequence, mask=mask_of(present))
     return head(inputs, features, spec, config.name)

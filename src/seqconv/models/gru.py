@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from seqconv.fields import STRICT, Counts, Share
+from seqconv.models.recurrence import Implementation, gru
 from seqconv.models.stem import head, mask_of, stem
 from seqconv.registry import MODELS
 from seqconv.shapes import PaddingRule, SequenceSpec
@@ -28,6 +29,8 @@ class GRUConfig:
     """Share of each layer's state dropped, the same ones at every time step."""
     reset_after: bool
     """Today's GRU; False: the original one, with fewer biases."""
+    implementation: Implementation
+    """Which layer is taken; both have the same weights and results."""
 
     def padding_rule(self) -> PaddingRule:
         """Padding is masked: none of it changes the state."""
@@ -40,16 +43,15 @@ class GRUConfig:
 @MODELS.register("gru", config=GRUConfig)
 def build(config: GRUConfig, spec: SequenceSpec) -> Any:
     """A `keras.Model` from `(batch, time, features)` to `(batch, outputs)`."""
-    from seqconv.models.layers.recurrent import GRU
-
     inputs, sequence, present = stem(spec)
     mask = mask_of(present)
     for index, units in enumerate(config.units, start=1):
-        sequence = GRU(
+        sequence = gru(
             units,
             dropout=config.dropout,
             recurrent_dropout=config.recurrent_dropout,
             reset_after=config.reset_after,
+            implementation=config.implementation,
             return_sequences=index < len(config.units),
             name=f"gru_{index}",
         )(sequence, mask=mask)
