@@ -122,7 +122,8 @@ def sweep_job(composed: DictConfig) -> float:
     from seqconv import console, rundir, training
     from seqconv.config import parse
 
-    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    sweep = HydraConfig.get().sweep
+    run_dir = Path(sweep.dir) / sweep.subdir
     try:
         outcome = training.run(parse(composed), run_dir)
     except ConfigError as error:

@@ -1,0 +1,360 @@
+"""Real runs on texts that the test writes: TensorFlow is started once for all of them."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
+
+from seqconv import baselines, rundir
+from seqconv.checkpoints import CheckpointStore
+from seqconv.composing import read_command_line
+from seqconv.data.drawing import POOL_BATCHES, TrainingOrder
+from seqconv.data.texts import TextData
+from seqconv.loop import Training
+from seqconv.registry import MODELS
+from seqconv.training import load_data
+
+FORMATS = ["notes.jsonl", "notes.csv", "notes.parquet", "notes"]
+SMALL = ["max_features=60", "max_len=64", "embedding_size=8", "batch_size=32"]
+WIDTHS = {
+    "conv1d": ["model.filters=[8,8]", "model.kernel_size=5", "model.pool_size=3"],
+    "conv_gru": ["model.filters=[8,8]", "model.units=6"],
+    "gru": ["model.units=[6,5]"],
+    "lstm": ["model.units=[6,5]"],
+}
+
+
+@pytest.fixture
+def notes(in_empty_folder, aside, write_texts, text_corpus):
+    """The words that choose the simulated notes, of three classes."""
+    path = write_texts(aside / "notes.jsonl", *text_corpus)
+    return ["dataset=text", f"dataset.path={path}", *SMALL]
+
+
+@pytest.fixture
+def reviews(in_empty_folder, aside, write_imdb):
+    """The words that choose simulated reviews in Keras' layout, of two classes."""
+    path = write_imdb(aside / "imdb.npz", 120)
+    return ["dataset=imdb", f"dataset.path={path}", "max_features=300", *SMALL[1:]]
+
+
+@pytest.fixture
+def train(command):
+    """Run a command line; the directory of the run."""
+
+    def run(*words):
+        code, stdout, stderr = command(words)
+        assert code == 0, stderr
+        return Path(json.loads(stdout)["run_dir"])
+
+    return run
+
+
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+def without_times(run_dir):
+    lines = [json.loads(line) for line in (run_dir / rundir.EPOCHS).read_text().splitlines()]
+    return [
+        {k: v for k, v in line.items() if k not in ("seconds", "samples_per_second")}
+        for line in lines
+    ]
+
+
+def config_of(words):
+    return read_command_line(words).only_job
+
+
+def built(config, data):
+    import keras
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(5)
+    return MODELS.get(config.model.name).build(config.model, data.spec)
+
+
+# What a run is
+
+
+def test_a_run_of_texts_leaves_what_the_contract_lists(train, notes):
+    run_dir = train(*notes, "model=conv1d", "trainer=smoke")
+
+    assert {path.name for path in run_dir.iterdir()} == {
+        ".hydra", "checkpoints", "config.yaml", "confusion.png", "environment.json",
+        "history.png", "metrics.json", "metrics.jsonl", "preparation.json", "train.log",
+    }  # fmt: skip
+    assert (run_dir / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    metrics = read_json(run_dir / "metrics.json")
+    assert metrics["status"] == "completed"
+    assert metrics["dataset"]["classes"] == ["cooking", "gardening", "sailing"]
+    assert metrics["dataset"]["windows"] == {"train": 180, "validation": 60, "test": 60}
+    assert metrics["dataset"]["rows"] == 300
+    for split in ("validation", "test"):
+        assert metrics[split].keys() == {"loss", "accuracy", "auc", "classes", "confusion"}
+        assert metrics["baselines"]["majority"][split]["accuracy"] == pytest.approx(1 / 3)
+        assert metrics["baselines"]["majority"][split]["loss"] == pytest.approx(np.log(3))
+    records = without_times(run_dir)
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert records[0].keys() == {
+        "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_auc", "learning_rate",
+    }  # fmt: skip
+    preparation = read_json(run_dir / "preparation.json")
+    assert len(preparation["vocabulary"]) == 57
+
+
+def test_a_small_corpus_is_learnt(train, notes):
+    words = ["trainer.optimizer=adam", "trainer.learning_rate=0.01", "trainer.epochs=5"]
+    words += ["trainer.baselines=false", "require=test.accuracy>0.9"]
+    run_dir = train(*notes, "model=conv1d", *words)
+
+    metrics = read_json(run_dir / "metrics.json")
+    assert metrics["test"]["accuracy"] > 0.9
+    assert metrics["test"]["auc"] > 0.95
+    assert metrics["train"]["loss"] < metrics["baselines"]["majority"]["test"]["loss"]
+
+
+@pytest.mark.parametrize("steps", ["5", "null"])
+@pytest.mark.parametrize("model", ["conv1d", "gru"])
+def test_two_runs_of_one_seed_are_equal_although_the_model_has_an_embedding(
+    train, reviews, model, steps
+):
+    words = [*reviews, f"model={model}", *WIDTHS[model], "trainer=smoke"]
+    words += [f"trainer.steps_per_epoch={steps}"]
+    runs = [train(*words, f"seed={seed}") for seed in (3, 3, 4)]
+
+    first, again, other = map(without_times, runs)
+    assert first == again
+    assert first != other
+    weights = [CheckpointStore(run / "checkpoints").load("last").variables for run in runs]
+    assert any(array.shape == (300, 8) for array in weights[0].values())
+    assert weights[0].keys() == weights[1].keys()
+    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_one_corpus_in_every_format_is_one_run(train, aside, write_texts, text_corpus, notes):
+    def run(name):
+        path = write_texts(aside / "formats" / name, *text_corpus)
+        words = [*notes, f"dataset.path={path}", "model=conv1d", *WIDTHS["conv1d"]]
+        return train(*words, "trainer=smoke")
+
+    (aside / "formats").mkdir()
+    first, *others = [run(name) for name in FORMATS]
+    facts = read_json(first / "metrics.json")
+    for other in others:
+        found = read_json(other / "metrics.json")
+        assert found["dataset"] == facts["dataset"]
+        assert read_json(other / "preparation.json") == read_json(first / "preparation.json")
+        assert without_times(other) == without_times(first)
+        assert found["test"] == facts["test"]
+    assert facts["dataset"]["classes"] == sorted(set(text_corpus.labels))
+
+
+def test_a_column_and_folders_name_the_same_parts(train, aside, write_texts, text_corpus, notes):
+    parts = [("train", "train", "test")[number // 3 % 3] for number in range(300)]
+    runs = []
+    for name in ("parts.csv", "parts"):
+        path = write_texts(aside / name, *text_corpus, parts)
+        column = [] if name == "parts" else ["split.column=split"]
+        words = [*notes, f"dataset.path={path}", *column, "model=conv1d", *WIDTHS["conv1d"]]
+        runs.append(train(*words, "trainer=smoke"))
+
+    first, other = (read_json(run / "metrics.json") for run in runs)
+    # A third of the texts test, and a fifth of the others validate.
+    assert first["dataset"]["windows"] == {"train": 161, "validation": 39, "test": 100}
+    assert other["dataset"] == first["dataset"]
+    assert without_times(runs[0]) == without_times(runs[1])
+
+
+def test_a_diverging_run_of_texts_ends_with_4(command, notes):
+    words = ["model=conv1d", "trainer=smoke", "trainer.optimizer=sgd"]
+    # All of the first epoch is one step: only the validation can tell.
+    words += ["trainer.learning_rate=1e30", "trainer.steps_per_epoch=1"]
+    code, stdout, stderr = command([*notes, *words])
+
+    assert code == 4, stderr
+    assert json.loads(stdout)["status"] == "diverged"
+    assert "Traceback" not in stderr
+
+
+# Figures
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """The arguments of every call of `TextData.details`, and the training they belong to."""
+    calls = []
+    details, evaluate = TextData.details, Training.evaluate
+
+    def watching_details(self, predictions, targets):
+        calls.append((predictions, targets))
+        return details(self, predictions, targets)
+
+    def watching_evaluate(self, *arguments, **options):
+        watching_evaluate.training = self
+        return evaluate(self, *arguments, **options)
+
+    monkeypatch.setattr(TextData, "details", watching_details)
+    monkeypatch.setattr(Training, "evaluate", watching_evaluate)
+    return lambda: (watching_evaluate.training, calls[-1])
+
+
+@pytest.mark.parametrize("corpus", ["notes", "reviews"])
+def test_figures_of_the_test_texts_are_those_of_scikit_learn(train, request, watched, corpus):
+    words = request.getfixturevalue(corpus)
+    options = ["trainer.epochs=3", "trainer.baselines=false", "trainer.learning_rate=3e-3"]
+    run_dir = train(*words, "model=conv1d", *WIDTHS["conv1d"], *options)
+
+    metrics = read_json(run_dir / "metrics.json")
+    test, classes = metrics["test"], metrics["dataset"]["classes"]
+    training, (predictions, targets) = watched()
+    # In the order of the texts, though they are evaluated by length.
+    labels = training.data.splits["test"].labels
+    np.testing.assert_array_equal(targets[:, 0], labels)
+    lengths = training.data.lengths("test")
+    assert (np.diff(lengths) < 0).any()
+
+    probabilities = training.data.probabilities(predictions)
+    predicted = probabilities.argmax(axis=1)
+    assert test["confusion"] == confusion_matrix(labels, predicted).tolist()
+    assert np.sum(test["confusion"]) == metrics["dataset"]["windows"]["test"] == len(labels)
+    precision, recall, _, texts = precision_recall_fscore_support(
+        labels, predicted, zero_division=0
+    )
+    assert list(test["classes"]) == classes
+    for number, figures in enumerate(test["classes"].values()):
+        assert figures["precision"] == pytest.approx(precision[number])
+        assert figures["recall"] == pytest.approx(recall[number])
+        assert figures["texts"] == texts[number]
+    scores = probabilities[:, 1] if len(classes) == 2 else probabilities
+    assert test["auc"] == pytest.approx(roc_auc_score(labels, scores, multi_class="ovr"))
+    assert test["accuracy"] == pytest.approx((predicted == labels).mean())
+    given = probabilities[np.arange(len(labels)), labels]
+    assert test["loss"] == pytest.approx(-np.log(given).mean(), rel=1e-4)
+
+
+# Batches by length
+
+
+@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "gru", "lstm"])
+def test_results_of_a_text_do_not_depend_on_the_padding_of_its_batch(notes, model):
+    config = config_of([*notes, f"model={model}", *WIDTHS[model]])
+    data = load_data(config)
+    network = built(config, data)
+    rule = config.model.padding_rule()
+    lengths = data.lengths("train")
+    inputs, _ = data.batch("train", np.arange(data.count("train")))
+    whole = network(inputs, training=False).numpy()
+    assert np.ptp(whole, axis=0).min() > 1e-3, "all texts look alike"
+
+    cuts = set()
+    for length in np.unique(lengths):
+        rows = np.flatnonzero((lengths <= length) & (lengths > length - 10))
+        cut = rule.cut(int(length), inputs.shape[1])
+        cuts.add(cut)
+        found = network(inputs[rows, cut:], training=False).numpy()
+        np.testing.assert_allclose(found, whole[rows], atol=1e-5, rtol=0)
+    assert max(cuts) > 30
+    if rule.extra == 0:
+        assert 0 in cuts or lengths.max() < 64
+
+
+@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "gru", "lstm"])
+def test_no_more_padding_than_allowed_stays(notes, model):
+    config = config_of([*notes, f"model={model}", *WIDTHS[model]])
+    data = load_data(config)
+    rule = config.model.padding_rule()
+    for longest in range(1, 65):
+        cut = rule.cut(longest, 64)
+        assert cut % rule.multiple == 0
+        assert cut == 0 or 64 - cut >= longest + rule.extra
+        assert 64 - cut < longest + rule.extra + rule.multiple or cut == 0
+        assert rule.cut(longest, 64) == 0 or longest + rule.extra <= 64
+    assert data.spec.time == 64
+
+
+@pytest.mark.parametrize("flattening", ["global_average", "flatten"])
+def test_where_padding_counts_it_is_not_cut(train, notes, watched, flattening):
+    words = [*notes, "model=conv1d", *WIDTHS["conv1d"], f"model.flattening={flattening}"]
+    assert config_of(words).model.padding_rule() is None
+    train(*words, "trainer=smoke")
+    training, _ = watched()
+    assert training.model.input.shape == (None, 64)
+
+
+@pytest.mark.parametrize("model", ["conv1d", "conv_gru"])
+def test_evaluation_cuts_padding_and_changes_nothing(train, notes, watched, model):
+    train(*notes, f"model={model}", *WIDTHS[model], "trainer=smoke")
+
+    training, (predictions, _) = watched()
+    data = training.data
+    inputs, _ = data.batch("test", np.arange(data.count("test")))
+    whole = training.model(inputs, training=False).numpy()
+    np.testing.assert_allclose(predictions, whole, atol=1e-5, rtol=0)
+    shortest = np.argsort(data.lengths("test"))[:8]
+    batch, _ = training._batch("test", shortest)
+    assert batch.shape[1] < inputs.shape[1]
+
+
+LENGTHS = np.random.default_rng(0).integers(1, 500, 1000)
+
+
+@pytest.mark.parametrize("samples", [1, 31, 32, 33, 1000, 32 * POOL_BATCHES])
+def test_batches_by_length_have_every_text_once(samples):
+    lengths = np.resize(LENGTHS, samples)
+    order = TrainingOrder(samples, 32, None, seed=1, lengths=lengths)
+    for epoch in (1, 2):
+        batches = [order.indices(epoch, step) for step in range(order.steps)]
+        assert sorted(np.concatenate(batches).tolist()) == list(range(samples))
+        assert {len(batch) for batch in batches[:-1]} <= {32}
+
+
+def test_batches_by_length_are_of_similar_length_and_in_another_order_each_epoch():
+    order = TrainingOrder(1000, 32, None, seed=1, lengths=LENGTHS)
+    epochs = [[order.indices(e, step) for step in range(order.steps)] for e in (1, 2)]
+    for batches in epochs:
+        assert max(np.ptp(LENGTHS[batch]) for batch in batches) < 50
+        means = [LENGTHS[batch].mean() for batch in batches]
+        # Neither the short ones first nor the long ones.
+        assert 0.2 < np.mean(np.diff(means) > 0) < 0.8
+    assert {frozenset(b.tolist()) for b in epochs[0]} != {frozenset(b.tolist()) for b in epochs[1]}
+
+
+def test_batches_by_length_are_a_function_of_seed_epoch_and_step():
+    forward, backward = (TrainingOrder(1000, 32, None, seed=1, lengths=LENGTHS) for _ in range(2))
+    places = [(epoch, step) for epoch in (1, 2) for step in range(forward.steps)]
+    expected = {place: forward.indices(*place).tolist() for place in places}
+    assert expected == {place: backward.indices(*place).tolist() for place in reversed(places)}
+
+
+# Baselines
+
+
+def test_nbsvm_is_computed_once_for_data_and_split(train, command, notes, monkeypatch):
+    words = [*notes, "model=conv1d", *WIDTHS["conv1d"], "trainer=smoke", "trainer.baselines=true"]
+    first = read_json(train(*words) / "metrics.json")["baselines"]
+    assert first.keys() == {"majority", "nbsvm"}
+    for split in ("validation", "test"):
+        assert first["nbsvm"][split].keys() == {"accuracy", "loss"}
+        assert first["nbsvm"][split]["accuracy"] > 0.9
+
+    def not_again(*_, **__):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(baselines, "nbsvm_probabilities", not_again)
+    # Neither the model, nor the seed of the run, nor what the model reads of a text matters.
+    other = ["seed=5", "max_features=30", "max_len=70", "model=lstm", "model.units=[4]"]
+    words = [*notes, "trainer=smoke", "trainer.baselines=true", *other]
+    assert read_json(train(*words) / "metrics.json")["baselines"]["nbsvm"] == first["nbsvm"]
+    code, _, stderr = command([*words, "split.seed=1"])
+    assert code == 1
+    assert re.search(r"unexpected AssertionError: computed again", stderr)
+
+
+def test_smoke_does_without_nbsvm(train, notes, monkeypatch):
+    monkeypatch.setattr(baselines, "nbsvm_probabilities", None)
+    run_dir = train(*notes, "model=conv1d", *WIDTHS["conv1d"], "trainer=smoke")
+    assert read_json(run_dir / "metrics.json")["baselines"].keys() == {"majority"}

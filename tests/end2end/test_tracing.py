@@ -1,0 +1,27 @@
+"""Steps are traced once: nothing is compiled again after the first epoch."""
+
+import pytest
+
+from seqconv import loop
+
+
+@pytest.mark.parametrize("model", ["conv1d", "gru"])
+def test_no_step_is_traced_again(command, write_jena, aside, in_empty_folder, monkeypatch, model):
+    made = []
+    compile_steps = loop.compile_steps
+
+    def remember(*arguments):
+        made.append(compile_steps(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(loop, "compile_steps", remember)
+    path = write_jena(aside / "jena.csv.gz", 3000)
+    words = [f"dataset.path={path}", "dataset=jena", f"model={model}", "lookback=144", "step=2"]
+    words += ["delay=40", "split.train_end=0.5", "split.validation_end=0.75", "trainer=smoke"]
+    # 1316 windows in batches of 96: the last one is short.
+    code, _, stderr = command([*words, "trainer.steps_per_epoch=null", "batch_size=96"])
+
+    assert code == 0, stderr
+    ((train, predict),) = made
+    assert train.experimental_get_tracing_count() == 1
+    assert predict.experimental_get_tracing_count() == 1
