@@ -6,14 +6,16 @@ import functools
 import gzip
 import importlib.resources
 import io
+import json
 import logging
 import os
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
@@ -180,18 +182,158 @@ def _packed(text: bytes, path: Path) -> bytes:
     raise ValueError(f"no such format: {path.name}")
 
 
+# Ranks of the simulated reviews go up to this one, which is in both parts.
+IMDB_RANKS = 400
+
+
 @pytest.fixture
-def words_for_dataset() -> Callable[[str], list[str]]:
-    """The words that choose a dataset, with what its page cannot know: the name of a file."""
+def write_imdb() -> Callable[..., Path]:
+    """Write a file in the layout of Keras' imdb.npz, with SIMULATED reviews.
+
+    `write_imdb(path, reviews=60, change=None)`: so many reviews in each part, of 3 to 90 ranks; `change` takes
+    the arrays by name and returns the ones to write.
+    """
+
+    def write(
+        path: Path,
+        reviews: int = 60,
+        change: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    ) -> Path:
+        rng = np.random.default_rng(7)
+        arrays: dict[str, Any] = {}
+        for part in ("train", "test"):
+            labels = rng.permutation(np.arange(reviews) % 2)
+            ranks = [_simulated_ranks(rng, label) for label in labels]
+            ranks[0][-1] = IMDB_RANKS
+            arrays[f"x_{part}"] = lists_as_array(ranks)
+            arrays[f"y_{part}"] = labels
+        np.savez(path, **(change(arrays) if change else arrays))
+        return path
+
+    return write
+
+
+def _simulated_ranks(rng: np.random.Generator, label: int) -> list[int]:
+    """Frequent words have low ranks; in 10 to 19 the even ones are of one class and the odd ones of the other."""
+    ranks = np.minimum(rng.geometric(0.02, rng.integers(3, 91)), IMDB_RANKS)
+    opinion = (ranks >= 10) & (ranks < 20)
+    ranks[opinion] = ranks[opinion] // 2 * 2 + label
+    return ranks.tolist()
+
+
+def lists_as_array(lists: Sequence[Any]) -> np.ndarray:
+    """An object array of lists, also where they have one length."""
+    array = np.empty(len(lists), object)
+    array[:] = lists
+    return array
+
+
+class TextCorpus(NamedTuple):
+    """Labelled texts."""
+
+    texts: list[str]
+    labels: list[str]
+
+
+@functools.cache
+def _simulated_texts() -> TextCorpus:
+    rng = np.random.default_rng(11)
+
+    def some(words: str) -> str:
+        return str(rng.choice(words.split()))
+
+    subjects = {
+        "cooking": "soup bread sauce pasta rice stew salad pie broth dumpling",
+        "sailing": "mast keel rudder sail anchor harbour tide jib deck buoy",
+        "gardening": "rose tulip hedge lawn compost seed mulch orchard fern ivy",
+    }
+    texts, labels = [], []
+    for number in range(300):
+        label = list(subjects)[number % 3]
+        sentences = [
+            f"{some('Today Yesterday Once Again Often')} {some('we they she nobody')} "
+            f"{some('saw praised mended forgot')} the {some('old new small crème')} "
+            f"{some(subjects[label])}{some('. ! ?')}"
+            for _ in range(rng.integers(1, 7))
+        ]
+        # What a format must get right: separators, quotes, line ends, and letters beyond ASCII.
+        joint = str(rng.choice([" ", "\n", ' "so", ', "<br />"]))
+        texts.append(joint.join(sentences) + f" It's note {number}, {some('done fin')}")
+        labels.append(label)
+    return TextCorpus(texts, labels)
+
+
+@pytest.fixture
+def text_corpus() -> TextCorpus:
+    """SIMULATED notes: 300 short texts of three classes, 100 each."""
+    corpus = _simulated_texts()
+    return TextCorpus(list(corpus.texts), list(corpus.labels))
+
+
+@pytest.fixture
+def write_texts() -> Callable[..., Path]:
+    """Write labelled texts in the format that the suffix names: .csv, .jsonl, .parquet; without one, as folders.
+
+    `write_texts(path, texts, labels, parts=None, names=("text", "label", "split"))`.
+    """
+
+    def write(
+        path: Path,
+        texts: Sequence[Any],
+        labels: Sequence[Any],
+        parts: Sequence[Any] | None = None,
+        names: Sequence[str] = ("text", "label", "split"),
+    ) -> Path:
+        columns = dict(zip(names, (texts, labels, parts), strict=True))
+        if parts is None:
+            del columns[names[2]]
+        if path.suffix == ".jsonl":
+            rows = [
+                dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+            ]
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        elif path.suffix == "":
+            for number, (text, label) in enumerate(zip(texts, labels, strict=True)):
+                folder = path / (parts[number] if parts else "") / label
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"{number}.txt").write_bytes(text.encode())
+        else:
+            import polars as pl
+
+            frame = pl.DataFrame(columns, strict=False)
+            if path.suffix == ".csv":
+                frame.write_csv(path)
+            else:
+                frame.write_parquet(path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def words_for_dataset(
+    tmp_path: Path, write_imdb, write_texts, text_corpus
+) -> Callable[[str], list[str]]:
+    """The words that choose a dataset, with what its page cannot know: the name of a file.
+
+    The files of imdb and text are there, and small; so are the settings that such a file needs.
+    """
     from omegaconf import OmegaConf
 
     from seqconv.composing import CONFIG_MODULE
 
     pages = importlib.resources.files(CONFIG_MODULE.removeprefix("pkg://"))
+    small_text = ["max_len=64", "embedding_size=8"]
 
     def words(name: str) -> list[str]:
         page = OmegaConf.create(pages.joinpath("dataset", f"{name}.yaml").read_text("utf-8"))
         chosen = [f"dataset={name}"]
+        if name == "imdb":
+            path = write_imdb(tmp_path / "reviews.npz")
+            return [*chosen, f"dataset.path={path}", "max_features=300", *small_text]
+        if name == "text":
+            path = write_texts(tmp_path / "notes.jsonl", *text_corpus)
+            return [*chosen, f"dataset.path={path}", "max_features=60", *small_text]
         return [*chosen, "dataset.path=a_file.csv"] if "path" in page["dataset"] else chosen
 
     return words

@@ -210,6 +210,7 @@ class Training:
             rate = learning_rate(self.trainer, progress, self.order.steps)
             indices = self.order.indices(progress.epoch, progress.step)
             inputs, targets = self._batch("train", indices)
+            inputs = self.data.augment(inputs, self.order.generator(progress.epoch, progress.step))
             loss, predictions = self._train_step(inputs, targets, np.float32(rate))
             loss = float(loss)
             seconds = time.perf_counter() - before

@@ -15,6 +15,14 @@ CONV1D = [
     "GlobalMaxPooling1D",
     "Dense",
 ]
+TEXT_CONV1D = [
+    "Embedding",
+    "Conv1D",
+    "MaxPooling1D",
+    "Conv1D",
+    "GlobalMaxPooling1D",
+    "Dense",
+]
 CONV_GRU = ["Conv1D", "MaxPooling1D", "Conv1D", "GRU", "Dense"]
 
 
@@ -27,7 +35,12 @@ def built(config, features=14):
 
     keras.backend.clear_session()
     spec = SequenceSpec(
-        time=config.task.time_steps, features=features, vocabulary=None, outputs=1, targets=1
+        time=config.task.time_steps,
+        features=features,
+        vocabulary=None if features else config.task.max_features,
+        embedding=None if features else config.task.embedding_size,
+        outputs=1,
+        targets=1,
     )
     return MODELS.get(config.model.name).build(config.model, spec)
 
@@ -92,3 +105,41 @@ def test_pooling_and_what_follows_are_configuration(flattening, pooling):
     features = 2 * 16 if flattening == "flatten" else 16
     assert network.get_layer("output").kernel.shape == (features, 1)
     assert type(network.get_layer("pooling_1")).__name__ == f"{pooling.capitalize()}Pooling1D"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["dataset=imdb"], id="imdb"),
+        pytest.param(["dataset=text", "dataset.path=reviews.csv"], id="text"),
+    ],
+)
+def test_the_pairs_of_texts(words):
+    config = settings(*words, "model=conv1d")
+    network = built(config, features=None)
+
+    task, trainer = config.task, config.trainer
+    assert (task.max_features, task.max_len, task.embedding_size) == (10_000, 500, 128)
+    assert task.split.validation == 0.2
+    assert [type(layer).__name__ for layer in network.layers[1:]] == TEXT_CONV1D
+    assert network.count_params() == 1_315_937
+    convolutions = [layer for layer in network.layers if type(layer).__name__ == "Conv1D"]
+    assert [(c.filters, c.kernel_size, c.activation.__name__) for c in convolutions] == [
+        (32, (7,), "relu")
+    ] * 2
+    assert network.get_layer("pooling_1").pool_size == (5,)
+    assert network.get_layer("output").activation.__name__ == "linear"
+    assert (trainer.optimizer, trainer.learning_rate, trainer.schedule) == (
+        "rmsprop", 1e-4, "constant",
+    )  # fmt: skip
+    assert (trainer.epochs, trainer.steps_per_epoch, config.batch_size) == (10, None, 128)
+    assert (trainer.weight_decay, trainer.clip_norm, trainer.early_stopping) == (0.0, None, None)
+
+
+def test_text_has_the_model_and_the_training_of_imdb():
+    imdb = settings("dataset=imdb", "model=conv1d")
+    text = settings("dataset=text", "dataset.path=reviews.csv", "model=conv1d")
+
+    assert text.model == imdb.model
+    assert text.trainer == imdb.trainer
+    assert text.batch_size == imdb.batch_size

@@ -22,8 +22,8 @@ SMALL = ["max_features=60", "max_len=64", "embedding_size=8", "batch_size=32"]
 WIDTHS = {
     "conv1d": ["model.filters=[8,8]", "model.kernel_size=5", "model.pool_size=3"],
     "conv_gru": ["model.filters=[8,8]", "model.units=6"],
-    "gru": ["model.units=[6,5]"],
-    "lstm": ["model.units=[6,5]"],
+    "gru": ["model.units=[6]"],
+    "lstm": ["model.units=[6]"],
 }
 
 
@@ -70,11 +70,15 @@ def config_of(words):
 
 
 def built(config, data):
+    """A model with random weights, as a graph for batches of any length."""
     import keras
+    import tensorflow as tf
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(5)
-    return MODELS.get(config.model.name).build(config.model, data.spec)
+    model = MODELS.get(config.model.name).build(config.model, data.spec)
+    signature = [tf.TensorSpec((None, None), "int32")]
+    return tf.function(lambda tokens: model(tokens, training=False), input_signature=signature)
 
 
 # What a run is
@@ -117,13 +121,12 @@ def test_a_small_corpus_is_learnt(train, notes):
     assert metrics["train"]["loss"] < metrics["baselines"]["majority"]["test"]["loss"]
 
 
-@pytest.mark.parametrize("steps", ["5", "null"])
-@pytest.mark.parametrize("model", ["conv1d", "gru"])
+@pytest.mark.parametrize(("model", "steps"), [("conv1d", "null"), ("conv1d", "5"), ("gru", "null")])
 def test_two_runs_of_one_seed_are_equal_although_the_model_has_an_embedding(
     train, reviews, model, steps
 ):
     words = [*reviews, f"model={model}", *WIDTHS[model], "trainer=smoke"]
-    words += [f"trainer.steps_per_epoch={steps}"]
+    words += [f"trainer.steps_per_epoch={steps}", "max_len=48"]
     runs = [train(*words, f"seed={seed}") for seed in (3, 3, 4)]
 
     first, again, other = map(without_times, runs)
@@ -164,7 +167,7 @@ def test_a_column_and_folders_name_the_same_parts(train, aside, write_texts, tex
 
     first, other = (read_json(run / "metrics.json") for run in runs)
     # A third of the texts test, and a fifth of the others validate.
-    assert first["dataset"]["windows"] == {"train": 161, "validation": 39, "test": 100}
+    assert first["dataset"]["windows"] == {"train": 162, "validation": 39, "test": 99}
     assert other["dataset"] == first["dataset"]
     assert without_times(runs[0]) == without_times(runs[1])
 
@@ -239,41 +242,43 @@ def test_figures_of_the_test_texts_are_those_of_scikit_learn(train, request, wat
 # Batches by length
 
 
-@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "gru", "lstm"])
-def test_results_of_a_text_do_not_depend_on_the_padding_of_its_batch(notes, model):
-    config = config_of([*notes, f"model={model}", *WIDTHS[model]])
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("conv1d", WIDTHS["conv1d"]),
+        ("conv1d", [*WIDTHS["conv1d"], "model.pooling=average"]),
+        ("conv_gru", WIDTHS["conv_gru"]),
+        ("conv_gru", [*WIDTHS["conv_gru"], "model.reset_after=false"]),
+        ("gru", ["model.units=[6,5]"]),
+        ("lstm", ["model.units=[6,5]"]),
+    ],
+)
+def test_results_of_a_text_do_not_depend_on_the_padding_of_its_batch(notes, model, words):
+    config = config_of([*notes, f"model={model}", *words])
     data = load_data(config)
     network = built(config, data)
     rule = config.model.padding_rule()
     lengths = data.lengths("train")
     inputs, _ = data.batch("train", np.arange(data.count("train")))
-    whole = network(inputs, training=False).numpy()
+    whole = network(inputs).numpy()
     assert np.ptp(whole, axis=0).min() > 1e-3, "all texts look alike"
 
-    cuts = set()
-    for length in np.unique(lengths):
-        rows = np.flatnonzero((lengths <= length) & (lengths > length - 10))
-        cut = rule.cut(int(length), inputs.shape[1])
-        cuts.add(cut)
-        found = network(inputs[rows, cut:], training=False).numpy()
+    cuts = []
+    for rows in np.array_split(np.argsort(lengths), 20):
+        cuts.append(rule.cut(int(lengths[rows].max()), inputs.shape[1]))
+        found = network(inputs[rows, cuts[-1] :]).numpy()
         np.testing.assert_allclose(found, whole[rows], atol=1e-5, rtol=0)
     assert max(cuts) > 30
-    if rule.extra == 0:
-        assert 0 in cuts or lengths.max() < 64
+    assert len(set(cuts)) > 3
 
 
 @pytest.mark.parametrize("model", ["conv1d", "conv_gru", "gru", "lstm"])
-def test_no_more_padding_than_allowed_stays(notes, model):
+def test_as_much_padding_is_cut_as_may_be(notes, model):
     config = config_of([*notes, f"model={model}", *WIDTHS[model]])
-    data = load_data(config)
     rule = config.model.padding_rule()
     for longest in range(1, 65):
-        cut = rule.cut(longest, 64)
-        assert cut % rule.multiple == 0
-        assert cut == 0 or 64 - cut >= longest + rule.extra
-        assert 64 - cut < longest + rule.extra + rule.multiple or cut == 0
-        assert rule.cut(longest, 64) == 0 or longest + rule.extra <= 64
-    assert data.spec.time == 64
+        allowed = [cut for cut in range(0, 65, rule.multiple) if longest + rule.extra <= 64 - cut]
+        assert rule.cut(longest, 64) == max(allowed, default=0)
 
 
 @pytest.mark.parametrize("flattening", ["global_average", "flatten"])

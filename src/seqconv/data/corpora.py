@@ -38,9 +38,10 @@ def prepare(
     corpus = _tokenized(source, tokenizer)
     empty = np.flatnonzero(corpus.tokens.lengths == 0)
     if len(empty):
-        text = source.texts[empty[0]]
+        first = empty[0]
         raise DataError(
-            f"{name}: {len(empty)} texts have no token once they are standardized; the first is {text[:40]!r}"
+            f"{source.origin}: {source.places[first]}: the text has no token once it is standardized "
+            f"({len(empty)} such texts); received {source.texts[first][:40]!r}"
         )
     training = corpus.tokens.select(rows["train"])
     check_vocabulary(task.max_features, len(np.unique(training.flat)) + FIRST_WORD)
@@ -57,7 +58,7 @@ def prepare(
         "notes": notes if repeated else [],
     }
     words = [corpus.words[number] for number in vocabulary]
-    return TextData(name, splits, task, classes, facts, words)
+    return TextData(name, splits, task, classes, facts, words, origin=source.origin)
 
 
 def split_rows(
@@ -112,6 +113,6 @@ def _tokenized(source: LabelledTexts, tokenizer: Tokenizer) -> Corpus:
 def _as_number_or_text(label: str) -> tuple[bool, int, str]:
     """Sorts 2 before 10, and numbers before names."""
     try:
-        return (False, int(label), "")
+        return (False, int(label), label)
     except ValueError:
         return (True, 0, label)

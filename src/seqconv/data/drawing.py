@@ -50,6 +50,10 @@ class TrainingOrder:
             self._permutation = (epoch, self._shuffled(epoch))
         return self._permutation[1][step * self.batch_size : (step + 1) * self.batch_size]
 
+    def generator(self, epoch: int, step: int) -> np.random.Generator:
+        """Random numbers for changing the samples of a step; other than those that chose them."""
+        return np.random.default_rng((self._seed, epoch, step, 1))
+
     def _shuffled(self, epoch: int) -> np.ndarray:
         """Every sample once. With lengths, pools of random texts are sorted and their batches shuffled."""
         generator = np.random.default_rng((self._seed, epoch))

@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -22,6 +23,17 @@ if TYPE_CHECKING:
 
 # The whole Jena record unpacks to 43 MB. More than this from one archive is an attack or a mistake.
 LARGEST_UNPACKED = 4 * 2**30
+# What zipfile and the decompressors behind it raise for a file that is cut off, changed or no archive.
+DAMAGED_ARCHIVE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -97,14 +109,7 @@ def _unzip(content: bytes, path: Path) -> bytes:
             if members[0].file_size > LARGEST_UNPACKED:
                 raise FileError(f"{path}: unpacks to more than {LARGEST_UNPACKED >> 30} GiB")
             return archive.read(members[0])
-    except (
-        zipfile.BadZipFile,
-        EOFError,
-        OSError,
-        zlib.error,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
+    except DAMAGED_ARCHIVE as error:
         raise FileError(f"{path}: the zip file is truncated or damaged ({error})") from error
 
 
@@ -161,13 +166,26 @@ def _read_text(text: bytes, path: Path) -> polars.DataFrame:
     return frame.with_columns(pl.all().str.strip_chars())
 
 
+def header_names(header: bytes, path: Path) -> list[str]:
+    """The columns that the first line of a CSV file names.
+
+    Raises:
+        DataError: if it names one twice; polars would call the second one something else.
+    """
+    try:
+        names = [name.strip() for name in next(csv.reader([header.decode()]), [])]
+    except csv.Error as error:
+        raise DataError(f"{path}: the header cannot be read ({error})") from error
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: the header names the column `{twice[:40]}` twice")
+    return names
+
+
 def _check_shape(text: bytes, path: Path) -> None:
     """Refuse a header that names a column twice, and rows with too few cells: polars would fill them up."""
     header, *rows = text.rstrip().split(b"\n")
-    names = [name.strip() for name in next(csv.reader([header.decode()]), [])]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{path}: the header names the column `{twice}` twice")
+    names = header_names(header, path)
     # Within quotes a comma is no separator; such a file is left to the CSV reader.
     if any(b'"' in row for row in rows):
         return

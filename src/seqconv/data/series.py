@@ -84,6 +84,10 @@ class SeriesData:
         anchors = self.anchors[split][indices]
         return self._windows.gather(anchors), self._scaled_targets(anchors)
 
+    def augment(self, inputs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Inputs of a training step; a series is trained on as it is."""
+        return inputs
+
     def _scaled_targets(self, anchors: np.ndarray) -> np.ndarray:
         targets = self._target[anchors + self.task.delay] - self._origin(anchors)
         return (targets / self._scale).astype(np.float32)[:, None]

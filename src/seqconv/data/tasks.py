@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge
 
 from seqconv.errors import Problem
-from seqconv.fields import STRICT, Count, Fraction, NonNegative, Seed, SplitPoint
+from seqconv.fields import STRICT, Count, Fraction, NonNegative, Seed, Share, SplitPoint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +148,9 @@ class TextTask:
     """Tokens of a text, cut in front; shorter ones are filled up in front."""
     embedding_size: Count
     """Numbers that stand for a token."""
+    hidden_words: Share
+    """Share of words that are hidden in training, others at every step (Iyyer et al., 2015, Deep Unordered
+    Composition Rivals Syntactic Methods, who call it word dropout)."""
 
     @property
     def time_steps(self) -> int:

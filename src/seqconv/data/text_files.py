@@ -6,11 +6,11 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from seqconv.data.reading import read_bytes, unpack
+from seqconv.data.reading import header_names, read_bytes, unpack
 from seqconv.errors import ConfigError, DataError, Problem, did_you_mean
 
 # A text longer than this is a file that lost its line ends, not a text.
@@ -31,12 +31,16 @@ class LabelledTexts:
         labels: the class of each, as text.
         parts: `train`, `validation` or `test` of each; None where the source has no parts.
         fingerprint: `sha256:` and a checksum of texts, labels and parts, whatever file they came from.
+        origin: the file or folder, for messages.
+        places: where each text stands in it, for messages.
     """
 
     texts: tuple[str, ...]
     labels: tuple[str, ...]
     parts: tuple[str, ...] | None
     fingerprint: str
+    origin: str = field(compare=False)
+    places: tuple[str, ...] = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def read_labelled(path: Path, *, text: str, label: str, part: str | None) -> Lab
     if not rows:
         raise DataError(f"{path}: there are no texts in it")
     checked = [_checked(row, path) for row in rows]
-    _refuse_measurements([row.label for row in checked], path, label)
+    _refuse_measurements(checked, path, label)
     if checked[0].part is not None:
         _refuse_missing_parts({row.part for row in checked}, path)
     # The same texts in another order, or from another kind of file, give the same run.
@@ -84,6 +88,8 @@ def read_labelled(path: Path, *, text: str, label: str, part: str | None) -> Lab
         labels=tuple(row.label for row in checked),
         parts=None if checked[0].part is None else tuple(row.part for row in checked),
         fingerprint=f"sha256:{digest.hexdigest()}",
+        origin=str(path),
+        places=tuple(row.place for row in checked),
     )
 
 
@@ -126,6 +132,7 @@ def _csv_rows(content: bytes, path: Path, columns: Columns) -> Iterator[_Row]:
     import polars as pl
 
     text = _decoded(unpack(content, path), path)
+    header_names(text.partition("\n")[0].encode(), path)
     try:
         frame = pl.read_csv(io.BytesIO(text.encode()), infer_schema=False)
     except pl.exceptions.NoDataError as error:
@@ -139,7 +146,7 @@ def _parquet_rows(content: bytes, path: Path, columns: Columns) -> Iterator[_Row
     import polars as pl
 
     try:
-        frame = pl.read_parquet(io.BytesIO(content))
+        frame = pl.read_parquet(io.BytesIO(unpack(content, path)))
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: cannot be read as Parquet ({reason})") from error
@@ -155,6 +162,7 @@ def _frame_rows(frame: Any, columns: Columns) -> Iterator[_Row]:
 
 
 def _json_rows(content: bytes, path: Path, columns: Columns) -> Iterator[_Row]:
+    columns_are_checked = False
     for number, line in enumerate(_decoded(unpack(content, path), path).split("\n"), start=1):
         if not line.strip():
             continue
@@ -169,8 +177,9 @@ def _json_rows(content: bytes, path: Path, columns: Columns) -> Iterator[_Row]:
             raise DataError(f"{path}: {place} is no JSON ({error})") from error
         if not isinstance(found, dict):
             raise DataError(f"{path}: {place} must be an object; received {type(found).__name__}")
-        if number == 1:
+        if not columns_are_checked:
             _require_columns(list(found), columns)
+            columns_are_checked = True
         part = found.get(columns["part"]) if columns["part"] else None
         yield _Row(
             found.get(columns["text"]), found.get(columns["label"]), _named(part, columns), place
@@ -184,10 +193,11 @@ def _named(part: Any, columns: Columns) -> Any:
 
 def _require_columns(found: list[str], columns: Columns) -> None:
     keys = {"text": "dataset.text", "label": "dataset.label", "part": "split.column"}
+    shown = ", ".join(name[:40] for name in found[:20])
     problems = [
         Problem(
             keys[role],
-            f"no column `{name}`.{did_you_mean(name, found)} The file has: {', '.join(found[:20])}",
+            f"no column `{name}`.{did_you_mean(name, found)} The file has: {shown}",
         )
         for role, name in columns.items()
         if name is not None and name not in found
@@ -204,6 +214,8 @@ def _folder_rows(path: Path) -> Iterator[_Row]:
         for folder in sorted(base.iterdir()):
             if not folder.is_dir() or folder.name == UNLABELLED_FOLDER:
                 continue
+            if folder.is_symlink():
+                raise DataError(f"{folder}: must be a plain folder, not a link")
             for file in sorted(folder.glob("*.txt")):
                 # A link could lead to any file of the machine.
                 if file.is_symlink() or not file.is_file():
@@ -222,13 +234,26 @@ def _checked(row: _Row, path: Path) -> _Row:
         raise DataError(
             f"{where}: a text of {len(row.text):,} characters; at most {LONGEST_TEXT:,} are read"
         )
-    if row.label is None or isinstance(row.label, list | dict) or not str(row.label).strip():
+    # Not-a-number is the one value that is not itself.
+    absent = row.label is None or row.label != row.label or not str(row.label).strip()
+    if absent or isinstance(row.label, list | dict):
         raise DataError(f"{where}: the label is missing")
+    for part in (row.text, str(row.label)):
+        if not _is_unicode(part):
+            raise DataError(f"{where}: holds half a character (a lone surrogate)")
     if row.part is not None and row.part not in PARTS:
         raise DataError(
             f"{where}: the part must be one of {', '.join(PARTS)}; received {row.part!r}"
         )
     return replace(row, label=_label(row.label))
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _label(value: Any) -> str:
@@ -238,21 +263,23 @@ def _label(value: Any) -> str:
     return str(value).strip()
 
 
-def _refuse_measurements(labels: list[str], path: Path, column: str) -> None:
+def _refuse_measurements(rows: list[_Row], path: Path, column: str) -> None:
     """Refuse one class, and labels that are measurements."""
-    distinct = set(labels)
+    distinct = {row.label for row in rows}
     if len(distinct) == 1:
-        raise DataError(f"{path}: all texts have one label, {labels[0]!r}; at least two are needed")
-    fractional = next((label for label in labels if _is_fraction(label)), None)
+        raise DataError(
+            f"{path}: all texts have one label, {rows[0].label!r}; at least two are needed"
+        )
+    fractional = next((row for row in rows if _is_fraction(row.label)), None)
     if fractional is not None:
         raise DataError(
-            f"{path}: the labels (`dataset.label={column}`) must be classes; received the measurement "
-            f"{fractional} in row {labels.index(fractional)}"
+            f"{path}: {fractional.place}: the labels (`dataset.label={column}`) must be classes; "
+            f"received the measurement {fractional.label}"
         )
-    if len(distinct) > min(MOST_CLASSES, max(2, len(labels) // 2)):
+    if len(distinct) > min(MOST_CLASSES, max(2, len(rows) // 2)):
         raise DataError(
             f"{path}: the labels (`dataset.label={column}`) have {len(distinct)} distinct values in "
-            f"{len(labels)} texts; that is a measurement or a name, not a class"
+            f"{len(rows)} texts; that is a measurement or a name, not a class"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seqconv.data.tasks import TextTask
-from seqconv.data.tokens import Tokens
+from seqconv.data.tokens import FIRST_WORD, UNKNOWN, Tokens
 from seqconv.errors import ConfigError, DataError, Problem
 from seqconv.shapes import SequenceSpec
 
@@ -46,6 +46,7 @@ class TextData:
         classes: names, in the order of their numbers.
         facts: `source`, `fingerprint`, `rows` and `notes` for `metrics.json`.
         vocabulary: words in the order of their tokens, from the first word on; None where only ranks are known.
+        origin: the file or folder, for messages; the name if left out.
 
     Raises:
         DataError: if a class is absent from a split.
@@ -61,6 +62,8 @@ class TextData:
         classes: Sequence[str],
         facts: Mapping[str, Any],
         vocabulary: Sequence[str] | None = None,
+        *,
+        origin: str | None = None,
     ):
         self.name = name
         self.splits = dict(splits)
@@ -72,7 +75,7 @@ class TextData:
             counts = np.bincount(self.splits[split].labels, minlength=len(classes))
             for absent in np.flatnonzero(counts == 0):
                 raise DataError(
-                    f"{name}: class `{self.classes[absent]}` is absent from the {split} split "
+                    f"{origin or name}: class `{self.classes[absent]}` is absent from the {split} split "
                     f"({len(self.splits[split].labels)} texts)"
                 )
 
@@ -115,6 +118,13 @@ class TextData:
             labelled.tokens.padded(indices, self.task.max_len),
             labelled.labels[indices].astype(np.float32)[:, None],
         )
+
+    def augment(self, inputs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Inputs of a training step, with some of the words hidden behind the mark for unknown ones."""
+        if not self.task.hidden_words:
+            return inputs
+        hidden = generator.random(inputs.shape, np.float32) < self.task.hidden_words
+        return np.where(hidden & (inputs >= FIRST_WORD), np.int32(UNKNOWN), inputs)
 
     # Figures
 

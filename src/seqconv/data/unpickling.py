@@ -1,7 +1,7 @@
 """Object arrays of lists of integers out of an npz file, without running what a hostile one asks for.
 
 Keras distributes reviews as pickled object arrays. A pickle can name any function to call; this reader knows
-the three names that rebuild a numpy array, and refuses everything else. (Keras 3.13 reads them so too.)
+the names that rebuild a numpy array, gives stand-ins of its own for them, and refuses everything else.
 """
 
 from __future__ import annotations
@@ -9,32 +9,66 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seqconv.data.reading import LARGEST_UNPACKED
+from seqconv.data.reading import DAMAGED_ARCHIVE, LARGEST_UNPACKED
 from seqconv.errors import DataError
 
-ALLOWED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
+
+class _ObjectArray:
+    """Stands in for the numpy array that a pickle asks for; it takes a list of items and nothing else.
+
+    A real `numpy.ndarray` believes what a pickle says of its memory: the state of a hostile one makes it read
+    bytes as addresses, and the process ends.
+    """
+
+    def __init__(self) -> None:
+        self.shape: Any = None
+        self.items: list[Any] = []
+
+    def __setstate__(self, state: Any) -> None:
+        _, self.shape, dtype, _, items = state
+        if not isinstance(dtype, _ObjectType) or type(items) is not list:
+            raise pickle.UnpicklingError("it holds something else than a list of objects")
+        self.items = items
+
+
+class _ObjectType:
+    """Stands in for numpy's type of objects; what a pickle says of its byte order does not matter."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Nothing to keep."""
+
+
+def _new_array(kind: Any, shape: Any, code: Any) -> _ObjectArray:
+    return _ObjectArray()
+
+
+def _new_type(name: Any, align: Any = False, copy: Any = True) -> _ObjectType:
+    if name not in ("O", "O8"):
+        raise pickle.UnpicklingError(f"it holds a type {str(name)[:20]!r} instead of lists")
+    return _ObjectType()
+
+
+ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): "the class of arrays, which is only named",
+    ("numpy", "dtype"): _new_type,
+    ("numpy.core.multiarray", "_reconstruct"): _new_array,
+    ("numpy._core.multiarray", "_reconstruct"): _new_array,
 }
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Admits numpy's array reconstruction and nothing else."""
+    """Knows the names that rebuild an array of objects, and gives stand-ins for them."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        # numpy.core was renamed; the old name warns.
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        return ALLOWED[module, name]
 
 
 def read_npz(content: bytes, names: tuple[str, ...], path: Path) -> dict[str, np.ndarray]:
@@ -56,7 +90,7 @@ def read_npz(content: bytes, names: tuple[str, ...], path: Path) -> dict[str, np
                     f"{path}: no array `{'`, `'.join(missing)}` in it; found {archive.namelist()[:8]}"
                 )
             return {name: _read_member(archive, name, path) for name in names}
-    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+    except DAMAGED_ARCHIVE as error:
         raise DataError(f"{path}: not an npz file, truncated or damaged ({error})") from error
 
 
@@ -75,27 +109,27 @@ def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
         if not dtype.hasobject:
             stream.seek(0)
             return np.lib.format.read_array(stream, allow_pickle=False)
-        array = _ArrayUnpickler(stream).load()
+        loaded = _ArrayUnpickler(stream).load()
     except DataError:
         raise
     # A pickle is a program: whatever it ends with, it is the file that is wrong.
     except Exception as error:
         raise DataError(f"{path}: `{name}` cannot be read safely ({error})") from error
-    if not isinstance(array, np.ndarray) or array.shape != shape or array.ndim != 1:
-        raise DataError(
-            f"{path}: `{name}` must be a list of reviews; received {type(array).__name__}"
-        )
-    return _checked(array, name, member.file_size, path)
+    if not isinstance(loaded, _ObjectArray) or not shape == loaded.shape == (len(loaded.items),):
+        raise DataError(f"{path}: `{name}` must be a list of reviews; received something else")
+    return _checked(loaded.items, name, member.file_size, path)
 
 
-def _checked(array: np.ndarray, name: str, size: int, path: Path) -> np.ndarray:
+def _checked(items: list[Any], name: str, size: int, path: Path) -> np.ndarray:
     """Refuse what is no list of integers, and more integers than the file can have room for."""
     total = 0
-    for row, item in enumerate(array):
+    for row, item in enumerate(items):
         if type(item) is not list or not all(type(token) is int for token in item):
             raise DataError(f"{path}: `{name}`, row {row}: must be a list of integers")
         total += len(item)
         # One list may stand in many rows of a pickle and take its room but once.
         if total > size:
             raise DataError(f"{path}: `{name}` holds more numbers than a file of its size can")
+    array = np.empty(len(items), object)
+    array[:] = items
     return array

@@ -82,7 +82,7 @@ def load(config: IMDBConfig, task: SplitTextTask) -> TextData:
         "rows": sum(len(labels) for _, labels in parts.values()),
         "notes": [],
     }
-    return TextData(config.name, splits, task, CLASSES, facts)
+    return TextData(config.name, splits, task, CLASSES, facts, origin=str(path))
 
 
 def find(path: str | None) -> tuple[Path, str]:
@@ -155,10 +155,16 @@ def _check(reviews: np.ndarray, labels: np.ndarray, part: str, path: Path) -> No
 
     if len(reviews) == 0:
         raise DataError(f"{path}: `x_{part}` holds no review")
-    if labels.shape != reviews.shape or not np.isin(labels, (0, 1)).all():
+    if labels.dtype.kind not in "biuf" or labels.shape != reviews.shape:
         raise DataError(
             f"{path}: `y_{part}` must hold 0 or 1 for each of {len(reviews)} reviews; "
             f"received an array of shape {labels.shape} and type {labels.dtype}"
+        )
+    wrong = np.flatnonzero(~np.isin(labels, (0, 1)))
+    if len(wrong):
+        raise DataError(
+            f"{path}: `y_{part}` must hold 0 or 1 for each of {len(reviews)} reviews; "
+            f"received {labels[wrong[0]]} in row {wrong[0]}"
         )
     for row, review in enumerate(reviews):
         if not isinstance(review, list) or not review:

@@ -39,6 +39,13 @@ def load(config: ReviewsDemoConfig, task: ShareTextTask) -> TextData:
     texts, labels = simulate_reviews()
     names = tuple("positive" if label else "negative" for label in labels)
     digest = hashlib.sha256("\n".join([*texts, *names]).encode())
-    source = LabelledTexts(tuple(texts), names, None, f"sha256:{digest.hexdigest()}")
+    source = LabelledTexts(
+        texts=tuple(texts),
+        labels=names,
+        parts=None,
+        fingerprint=f"sha256:{digest.hexdigest()}",
+        origin=config.name,
+        places=tuple(f"row {row}" for row in range(len(texts))),
+    )
     tokenizer = Tokenizer("lower_and_strip_punctuation", "words", 1)
     return prepare(config.name, source, task, tokenizer, {"source": "simulated"})

@@ -1,0 +1,130 @@
+"""From texts to tokens, and the vocabulary of the training texts."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from series_records import QUICK
+
+from seqconv.data.tokenizing import Tokenizer, encode, tokenize, vocabulary_of
+from seqconv.data.tokens import FIRST_WORD, UNKNOWN, from_lists
+
+TEXT = "It's GOOD,<br />isn't it?  Über-gut: 7/10!"
+
+
+@pytest.mark.parametrize(
+    ("standardize", "expected"),
+    [
+        ("lower_and_strip_punctuation", "it's good isn't it über gut 7 10"),
+        ("lower", "it's good , isn't it ? über - gut : 7 / 10 !"),
+        ("none", "It's GOOD , < br / > isn't it ? Über - gut : 7 / 10 !"),
+    ],
+)
+def test_three_ways_to_standardize_words(standardize, expected):
+    assert Tokenizer(standardize, "words", 1)(TEXT) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("standardize", "expected"),
+    [
+        ("lower_and_strip_punctuation", "a b c"),
+        ("lower", "a, b c!"),
+        ("none", "A, B<br>c!"),
+    ],
+)
+def test_three_ways_to_standardize_characters(standardize, expected):
+    assert Tokenizer(standardize, "characters", 1)("A, B<br>c!") == list(expected)
+
+
+@pytest.mark.parametrize("tag", ["<br>", "<br/>", "<BR />"])
+def test_a_tag_that_breaks_a_line_separates_words(tag):
+    assert Tokenizer("lower", "words", 1)(f"one{tag}two") == ["one", "two"]
+
+
+def test_ngrams_of_each_length_follow_the_single_tokens():
+    singles = ["not", "so", "good"]
+    pairs = ["not so", "so good"]
+    text = "Not so good."
+    assert Tokenizer("lower_and_strip_punctuation", "words", 1)(text) == singles
+    assert Tokenizer("lower_and_strip_punctuation", "words", 2)(text) == singles + pairs
+    assert Tokenizer("lower_and_strip_punctuation", "words", 3)(text) == [
+        *singles, *pairs, "not so good",
+    ]  # fmt: skip
+
+
+def test_a_text_shorter_than_the_ngrams_has_none():
+    assert Tokenizer("lower", "words", 3)("word") == ["word"]
+    assert Tokenizer("lower", "words", 3)("two words") == ["two", "words", "two words"]
+
+
+def test_ngrams_of_characters():
+    assert Tokenizer("lower", "characters", 2)("abc") == ["a", "b", "c", "a b", "b c"]
+
+
+@pytest.mark.parametrize("text", ["", " \n", "?!", "<br />"])
+def test_a_text_without_words_has_no_token(text):
+    assert Tokenizer("lower_and_strip_punctuation", "words", 3)(text) == []
+
+
+WORDS = st.sampled_from(["the", "film", "was", "not", "good", "but", "bad", "a", "b", "c"])
+TEXTS = st.lists(st.lists(WORDS, max_size=9).map(" ".join), max_size=9)
+
+
+@given(texts=TEXTS)
+@QUICK
+def test_numbers_stand_for_the_words_in_the_order_first_seen(texts):
+    corpus = tokenize(texts, Tokenizer("lower", "words", 1))
+    seen = list(dict.fromkeys(word for text in texts for word in text.split()))
+    assert list(corpus.words) == seen
+    assert len(corpus.tokens) == len(texts)
+    for index, text in enumerate(texts):
+        numbers = corpus.tokens.select(np.array([index])).flat
+        assert [corpus.words[number] for number in numbers] == text.split()
+
+
+def vocabulary_words(texts, training, size):
+    corpus = tokenize(texts, Tokenizer("lower", "words", 1))
+    numbers = vocabulary_of(corpus.tokens.select(np.array(training)), corpus.words, size)
+    return [corpus.words[number] for number in numbers]
+
+
+def test_the_vocabulary_has_the_most_frequent_words_first():
+    texts = ["a b b c c c", "c b d d d d"]
+    assert vocabulary_words(texts, [0, 1], 100) == ["c", "d", "b", "a"]
+
+
+def test_words_of_one_frequency_stand_in_alphabetical_order():
+    assert vocabulary_words(["pear fig apple fig Éclair zebra"], [0], 100) == [
+        "fig", "apple", "pear", "zebra", "éclair",
+    ]  # fmt: skip
+
+
+def test_the_vocabulary_comes_from_training_texts_only():
+    texts = ["x x y", "z z z z y y y", "y q"]
+    assert vocabulary_words(texts, [0], 100) == ["x", "y"]
+    assert vocabulary_words(texts, [0, 2], 100) == ["x", "y", "q"]
+
+
+def test_three_tokens_of_the_vocabulary_are_marks():
+    assert vocabulary_words(["a a a b b c"], [0], 5) == ["a", "b"]
+    assert vocabulary_words(["a a a b b c"], [0], 6) == ["a", "b", "c"]
+
+
+@given(texts=TEXTS.filter(any), seed=st.integers(0, 9), size=st.integers(4, 12))
+@QUICK
+def test_the_order_of_the_texts_does_not_matter(texts, seed, size):
+    mixed = random.Random(seed).sample(texts, len(texts))
+    rows = list(range(len(texts)))
+    assert vocabulary_words(texts, rows, size) == vocabulary_words(mixed, rows, size)
+
+
+def test_encoding_counts_from_the_first_word_and_knows_no_others():
+    tokens = from_lists([[0, 1, 2], [], [3, 3, 1]])
+    encoded = encode(tokens, np.array([3, 0]), 4)
+    assert encoded.flat.dtype == np.int32
+    assert encoded.flat.tolist() == [
+        FIRST_WORD + 1, UNKNOWN, UNKNOWN, FIRST_WORD, FIRST_WORD, UNKNOWN,
+    ]  # fmt: skip
+    assert encoded.lengths.tolist() == [3, 0, 3]
