@@ -26,6 +26,7 @@ model:
   dropout: 0.0
   recurrent_dropout: 0.0
   reset_after: true
+  implementation: auto
 """
 
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import tempfile
+import zipfile
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Store:
                 return None
             with np.load(io.BytesIO(body), allow_pickle=False) as archive:
                 return {key: archive[key] for key in archive.files}
-        except (OSError, ValueError):
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile):
             return None
 
     def save(self, arrays: dict[str, np.ndarray]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seqconv.data.reading import header_names, read_bytes, unpack
-from seqconv.errors import ConfigError, DataError, Problem, did_you_mean
+from seqconv.errors import ConfigError, DataError, FileError, Problem, did_you_mean
 
 # A text longer than this is a file that lost its line ends, not a text.
 LONGEST_TEXT = 10_000_000
@@ -67,6 +67,8 @@ def read_labelled(path: Path, *, text: str, label: str, part: str | None) -> Lab
         DataError: naming file and row of what cannot be used.
         ConfigError: if a column is not there.
     """
+    if not path.exists():
+        raise FileError(f"{path}: no such file or folder (`dataset.path`)")
     if path.is_dir():
         rows = list(_folder_rows(path))
     else:

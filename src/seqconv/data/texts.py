@@ -138,6 +138,8 @@ class TextData:
 
         labels = targets[:, 0].astype(np.int64)
         scores = self.probabilities(predictions)
+        if not np.isfinite(scores).all():
+            return {"auc": float("nan")}  # the training has diverged, and says so itself
         if self.binary:
             return {"auc": float(roc_auc_score(labels, scores[:, 1]))}
         return {"auc": float(roc_auc_score(labels, scores, multi_class="ovr"))}
