@@ -69,14 +69,14 @@ class RequirementError(SeqconvError):
 
 
 class InterruptedRun(SeqconvError):
-    """A signal asked the run to stop.
+    """A signal or a time limit asked the run to stop.
 
     Attributes:
         signal_number: SIGHUP, SIGINT or SIGTERM; the exit code is 128 more.
     """
 
-    def __init__(self, signal_number: int):
-        super().__init__(f"stopped by signal {signal_number}")
+    def __init__(self, signal_number: int, message: str | None = None):
+        super().__init__(message or f"stopped by signal {signal_number}")
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
 
