@@ -136,10 +136,14 @@ def _status(run_dir: Path) -> Any:
 def find_place(run_dir: Path) -> Resumption:
     """The newest state of a run that can be used: a damaged one falls back to the one before, aloud.
 
+    What a process that died has left half-written is removed.
+
     Raises:
         OutputError: if the checkpoints cannot be listed.
     """
     store = CheckpointStore(run_dir / rundir.CHECKPOINTS)
+    for folder in (run_dir, store.folder):
+        rundir.remove_staging(folder)
     notes: list[str] = []
     for name in store.names():
         try:

@@ -146,6 +146,13 @@ def write_text(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
+def remove_staging(folder: Path) -> None:
+    """Remove what `write_text` of a process that died has left in a folder; nobody else writes there now."""
+    for path in folder.glob(".*"):
+        if path.suffix[1:].isdigit() and path.is_file():
+            path.unlink(missing_ok=True)
+
+
 def sync_folder(path: Path) -> None:
     """Flush a folder's own entries, so that a rename survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
