@@ -236,7 +236,7 @@ def sweep_job(composed: DictConfig) -> float:
         _REPORTED.add(run_dir)
     if outcome.error is not None:
         console.error(outcome.error)
-    if isinstance(outcome.error, InterruptedRun):
+    if isinstance(outcome.error, InterruptedRun) and not outcome.error.time_is_up:
         # Hydra goes on with the next job after an Exception, but not after this.
         raise SystemExit(outcome.error.exit_code)
     return outcome.objective

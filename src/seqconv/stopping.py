@@ -67,7 +67,9 @@ class StopRequest:
             if spent + self.reserve >= self._seconds:
                 # As if a scheduler had sent SIGTERM at that moment: one case less for scripts.
                 return InterruptedRun(
-                    signal.SIGTERM, f"the time of `trainer.max_time` is up ({spent:.0f} s)"
+                    signal.SIGTERM,
+                    f"the time of `trainer.max_time` is up ({spent:.0f} s)",
+                    time_is_up=True,
                 )
         return None
 
