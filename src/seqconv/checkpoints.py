@@ -75,20 +75,7 @@ class CheckpointStore:
         sums = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
         contents[MANIFEST] = (json.dumps({"sha256": sums}) + "\n").encode()
 
-        staging = self.folder / f"{STAGING}{name}"
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir()
-        for file, content in contents.items():
-            with (staging / file).open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-        sync_folder(staging)
-        final = self.folder / name
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(staging, final)
-        sync_folder(self.folder)
-
+        final = self._write(name, contents)
         pointers = self.pointers()
         pointers["last"] = name
         if best:
@@ -96,6 +83,57 @@ class CheckpointStore:
         write_json(self.folder / POINTERS, pointers)
         self._prune(set(pointers.values()))
         return final
+
+    def _write(self, name: str, contents: dict[str, bytes]) -> Path:
+        """Make the directory of a checkpoint; nothing is left of it if that fails."""
+        staging = self.folder / f"{STAGING}{name}"
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            staging.mkdir()
+            for file, content in contents.items():
+                with (staging / file).open("wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            sync_folder(staging)
+            final = self.folder / name
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(staging, final)
+        except BaseException:
+            # A full disk gets the space back that the half-written one took.
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        sync_folder(self.folder)
+        return final
+
+    def names(self) -> list[str]:
+        """Checkpoints that were made the last one at some time, the newest first.
+
+        Where no pointer can be read, all there are: each is complete or fails its checksum.
+        """
+        found = sorted((path.name for path in self.folder.iterdir() if path.is_dir()), reverse=True)
+        try:
+            last = self.pointers().get("last")
+        except DataError:
+            return found
+        # One above the pointer was written by a process that died before it moved the pointer.
+        return found if last is None else [last, *(name for name in found if name < last)]
+
+    def rewind(self, last: str | None, best: str | None) -> None:
+        """Go back to an earlier state: point to it, then remove what came after it.
+
+        Args:
+            last: to go on from; None: from the start.
+            best: the best one by then.
+        """
+        pointers = {"last": last, "best": best}
+        write_json(
+            self.folder / POINTERS,
+            {role: name for role, name in pointers.items() if name is not None},
+        )
+        for path in self.folder.iterdir():
+            if path.is_dir() and (last is None or path.name > last):
+                shutil.rmtree(path, ignore_errors=True)
 
     def pointers(self) -> dict[str, str]:
         """The names of `last` and `best`; empty before the first checkpoint."""
@@ -145,6 +183,7 @@ def read(path: Path) -> Checkpoint:
         for file, content in contents.items():
             if hashlib.sha256(content).hexdigest() != sums[file]:
                 raise DataError(f"{path / file}: damaged (its checksum differs)")
+        _refuse_compression(contents[VARIABLES])
         with np.load(io.BytesIO(contents[VARIABLES]), allow_pickle=False) as archive:
             variables = {key: archive[key] for key in archive.files}
         for key, value in variables.items():
@@ -159,8 +198,19 @@ def read(path: Path) -> Checkpoint:
         TypeError,
         zipfile.BadZipFile,
         zlib.error,
+        MemoryError,
+        RecursionError,
+        NotImplementedError,
     ) as error:
         raise DataError(f"{path}: not a complete checkpoint ({error})") from error
+
+
+def _refuse_compression(content: bytes) -> None:
+    """Ours are stored as they are; a compressed one could unpack to more than the memory holds."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED or member.file_size > len(content):
+                raise ValueError(f"`{member.filename}` is compressed or larger than its file")
 
 
 def _is_plain(name: str) -> bool:

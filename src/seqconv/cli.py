@@ -15,13 +15,14 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from seqconv.composing import (
+    AUTO,
     CONFIG_MODULE,
     CONFIG_NAME,
     CommandLine,
@@ -35,6 +36,11 @@ from seqconv.errors import (
     SeqconvError,
     SweepError,
 )
+
+if TYPE_CHECKING:
+    from seqconv.config import Config
+    from seqconv.resuming import Resumption
+    from seqconv.stopping import StopRequest
 
 
 def main() -> None:
@@ -72,21 +78,118 @@ def run_command(words: Sequence[str]) -> int:
 
 
 def _single(line: CommandLine) -> None:
-    """One run: its data is read before anything is made, so that a wrong file leaves nothing behind."""
-    from seqconv import console, rundir, training
+    """One run, new or gone on with."""
+    from seqconv import resuming
     from seqconv.stopping import StopRequest
+
+    with StopRequest() as stop:
+        if line.resume not in (None, AUTO):
+            run_dir = Path(str(line.resume)).expanduser()
+            _go_on(line, run_dir, lambda: resuming.changed_config(run_dir, line.changes), stop)
+        elif line.resume != AUTO or not _go_on_with_newest(line, stop):
+            _new_run(line, stop)
+
+
+def _new_run(line: CommandLine, stop: StopRequest) -> None:
+    """Its data is read before anything is made, so that a wrong file leaves nothing behind."""
+    from seqconv import rundir, training
 
     config = line.only_job
     rundir.check_free(Path(line.run_dir))
-    with StopRequest():
-        data = training.load_data(config)
+    data = training.load_data(config)
     run_dir = _own_directory(line.run_dir, chosen=line.chooses("hydra.run.dir"))
+    with rundir.locked(run_dir):
+        _run([*line.words, f"hydra.run.dir={_quoted(run_dir)}"], config, run_dir, data, None, stop)
+
+
+def _go_on_with_newest(line: CommandLine, stop: StopRequest) -> bool:
+    """Go on with the newest run of this configuration that needs it and that nobody is working on.
+
+    A directory that was chosen on the command line is the only one looked at, and may be finished already.
+
+    Returns:
+        Whether there was one.
+    """
+    from seqconv import console, resuming
+    from seqconv.errors import OutputError
+
+    config, chosen = line.only_job, Path(line.run_dir)
+    if line.chooses("hydra.run.dir"):
+        candidates = [chosen] if resuming.is_same(chosen, config) else []
+    else:
+        candidates = list(resuming.unfinished(chosen.parent, config))
+    for run_dir in candidates:
+        try:
+            _go_on(line, run_dir, lambda: config, stop)
+        except OutputError as error:
+            if line.chooses("hydra.run.dir"):
+                raise
+            console.say(str(error))
+        else:
+            return True
+    console.say("resume=auto: no unfinished run of this configuration; a new one is started")
+    return False
+
+
+def _go_on(
+    line: CommandLine, run_dir: Path, settings: Callable[[], Config], stop: StopRequest
+) -> None:
+    """Go on with a run, or tell its result where nothing is left to do.
+
+    Args:
+        line: its words for Hydra are used.
+        run_dir: of the run.
+        settings: gives its configuration; called once the directory is known to be whole and ours.
+        stop: listens for signals.
+
+    Raises:
+        OutputError: if there is no such directory, it leads elsewhere, or another process works on it.
+    """
+    from seqconv import console, resuming, rundir, training
+
+    config = settings()
+    rundir.check_own_files(run_dir)
+    with rundir.locked(run_dir):
+        place = resuming.find_place(run_dir)
+        metrics = resuming.finished(run_dir, config, place)
+        if metrics is not None:
+            console.say(f"{run_dir}: nothing is left to train; a larger trainer.epochs would go on")
+            error = training.check_requirements(config.require, metrics)
+            console.result(rundir.json_line(training.summary(metrics, run_dir)))
+            if error is not None:
+                raise error
+            return
+        data = training.load_data(config)
+        place.check_data(data)
+        # Hydra keeps the log; `.hydra/` is the record of the run's first start.
+        own = [w for w in line.words if w.partition("=")[0].lstrip("+") != "hydra.run.dir"]
+        words = [*own, f"hydra.run.dir={_quoted(run_dir)}", "hydra.output_subdir=null"]
+        _run(words, config, run_dir, data, place, stop)
+
+
+def _run(
+    words: Sequence[str],
+    config: Config,
+    run_dir: Path,
+    data: Any,
+    place: Resumption | None,
+    stop: StopRequest,
+) -> None:
+    """Let Hydra start the run, write its line for scripts, raise its error."""
+    from seqconv import console, rundir, training
+
     outcomes: list[training.Outcome] = []
 
     def job(composed: DictConfig) -> None:
-        outcomes.append(training.run(config, run_dir, data))
+        outcomes.append(training.run(config, run_dir, data, place=place, stop=stop))
 
-    _hand_over([*line.words, f"hydra.run.dir={_quoted(run_dir)}"], job)
+    # Hydra would make exit code 1 of whatever breaks it off; what it does itself takes a moment.
+    stop.deferred = True
+    try:
+        _hand_over(words, job)
+    except SystemExit:
+        stop.check()
+        raise
     console.result(rundir.json_line(outcomes[0].summary))
     if outcomes[0].error is not None:
         raise outcomes[0].error
@@ -124,16 +227,17 @@ def sweep_job(composed: DictConfig) -> float:
 
     sweep = HydraConfig.get().sweep
     run_dir = Path(sweep.dir) / sweep.subdir
-    try:
-        outcome = training.run(parse(composed), run_dir)
-    except ConfigError as error:
-        outcome = training.not_started(error, run_dir)
+    with rundir.locked(run_dir):
+        try:
+            outcome = training.run(parse(composed), run_dir)
+        except ConfigError as error:
+            outcome = training.not_started(error, run_dir)
     if os.environ.get(REPORTING_PROCESS) == str(os.getpid()):
         console.result(rundir.json_line(outcome.summary))
         _REPORTED.add(run_dir)
     if outcome.error is not None:
         console.error(outcome.error)
-    if isinstance(outcome.error, InterruptedRun):
+    if isinstance(outcome.error, InterruptedRun) and not outcome.error.time_is_up:
         # Hydra goes on with the next job after an Exception, but not after this.
         raise SystemExit(outcome.error.exit_code)
     return outcome.objective

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 CONFIG_MODULE = "pkg://seqconv.conf"
 CONFIG_NAME = "train"
+# A value of `resume`.
+AUTO = "auto"
+# Where a run goes, which a run that is gone on with knows itself.
+OWN_PLACES = ("hydra.run", "hydra.sweep", "hydra.mode", "hydra.output_subdir")
 # The groups of `conf/train.yaml` that always have a page, or none by default.
 GROUPS = ("dataset", "model", "trainer", "experiment")
 
@@ -50,6 +54,8 @@ class CommandLine:
         run_dir: the resolved `hydra.run.dir`.
         sweep_dir: the resolved `hydra.sweep.dir`.
         jobs: the checked configuration of each job, or the error that keeps it from starting.
+        resume: the run directory to go on with; `auto`: the newest that fits; None: a new run.
+        changes: values by key for the run to go on with; there are no `jobs` then.
     """
 
     arguments: Namespace
@@ -58,6 +64,8 @@ class CommandLine:
     run_dir: str = ""
     sweep_dir: str = ""
     jobs: list[Config | ConfigError] = field(default_factory=list)
+    resume: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def only_job(self) -> Config:
@@ -147,6 +155,13 @@ class _Composer:
     def check(self, line: CommandLine) -> None:
         """Fill in `line`; raise `ConfigError` if no job can start."""
         overrides = self._parsed(line.arguments.overrides)
+        chosen = next((o for o in overrides if o.key_or_group == "resume"), None)
+        if chosen is not None and not chosen.is_sweep_override():
+            value = chosen.value()
+            line.resume = None if value is None else str(value)
+        if line.resume not in (None, AUTO):
+            self._take_changes(line, overrides)
+            return
         pages = [o for o in overrides if self._is_page(o)]
         for override in pages:
             self._settle_choice(override)
@@ -182,6 +197,7 @@ class _Composer:
         # Hydra's own way to set values; composing all pages again would take 60 ms for every job.
         self.loader._apply_overrides_to_config(parsed, composed)
         if not line.jobs:
+            self._settle_resume(line, composed)
             line.run_dir = str(composed.hydra.run.dir)
             line.sweep_dir = str(composed.hydra.sweep.dir)
         with open_dict(composed):
@@ -190,6 +206,60 @@ class _Composer:
             return parse(composed)
         except ConfigError as error:
             return error
+
+    def _settle_resume(self, line: CommandLine, composed: DictConfig) -> None:
+        """A page may say `resume: auto`; a directory is named on the command line."""
+        value = OmegaConf.select(composed, "resume")
+        line.resume = None if value is None else str(value)
+        if line.resume not in (None, AUTO):
+            self.problems.append(
+                Problem(
+                    "resume",
+                    f"must be null or auto here, or name a run directory; received {value!r}",
+                )
+            )
+        elif line.resume and line.multirun:
+            self.problems.append(
+                Problem(
+                    "resume",
+                    "goes on with one run, not with a sweep; leave out -m, or resume its jobs by name",
+                )
+            )
+
+    def _take_changes(self, line: CommandLine, overrides: list[Override]) -> None:
+        """What a command line changes in the run it names; the run's own configuration takes the place of pages."""
+        if line.arguments.multirun:
+            self.problems.append(
+                Problem("resume", "goes on with one run, not with a sweep; leave out -m")
+            )
+        for override in overrides:
+            key = override.key_or_group
+            if key == "resume" or (self._of_hydra(override) and not key.startswith(OWN_PLACES)):
+                continue
+            if key.startswith(OWN_PLACES):
+                rule = "is the run's own; leave it out"
+            elif self._is_page(override):
+                rule = (
+                    "chooses a page, but the run goes on with its own config.yaml. Leave it out, and set single keys; "
+                    "`resume=auto` takes a whole command line"
+                )
+            elif override.is_sweep_override():
+                rule = "several values make a sweep, which is not gone on with"
+            elif override.is_delete() or override.is_add():
+                rule = "keys are set, not added or deleted: write key=value"
+            elif "${" in str(override.input_line):
+                rule = "may not refer to other keys; write the value"
+            else:
+                line.changes[key] = override.value()
+                continue
+            self.problems.append(Problem(key, rule))
+        line.words = [
+            word
+            for word in line.words
+            if word not in line.arguments.overrides or word.lstrip("+~").startswith("hydra")
+        ]
+        if self.problems:
+            raise ConfigError(self.problems)
 
     def _parsed(self, words: list[str]) -> list[Override]:
         parser = OverridesParser.create(config_loader=self.loader)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
@@ -22,6 +23,7 @@ from seqconv.fields import (
     STRICT,
     ChecksItself,
     Count,
+    Duration,
     Fraction,
     NonNegative,
     NonNegativeFloat,
@@ -59,6 +61,8 @@ class TrainerConfig:
     """Also save inside an epoch after so many seconds."""
     keep: NonNegative
     """Checkpoints to keep besides best and last."""
+    max_time: Duration
+    """Seconds after which to save and stop, as if SIGTERM had come; None: no limit."""
     baselines: bool
     """Also compute the baselines that take long (NB-SVM for texts, about a minute for 25,000 reviews)."""
     jit_compile: bool
@@ -149,6 +153,9 @@ def parse(composed: DictConfig) -> Config:
     Raises:
         ConfigError: with every problem found.
     """
+    secrets = list(_resolver_problems(OmegaConf.to_container(composed, resolve=False)))
+    if secrets:
+        raise ConfigError(secrets)
     try:
         tree = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -156,7 +163,40 @@ def parse(composed: DictConfig) -> Config:
         raise ConfigError([Problem(str(key), str(error).splitlines()[0])]) from error
     if not isinstance(tree, dict):
         raise ConfigError([Problem("configuration", "must be a mapping of keys")])
-    return parse_tree({str(key): value for key, value in tree.items()})
+    # It tells how this process starts, not what the run is.
+    return parse_tree({str(key): value for key, value in tree.items() if key != "resume"})
+
+
+def _resolver_problems(node: Any, prefix: str = "") -> Iterator[Problem]:
+    """Values that call a resolver, such as `${oc.env:TOKEN}`: resolved, they would stand in `config.yaml`.
+
+    References to other keys, `${lookback}`, are what interpolation is for here.
+    """
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _resolver_problems(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _resolver_problems(value, f"{prefix}[{index}]")
+    elif isinstance(node, str) and _calls_resolver(node):
+        yield Problem(
+            prefix,
+            "may refer to other keys, but not call a resolver: the environment's secrets would be written to "
+            f"config.yaml; received {node!r}. Let the shell put the value in",
+        )
+
+
+def _calls_resolver(text: str) -> bool:
+    """Whether a colon stands inside `${...}`, where it ends the name of a resolver, however that is spelt."""
+    depth = 0
+    for index, character in enumerate(text):
+        if text.startswith("${", index):
+            depth += 1
+        elif character == "}":
+            depth = max(depth - 1, 0)
+        elif character == ":" and depth:
+            return True
+    return False
 
 
 def parse_tree(tree: dict[str, Any]) -> Config:
@@ -214,13 +254,36 @@ def load_config(path: Path) -> Config:
     Raises:
         ConfigError: if the file is missing, no YAML, or not a complete configuration.
     """
+    return parse_tree(load_tree(path))
+
+
+# Ours have two kilobytes.
+LARGEST_FILE = 1_000_000
+
+
+def load_tree(path: Path) -> dict[str, Any]:
+    """The plain values of a run's `config.yaml`, unchecked but for what would harm the reader.
+
+    Raises:
+        ConfigError: if the file is missing, no YAML, or holds what we never write: aliases, with which a short
+            file can stand for a huge one, or an interpolation.
+    """
     try:
-        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, OmegaConfBaseException, ValueError) as error:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ValueError(f"it has more than {LARGEST_FILE:,} bytes")
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it holds aliases")
+        tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        if not isinstance(tree, dict):
+            raise ValueError("must be a mapping of keys")
+        if "${" in text:
+            raise ValueError(
+                "it holds an interpolation, which a run's own configuration never does"
+            )
+    except (OSError, OmegaConfBaseException, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError([Problem(str(path), f"cannot be read: {error}")]) from error
-    if not isinstance(tree, dict):
-        raise ConfigError([Problem(str(path), "must be a mapping of keys")])
-    return parse_tree({str(key): value for key, value in tree.items()})
+    return {str(key): value for key, value in tree.items()}
 
 
 def to_yaml(config: Config) -> str:

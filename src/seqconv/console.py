@@ -40,7 +40,10 @@ def printable(text: str) -> str:
 def say(text: str) -> None:
     """A line for people."""
     text = printable(text)
-    print(text, file=sys.stderr)
+    # A terminal that has hung up, or a reader that has gone, is no failure of the run: the log has it all.
+    with contextlib.suppress(OSError):
+        if sys.stderr is not None:
+            print(text, file=sys.stderr)
     for line in text.splitlines():
         log.info("%s", line)
 
@@ -101,7 +104,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     console = _console()
     if not console.is_terminal:
         console.width = 110
-    console.print(shown)
+    with contextlib.suppress(OSError):
+        console.print(shown)
     log.info("%s\n%s", title, _plain_table(columns, rows))
 
 

@@ -69,15 +69,17 @@ class RequirementError(SeqconvError):
 
 
 class InterruptedRun(SeqconvError):
-    """A signal asked the run to stop.
+    """A signal or a time limit asked the run to stop.
 
     Attributes:
         signal_number: SIGHUP, SIGINT or SIGTERM; the exit code is 128 more.
+        time_is_up: whether it was the limit of this run's time, which says nothing about other runs.
     """
 
-    def __init__(self, signal_number: int):
-        super().__init__(f"stopped by signal {signal_number}")
+    def __init__(self, signal_number: int, message: str | None = None, *, time_is_up: bool = False):
+        super().__init__(message or f"stopped by signal {signal_number}")
         self.signal_number = signal_number
+        self.time_is_up = time_is_up
         self.exit_code = 128 + signal_number
 
 

@@ -6,6 +6,7 @@ method `problems()` that yields what no single field can know (rules between fie
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -38,6 +39,32 @@ def _split_point(value: Any) -> int | float | str:
 
 
 SplitPoint = Annotated[int | float | str, PlainValidator(_split_point)]
+
+
+_DURATION = re.compile(
+    r"(?:(?P<d>[\d.]+)d)?\s*(?:(?P<h>[\d.]+)h)?\s*(?:(?P<m>[\d.]+)m)?\s*(?:(?P<s>[\d.]+)s)?"
+)
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def _duration(value: Any) -> float | None:
+    """Seconds; from a number of them, or days, hours, minutes and seconds such as `1h30m`."""
+    if value is None:
+        return None
+    seconds = 0.0
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    elif isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        try:
+            seconds = sum(float(n) * _SECONDS[unit] for unit, n in match.groupdict().items() if n)
+        except ValueError:
+            seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError("must be a duration such as 90s, 45m, 3h or 1h30m, or a number of seconds")
+    return seconds
+
+
+Duration = Annotated[float | None, PlainValidator(_duration)]
 
 
 @runtime_checkable

@@ -6,19 +6,22 @@ function of (seed, epoch, step). A checkpoint of the first two is therefore enou
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from seqconv.checkpoints import Checkpoint, CheckpointStore
 from seqconv.config import Config, TrainerConfig
 from seqconv.console import TrainingProgress
 from seqconv.data.drawing import TrainingOrder
-from seqconv.errors import DivergedError
+from seqconv.errors import DataError, DivergedError, InterruptedRun
+from seqconv.fields import STRICT, Count, NonNegative, NonNegativeFloat
 from seqconv.shapes import PaddingRule
 from seqconv.stopping import StopRequest
 
@@ -42,21 +45,43 @@ class Progress:
         stalled: epochs since then.
         plateau: epochs since the objective got better or the rate was lowered.
         rate_factor: what plateaus have multiplied the learning rate with.
+        fit_seconds: spent in training and validation of the finished epochs.
         history: the records of the finished epochs.
     """
 
-    epoch: int = 1
-    step: int = 0
+    # Read back from a run directory, which is not trusted.
+    __pydantic_config__ = STRICT
+
+    epoch: Count = 1
+    step: NonNegative = 0
     sums: dict[str, float] = field(default_factory=dict)
-    samples: int = 0
-    step_seconds: float = 0.0
-    epoch_seconds: float = 0.0
+    samples: NonNegative = 0
+    step_seconds: NonNegativeFloat = 0.0
+    epoch_seconds: NonNegativeFloat = 0.0
     best: float | None = None
-    best_epoch: int = 0
-    stalled: int = 0
-    plateau: int = 0
-    rate_factor: float = 1.0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: NonNegative = 0
+    stalled: NonNegative = 0
+    plateau: NonNegative = 0
+    rate_factor: NonNegativeFloat = 1.0
+    fit_seconds: NonNegativeFloat = 0.0
+    history: list[dict[str, int | float | bool | None]] = field(default_factory=list)
+
+    @classmethod
+    def from_state(cls, state: Any) -> Progress:
+        """What a checkpoint's state says.
+
+        Raises:
+            DataError: if it is no state of a training.
+        """
+        try:
+            # As JSON, since pydantic's strict mode takes no mapping for a dataclass else.
+            progress = TypeAdapter(cls).validate_json(json.dumps(state["progress"]))
+        except (ValidationError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"no state of a training ({str(error).splitlines()[0]})") from error
+        known = len(progress.history) == progress.epoch - 1 and progress.best_epoch < progress.epoch
+        if not known or (progress.best is None) != (progress.best_epoch == 0):
+            raise DataError("no state of a training (its epochs contradict each other)")
+        return progress
 
     @property
     def completed(self) -> int:
@@ -64,9 +89,24 @@ class Progress:
         return len(self.history)
 
     @property
-    def stopped_early(self) -> bool:
-        """Whether the last finished epoch was the last by early stopping."""
-        return bool(self.history) and bool(self.history[-1].get("stopped_early"))
+    def name(self) -> str:
+        """The checkpoint of this state; names sort in the order of training."""
+        return checkpoint_name(self.epoch, self.step)
+
+    @property
+    def best_name(self) -> str | None:
+        """The checkpoint of the best epoch so far, written when that epoch ended; None before."""
+        return checkpoint_name(self.best_epoch + 1, 0) if self.best_epoch else None
+
+    def ended(self, trainer: TrainerConfig) -> bool:
+        """Whether nothing is left to train: all epochs are done, or the training has stopped early."""
+        patience = trainer.early_stopping
+        return self.epoch > trainer.epochs or (patience is not None and self.stalled >= patience)
+
+
+def checkpoint_name(epoch: int, step: int) -> str:
+    """Of the state before a step; epochs count from 1, steps from 0."""
+    return f"epoch-{epoch:05d}-step-{step:07d}"
 
 
 def learning_rate(trainer: TrainerConfig, progress: Progress, steps_per_epoch: int) -> float:
@@ -139,6 +179,7 @@ class Training:
         self.progress = Progress()
         self.steps_done = 0
         self.seconds_in_steps = 0.0
+        self._fingerprint = data.describe()["fingerprint"]
         self._train_step, self._predict = compile_steps(config.trainer, data, model, self.optimizer)
 
     def fit(self) -> Progress:
@@ -146,20 +187,31 @@ class Training:
 
         Raises:
             DivergedError: when the loss is no longer a number.
-            InterruptedRun: when a signal asked to stop; the state is saved by then.
+            InterruptedRun: when a signal or the time limit asked to stop; the state is saved by then.
         """
         shown = TrainingProgress(self.trainer.epochs, self.order.steps)
         with shown.live():
-            while self.progress.epoch <= self.trainer.epochs and not self.progress.stopped_early:
+            while not self.progress.ended(self.trainer):
                 started = time.perf_counter() - self.progress.epoch_seconds
-                try:
-                    self._train_epoch(shown, started)
-                    shown.status("validation")
-                    validation = self.evaluate("validation")
-                finally:
-                    self.progress.epoch_seconds = time.perf_counter() - started
+                self._train_epoch(shown, started)
+                shown.status("validation")
+                validation = self._validate()
+                self.progress.epoch_seconds = time.perf_counter() - started
                 self._end_epoch(validation, shown)
         return self.progress
+
+    def _validate(self) -> dict[str, Any]:
+        """Evaluate on the validation split; if that is stopped, save what there was before it.
+
+        Keras' LSTM draws dropout masks outside training too, so its random state moves on while a validation
+        runs. One that is begun again must begin from the same state.
+        """
+        before = self.variables()
+        try:
+            return self.evaluate("validation")
+        except InterruptedRun:
+            self.save(best=False, variables=before)
+            raise
 
     def evaluate(self, split: str, *, details: bool = False) -> dict[str, Any]:
         """Loss and metrics over every sample of a split, each once; details are what is no single number."""
@@ -223,7 +275,10 @@ class Training:
             shown.step(progress.epoch, progress.step, progress.sums["loss"] / progress.samples)
             every = self.trainer.checkpoint_seconds
             due = every is not None and time.monotonic() - saved >= every
-            if due or self.stop.number is not None:
+            # From the first step on there is something to save. It is the one that compiles, for seconds: until
+            # it is done a signal may break it off anywhere, since nothing of it is kept.
+            self.stop.deferred = True
+            if due or self.stop.reason is not None:
                 progress.epoch_seconds = time.perf_counter() - started
                 self.save(best=False)
                 saved = time.monotonic()
@@ -274,6 +329,7 @@ class Training:
         if trainer.early_stopping is not None and progress.stalled >= trainer.early_stopping:
             record["stopped_early"] = True
         progress.history.append(record)
+        progress.fit_seconds += progress.epoch_seconds
         progress.epoch += 1
         progress.step, progress.samples, progress.sums = 0, 0, {}
         progress.step_seconds = progress.epoch_seconds = 0.0
@@ -283,26 +339,88 @@ class Training:
 
     # State
 
-    def save(self, *, best: bool) -> None:
-        """Write a checkpoint of everything that training goes on from."""
-        progress = self.progress
-        name = f"epoch-{progress.epoch:05d}-step-{progress.step:07d}"
-        state = {"progress": asdict(progress)}
-        self.checkpoints.save(name, Checkpoint(self.variables(), state), best=best)
+    def save(self, *, best: bool, variables: dict[str, np.ndarray] | None = None) -> None:
+        """Write a checkpoint of everything that training goes on from.
+
+        Args:
+            best: whether the epoch that has just ended is the best so far.
+            variables: as they are now, unless given.
+
+        Raises:
+            DivergedError: if a variable is no longer finite; such a state is no good to go on from.
+        """
+        started = time.monotonic()
+        variables = self.variables() if variables is None else variables
+        for value in variables.values():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise DivergedError(
+                    f"weights are no longer numbers before epoch {self.progress.epoch}, step "
+                    f"{self.progress.step + 1}. Lower `trainer.learning_rate`, or set `trainer.clip_norm=1.0`"
+                )
+        state = {"progress": asdict(self.progress), "fingerprint": self._fingerprint}
+        self.checkpoints.save(self.progress.name, Checkpoint(variables, state), best=best)
+        # Twice the slowest one: a time limit is often another program's, and a full disk writes slowly.
+        self.stop.reserve = max(self.stop.reserve, 2 * (time.monotonic() - started))
+
+    def restore(self, checkpoint: Checkpoint, progress: Progress) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            DataError: if it belongs to another model or another length of an epoch. Nothing is changed then.
+        """
+        if progress.step > self.order.steps:
+            raise DataError(
+                f"the checkpoint was made in step {progress.step} of an epoch; one has {self.order.steps}"
+            )
+        named = self._named_variables()
+        _check_fit(named, checkpoint)
+        for name, variable in named.items():
+            variable.assign(checkpoint.variables[name])
+        # A copy, since the history grows.
+        self.progress = replace(
+            progress,
+            sums=dict(progress.sums),
+            history=[dict(record) for record in progress.history],
+        )
 
     def variables(self) -> dict[str, np.ndarray]:
-        """All variables by name: weights, random state, optimizer."""
+        """All variables by name: weights, the state of the seed generators, the optimizer's."""
+        return {
+            name: np.asarray(variable).copy() for name, variable in self._named_variables().items()
+        }
+
+    def _named_variables(self) -> dict[str, Any]:
         values = {f"model/{index}": variable for index, variable in enumerate(self.model.variables)}
         values |= {
             f"optimizer/{index}": variable
             for index, variable in enumerate(self.optimizer.variables)
         }
-        return {name: np.asarray(variable) for name, variable in values.items()}
+        return values
 
     def restore_weights(self, checkpoint: Checkpoint) -> None:
-        """Give the model the weights of a checkpoint; the optimizer is left as it is."""
+        """Give the model the weights of a checkpoint; the optimizer is left as it is.
+
+        Raises:
+            DataError: if it belongs to another model.
+        """
+        _check_fit(self._named_variables(), checkpoint)
         for index, variable in enumerate(self.model.variables):
             variable.assign(checkpoint.variables[f"model/{index}"])
+
+
+def _check_fit(variables: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint whose arrays are not those of this model, before one of them is assigned."""
+    if missing := variables.keys() ^ checkpoint.variables.keys():
+        raise DataError(
+            f"the checkpoint belongs to another model: only one of them has {', '.join(sorted(missing)[:3])}"
+        )
+    for name, variable in variables.items():
+        found = checkpoint.variables[name]
+        if found.shape != tuple(variable.shape) or found.dtype != np.dtype(variable.dtype):
+            raise DataError(
+                f"the checkpoint belongs to another model: {name} must be {tuple(variable.shape)} "
+                f"{variable.dtype}; received {found.shape} {found.dtype}"
+            )
 
 
 def _slices(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:

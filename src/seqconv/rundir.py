@@ -9,6 +9,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ HISTORY = "history.png"
 CONFUSION = "confusion.png"
 ENVIRONMENT = "environment.json"
 PREPARATION = "preparation.json"
+LOCK = ".lock"
 
 PACKAGES = ("seqconv", "tensorflow", "keras", "numpy", "polars", "scikit-learn", "hydra-core")
 
@@ -84,15 +87,70 @@ def claim(path: Path) -> Path:
     return path
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep a run directory to this process.
+
+    The system's own lock (`flock`): freed when the process ends, however it ends, so there is no stale lock to
+    remove. On NFS Linux turns it into a byte-range lock that the server holds, which other machines respect, and
+    which is freed when the server learns of a client's death; a file system without locks falls back to a file
+    that names its owner. The file itself stays: removing it would let two processes lock two files of one name.
+
+    Raises:
+        OutputError: if another process has it, or nothing can be written there.
+    """
+    import filelock
+
+    lock = filelock.FileLock(path / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise OutputError(f"{path}: another process is working on this run") from None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be locked ({error.strerror})") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_own_files(path: Path) -> None:
+    """Refuse a run directory from which something leads elsewhere: what is written there would land outside.
+
+    Raises:
+        OutputError: if it is no directory, or holds anything but files and folders.
+    """
+    if not path.is_dir():
+        raise OutputError(f"{path}: no such run directory")
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            found = Path(folder) / name
+            if found.is_symlink() or not (found.is_dir() or found.is_file()):
+                raise OutputError(
+                    f"{found}: is a link or no plain file; a run that is gone on with holds files and folders only"
+                )
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a file as a whole: a reader, or a crash, sees the old text or the new one."""
     staging = path.with_name(f".{path.name}.{os.getpid()}")
-    with staging.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(staging, path)
+    try:
+        with staging.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(staging, path)
+    except BaseException:
+        staging.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
+
+
+def remove_staging(folder: Path) -> None:
+    """Remove what `write_text` of a process that died has left in a folder; nobody else writes there now."""
+    for path in folder.glob(".*"):
+        if path.suffix[1:].isdigit() and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(path: Path) -> None:
@@ -107,6 +165,15 @@ def sync_folder(path: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON as a whole; not-a-number becomes null, since JSON has no such number."""
     write_text(path, json.dumps(_finite(value), indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """An object from a run directory; None where there is none that can be read. The file is not trusted."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def json_line(value: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
-"""Signals that ask a run to stop: noted at once, acted on where the state is whole."""
+"""Signals and time limits that ask a run to stop: noted at once, acted on where the state is whole."""
 
 from __future__ import annotations
 
 import signal
+import time
 from types import FrameType
 from typing import Any
 
@@ -14,21 +15,34 @@ SIGNALS = tuple(
 
 
 class StopRequest:
-    """Listens for SIGHUP, SIGINT and SIGTERM while used as a context manager.
+    """Listens for SIGHUP, SIGINT and SIGTERM while used as a context manager, and watches the clock.
 
-    Before training there is nothing to save: the signal raises `InterruptedRun` where it comes. Once `deferred`
-    is set, it is only noted, and `check()` raises it between two steps. A second SIGINT raises
-    KeyboardInterrupt at once.
+    Where there is nothing to save, the signal raises `InterruptedRun` where it comes. While `deferred` is set, it
+    is only noted, and `check()` raises it where the state is whole. A second SIGINT raises KeyboardInterrupt at
+    once.
+
+    Attributes:
+        deferred: whether a signal is only noted.
+        number: of the first signal that came.
+        reserve: seconds that saving may take; a time limit ends so much earlier.
     """
 
     def __init__(self) -> None:
         self.deferred = False
         self.number: int | None = None
+        self.reserve = 0.0
+        # The monotonic clock: setting the machine's clock back neither shortens nor lengthens a run.
+        self._started = time.monotonic()
+        self._seconds: float | None = None
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
         for number in SIGNALS:
             try:
+                # `nohup` asks to survive the terminal by having SIGHUP ignored; then it stays so.
+                hang_up = number == getattr(signal, "SIGHUP", None)
+                if hang_up and signal.getsignal(number) == signal.SIG_IGN:
+                    continue
                 self._previous[number] = signal.signal(number, self._note)
             except ValueError:  # Not the main thread: a host program handles its signals itself.
                 break
@@ -39,14 +53,39 @@ class StopRequest:
             signal.signal(number, handler)
         self._previous.clear()
 
-    def check(self) -> None:
-        """Raise `InterruptedRun` if a signal has come."""
+    def limit(self, seconds: float | None) -> None:
+        """Ask to stop so many seconds after this object was made; None: never."""
+        self._seconds = seconds
+
+    @property
+    def reason(self) -> InterruptedRun | None:
+        """Why to stop; None as long as nothing asks for it."""
+        if self.number is not None:
+            return InterruptedRun(self.number)
+        if self._seconds is not None:
+            spent = time.monotonic() - self._started
+            if spent + self.reserve >= self._seconds:
+                # As if a scheduler had sent SIGTERM at that moment: one case less for scripts.
+                return InterruptedRun(
+                    signal.SIGTERM,
+                    f"the time of `trainer.max_time` is up ({spent:.0f} s)",
+                    time_is_up=True,
+                )
+        return None
+
+    def check_signal(self) -> None:
+        """As `check`, whatever the time: a run that gets no time at all would never come to an end."""
         if self.number is not None:
             raise InterruptedRun(self.number)
+
+    def check(self) -> None:
+        """Raise `InterruptedRun` if a signal has come or the time is up."""
+        if (reason := self.reason) is not None:
+            raise reason
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.number = number
+        self.number = number if self.number is None else self.number
         if not self.deferred:
             raise InterruptedRun(number)

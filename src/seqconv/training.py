@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
-import time
+import signal
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +15,16 @@ from typing import Any
 from seqconv import baselines, console, reporting, rundir
 from seqconv.checkpoints import CheckpointStore
 from seqconv.config import Config, Requirement, to_yaml
-from seqconv.errors import DivergedError, InterruptedRun, RequirementError, SeqconvError
+from seqconv.errors import (
+    DataError,
+    DivergedError,
+    InterruptedRun,
+    RequirementError,
+    SeqconvError,
+)
 from seqconv.loop import Training
 from seqconv.registry import DATASETS, MODELS
+from seqconv.resuming import Resumption
 from seqconv.stopping import StopRequest
 
 log = logging.getLogger("seqconv")
@@ -78,8 +87,15 @@ def load_data(config: Config) -> Any:
     return DATASETS.get(config.dataset.name).build(config.dataset, config.task)
 
 
-def run(config: Config, run_dir: Path, data: Any = None) -> Outcome:
-    """Train as configured and leave everything in `run_dir`, which exists.
+def run(
+    config: Config,
+    run_dir: Path,
+    data: Any = None,
+    *,
+    place: Resumption | None = None,
+    stop: StopRequest | None = None,
+) -> Outcome:
+    """Train as configured and leave everything in `run_dir`, which exists and is locked by the caller.
 
     Errors are returned, not raised, and are in `metrics.json` too: a job of a sweep does not end the others.
 
@@ -87,47 +103,98 @@ def run(config: Config, run_dir: Path, data: Any = None) -> Outcome:
         config: checked.
         run_dir: of this run alone.
         data: from `load_data`, where it was loaded already.
+        place: where to go on; None: a new run.
+        stop: where the caller listens for signals already.
     """
     metrics: dict[str, Any] = {"status": "failed", "seed": config.seed}
     error: SeqconvError | None = None
-    with StopRequest() as stop:
+    with contextlib.ExitStack() as listening:
+        stop = stop or listening.enter_context(StopRequest())
+        stop.limit(config.trainer.max_time)
         try:
-            _train(config, run_dir, data or load_data(config), metrics, stop)
+            _train(config, run_dir, data or load_data(config), metrics, stop, place)
+            # What is left takes no time, and shall not be cut short.
+            stop.deferred = True
             metrics["status"] = "completed"
             error = check_requirements(config.require, metrics)
-        except SeqconvError as failure:
-            error = failure
-            metrics["status"] = {InterruptedRun: "interrupted", DivergedError: "diverged"}.get(
-                type(failure), "failed"
-            )
         except (Exception, KeyboardInterrupt) as failure:
-            error = _unexpected(failure)
-    return _finish(metrics, run_dir, error)
+            stop.deferred = True
+            error = _told(failure, stop)
+            metrics["status"] = {InterruptedRun: "interrupted", DivergedError: "diverged"}.get(
+                type(error), "failed"
+            )
+        return _finish(metrics, run_dir, error)
+
+
+def _told(failure: BaseException, stop: StopRequest) -> SeqconvError:
+    """What went wrong, as it is told."""
+    if isinstance(failure, KeyboardInterrupt):
+        return InterruptedRun(signal.SIGINT, "stopped at once by a second signal")
+    if isinstance(failure, SeqconvError):
+        return failure
+    if stop.number is not None:
+        # Libraries that are broken off in the middle make other errors of it.
+        return InterruptedRun(stop.number)
+    if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
+        return SeqconvError(f"{failure.filename or 'the output folder'}: {failure.strerror}")
+    return _unexpected(failure)
 
 
 def _finish(metrics: dict[str, Any], run_dir: Path, error: SeqconvError | None) -> Outcome:
-    """Write `metrics.json`, the last file of a run."""
+    """Write `metrics.json`, the last file of a run, and say what is kept."""
     if error is not None:
         metrics["error"] = {"message": str(error), "exit_code": error.exit_code}
-    rundir.write_json(run_dir / rundir.METRICS, metrics)
+    if metrics["status"] != "completed":
+        last = _last_checkpoint(run_dir)
+        if last is not None:
+            metrics["checkpoint"] = str(last)
+            console.say(f"last good checkpoint: {last}")
+        if isinstance(error, InterruptedRun):
+            console.say(f"go on with: seqconv-train resume={run_dir}")
+    try:
+        rundir.write_json(run_dir / rundir.METRICS, metrics)
+    except OSError as failure:
+        console.say(f"{run_dir / rundir.METRICS}: cannot be written ({failure.strerror})")
+        error = error or SeqconvError(
+            f"{run_dir}: the results cannot be written ({failure.strerror})"
+        )
+        metrics["status"] = "failed" if metrics["status"] == "completed" else metrics["status"]
     return Outcome(metrics, run_dir, error)
 
 
+def _last_checkpoint(run_dir: Path) -> Path | None:
+    """The checkpoint that the run could go on from; it was complete when it was pointed to."""
+    folder = run_dir / rundir.CHECKPOINTS
+    try:
+        name = CheckpointStore(folder).pointers().get("last") if folder.is_dir() else None
+    except (DataError, OSError):
+        return None
+    return folder / name if name else None
+
+
 def _train(
-    config: Config, run_dir: Path, data: Any, metrics: dict[str, Any], stop: StopRequest
+    config: Config,
+    run_dir: Path,
+    data: Any,
+    metrics: dict[str, Any],
+    stop: StopRequest,
+    place: Resumption | None,
 ) -> None:
     """Fill `metrics` step by step, so that what was reached is there when a step fails."""
+    # First of all, and whole: with it the run can be gone on with.
+    stop.deferred = True
     rundir.write_text(run_dir / rundir.CONFIG, to_yaml(config))
+    stop.deferred = False
+    stop.check_signal()
     reporting.show_start(config, run_dir)
     metrics["dataset"] = data.describe()
     reporting.show_data(metrics["dataset"])
-    metrics["baselines"] = baselines.baselines_of(data, slow=config.trainer.baselines)
     rundir.write_json(run_dir / rundir.PREPARATION, data.preparation())
 
     model = build_model(config, data)
     metrics["model"] = {"name": config.model.name, "parameters": model.count_params()}
     reporting.show_model(model)
-    rundir.write_json(run_dir / rundir.ENVIRONMENT, rundir.environment(device_names()))
+    record_environment(run_dir, place)
 
     training = Training(
         config,
@@ -137,12 +204,17 @@ def _train(
         stop=stop,
         record_epoch=lambda record: append_line(run_dir / rundir.EPOCHS, record),
     )
-    stop.deferred = True
-    started = time.perf_counter()
+    if place is not None:
+        go_on(training, place, run_dir)
     try:
         progress = training.fit()
     finally:
-        record_progress(metrics, training, time.perf_counter() - started)
+        record_progress(metrics, training)
+    # All is saved: a signal may break off anything from here on, and a run that is gone on with repeats it.
+    stop.deferred = False
+    stop.check()
+    # Only now, since they delay the first step by seconds.
+    metrics["baselines"] = baselines.baselines_of(data, slow=config.trainer.baselines)
     training.restore_weights(training.checkpoints.load("best"))
     for split in ("validation", "test"):
         metrics[split] = training.evaluate(split, details=True)
@@ -151,6 +223,49 @@ def _train(
     reporting.draw_pictures(config, metrics, progress, run_dir)
     reporting.show_results(config, data, metrics)
     console.say(f"run directory {run_dir}")
+
+
+def go_on(training: Training, place: Resumption, run_dir: Path) -> None:
+    """Put a training where the run was, and its directory too: what came after that place is gone.
+
+    Raises:
+        DataError: if the checkpoint belongs to another model.
+    """
+    for note in place.notes:
+        console.say(note)
+    if place.checkpoint is not None:
+        training.restore(place.checkpoint, place.progress)
+    console.say(f"going on from {place.place}")
+    (run_dir / rundir.METRICS).unlink(missing_ok=True)
+    known = training.checkpoints.names()
+    best = place.progress.best_name
+    training.checkpoints.rewind(
+        place.progress.name if place.checkpoint is not None else None,
+        best if best in known else None,
+    )
+    lines = [rundir.json_line(record) + "\n" for record in place.progress.history]
+    rundir.write_text(run_dir / rundir.EPOCHS, "".join(lines))
+
+
+def record_environment(run_dir: Path, place: Resumption | None) -> None:
+    """Write `environment.json`; a run that is gone on with keeps the first one and adds to its `resumed`."""
+    now = rundir.environment(device_names())
+    path = run_dir / rundir.ENVIRONMENT
+    first = rundir.read_json(path) if place is not None else None
+    if place is not None and first is not None:
+        if first.get("packages") != now["packages"]:
+            console.say(
+                "versions of packages differ from those the run was started with: so may its last digits"
+            )
+        resumed = first.get("resumed")
+        now = {
+            **first,
+            "resumed": [
+                *(resumed if isinstance(resumed, list) else []),
+                {**now, "from": place.place},
+            ],
+        }
+    rundir.write_json(path, now)
 
 
 def build_model(config: Config, data: Any) -> Any:
@@ -188,7 +303,7 @@ def check_requirements(
     return RequirementError("; ".join(failed)) if failed else None
 
 
-def record_progress(metrics: dict[str, Any], training: Training, seconds: float) -> None:
+def record_progress(metrics: dict[str, Any], training: Training) -> None:
     """What was reached, whether or not the training came to its end."""
     progress = training.progress
     metrics["epochs"] = {"completed": progress.completed, "best": progress.best_epoch}
@@ -201,9 +316,10 @@ def record_progress(metrics: dict[str, Any], training: Training, seconds: float)
             for name, value in best.items()
             if name.startswith("val_")
         }
+    # Speed as of this process: one that only repeats the last evaluation has none.
     in_steps = training.seconds_in_steps or float("nan")
     metrics["timing"] = {
-        "fit_seconds": seconds,
+        "fit_seconds": progress.fit_seconds + progress.epoch_seconds,
         "steps_per_second": training.steps_done / in_steps,
         "samples_per_second": training.steps_done * training.config.batch_size / in_steps,
     }

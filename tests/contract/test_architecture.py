@@ -21,7 +21,7 @@ ROOT = Path(seqconv.__file__).parent
 LEVELS = (
     ("cli", "commands"),
     ("composing", "training"),
-    ("reporting", "baselines"),
+    ("reporting", "baselines", "resuming"),
     ("loop", "nbsvm"),
     ("config", "plots", "checkpoints", "stopping"),
     ("models", "data"),

@@ -51,6 +51,7 @@ def test_a_run_leaves_everything_that_the_contract_lists(command, record):
     names = {path.name for path in run_dir.iterdir()}
     assert names == {
         ".hydra",
+        ".lock",
         "checkpoints",
         "config.yaml",
         "environment.json",

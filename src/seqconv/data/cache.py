@@ -36,13 +36,26 @@ class Remote:
 
 
 def cache_folder() -> Path:
-    """`SEQCONV_DATA_DIR`, else the platform's folder for caches."""
+    """`SEQCONV_DATA_DIR`, else the platform's folder for caches.
+
+    Raises:
+        DataError: if there is neither: a user without a home directory, as in some containers.
+    """
     chosen = os.environ.get("SEQCONV_DATA_DIR")
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("seqconv"))
+    try:
+        folder = Path(platformdirs.user_cache_dir("seqconv"))
+    except RuntimeError:
+        folder = Path()
+    if not folder.is_absolute():
+        # Older versions of platformdirs leave `~` as it is: a folder of that name where the run was started.
+        raise DataError(
+            "there is no home directory for the data cache; set SEQCONV_DATA_DIR to a folder that can be written"
+        )
+    return folder
 
 
 def cached(remote: Remote) -> Path | None:

@@ -8,10 +8,12 @@ import io
 import os
 import tempfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 
 from seqconv.data.cache import cache_folder
+from seqconv.errors import DataError
 
 
 class Store:
@@ -25,10 +27,15 @@ class Store:
     """
 
     def __init__(self, name: str):
-        self.path = cache_folder() / "prepared" / f"{name}.npz"
+        try:
+            self.path: Path | None = cache_folder() / "prepared" / f"{name}.npz"
+        except DataError:
+            self.path = None
 
     def load(self) -> dict[str, np.ndarray] | None:
         """The arrays, or None where there are none that can be trusted."""
+        if self.path is None:
+            return None
         try:
             content = self.path.read_bytes()
             checksum, body = content[:64], content[64:]
@@ -41,6 +48,8 @@ class Store:
 
     def save(self, arrays: dict[str, np.ndarray]) -> None:
         """Keep the arrays for the next time."""
+        if self.path is None:
+            return
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
         body = buffer.getvalue()
