@@ -4,14 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-all lint bench clean
+.PHONY: help demo test test-all lint bench bench-peers clean
 
 help:
 	@echo "make demo      install into $(VENV), train on the simulated demo record, show the results"
 	@echo "make test      install, run the default tests (a few minutes)"
 	@echo "make test-all  also the slow ones"
 	@echo "make lint      format check, lint, types"
-	@echo "make bench     time windows and training steps; results go to benchmarks/results/"
+	@echo "make bench     time steps, windows, jobs, start-up; results go to benchmarks/results/"
+	@echo "make bench-peers  the same beside PyTorch, in an environment of its own"
 	@echo "make clean     remove $(VENV) and caches; runs in outputs/ stay"
 
 # Python 3.11 or later, whatever it is called here.
@@ -39,6 +40,11 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench.py
+
+bench-peers: $(STAMP)
+	test -x .venv-torch/bin/python || $(BIN)/python -m venv .venv-torch
+	.venv-torch/bin/pip install --quiet torch==2.13.0 numpy
+	$(BIN)/python benchmarks/bench.py --torch .venv-torch/bin/python
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -54,8 +54,16 @@ def test_there_are_pages():
     assert sorted(KNOWN_DATASETS.names()) == DATASETS
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
-@pytest.mark.parametrize("model", MODELS)
+def pairs():
+    """All of them; by default every page runs once or more, and every pair in `make test-all`."""
+    for dataset in DATASETS:
+        for model in MODELS:
+            usual = dataset == "jena" or model == "conv1d" or (dataset, model) == ("imdb", "gru")
+            marks = () if usual else pytest.mark.slow
+            yield pytest.param(dataset, model, id=f"{dataset}-{model}", marks=marks)
+
+
+@pytest.mark.parametrize(("dataset", "model"), pairs())
 def test_every_model_with_every_dataset(command, settings, dataset, model):
     code, stdout, stderr = command(
         [

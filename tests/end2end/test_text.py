@@ -88,7 +88,7 @@ def test_a_run_of_texts_leaves_what_the_contract_lists(train, notes):
     run_dir = train(*notes, "model=conv1d", "trainer=smoke")
 
     assert {path.name for path in run_dir.iterdir()} == {
-        ".hydra", "checkpoints", "config.yaml", "confusion.png", "environment.json",
+        ".hydra", ".lock", "checkpoints", "config.yaml", "confusion.png", "environment.json",
         "history.png", "metrics.json", "metrics.jsonl", "preparation.json", "train.log",
     }  # fmt: skip
     assert (run_dir / "confusion.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,400 @@
+"""Everything side by side, in alternating rounds: `bench.py [steps windows job startup memory growth]`.
+
+Prints medians, spreads and ratios; writes them with versions and machine to `results/`, and a plot. Ratios are medians
+over rounds of what a contestant took against what seqconv took in the same round, so that a load that comes and goes
+on a shared machine falls out of them. Close other programs nevertheless: spinning threads suffer most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from contestants import JENA_ROWS, WORKS
+
+HERE = Path(__file__).resolve().parent
+TRAIN = Path(sys.executable).parent / "seqconv-train"
+NAMES = {
+    "ours": "seqconv",
+    "keras": "Keras by default",
+    "keras_no_xla": "Keras, no XLA",
+    "torch": "PyTorch eager",
+    "torch_passive": "PyTorch, threads sleep",
+    "tf_gather": "tf.gather in tf.data",
+    "book": "the book's program",
+    "import": "import tensorflow",
+    "ours_jena": "seqconv, Jena file",
+}
+Results = dict[str, Any]
+
+
+class Contestant:
+    """A process that times blocks of steps; see `contestants.serve`."""
+
+    def __init__(self, command: list[str], log: Path, env: dict[str, str]):
+        pipe = subprocess.PIPE
+        with log.open("w") as errors:
+            self.process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=errors, text=True, env=env
+            )
+        self.log = log
+        self.facts: dict[str, Any] = {}
+
+    def block(self, work: str, count: int) -> list[float]:
+        """The seconds of so many steps."""
+        print(json.dumps([work, count]), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self.process.args} failed:\n{self.log.read_text()[-2000:]}")
+        found = json.loads(answer)
+        self.facts[work] = found["facts"]
+        return found["seconds"]
+
+
+class Bench:
+    """What the parts share: options, a scratch folder, the contestants that run.
+
+    Args:
+        options: of the command line.
+        scratch: for files that may go afterwards.
+    """
+
+    def __init__(self, options: argparse.Namespace, scratch: Path):
+        self.options, self.scratch = options, scratch
+        self.environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self.environment["SEQCONV_DATA_DIR"] = str(scratch / "cache")
+        self.runs = 0
+
+    @contextlib.contextmanager
+    def contestants(self, *names: str) -> Iterator[dict[str, Contestant]]:
+        """The processes of some contestants, for the time of a block."""
+        started = {}
+        for name in names:
+            command = [sys.executable, str(HERE / "contestants.py"), name]
+            env = self.environment
+            if name.startswith("torch"):
+                command = [self.options.torch, str(HERE / "torch_peer.py")]
+                # By default its threads wait spinning, which on a busy machine costs it many times the step.
+                env = env | ({"OMP_WAIT_POLICY": "PASSIVE"} if name == "torch_passive" else {})
+            started[name] = Contestant(command, self.scratch / f"{name}.log", env)
+        try:
+            yield started
+        finally:
+            for contestant in started.values():
+                contestant.process.stdin.close()
+                contestant.process.wait()
+
+    def alternate(self, runners: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[Any]]:
+        """What each contestant gave in each round; who comes first changes from round to round."""
+        found: dict[str, list[Any]] = {name: [] for name in runners}
+        order = list(runners)
+        for _ in range(rounds):
+            for name in order:
+                found[name].append(runners[name]())
+            order = [*order[1:], order[0]]
+        return found
+
+    def blocks(self, asked: dict[str, tuple[Contestant, str]], steps: int) -> dict[str, list[Any]]:
+        """Blocks of steps: of whom and of what work, by name. A first block of each is left out."""
+        runners = {n: lambda p=p, w=w: p.block(w, steps) for n, (p, w) in asked.items()}
+        self.alternate(runners, 1)
+        return self.alternate(runners, self.options.rounds)
+
+    def record(self) -> Path:
+        """A simulated record in the format of Jena's file."""
+        path = self.scratch / "jena.csv"
+        if not path.exists():
+            import polars as pl
+
+            from seqconv.data.climate import COLUMNS, simulate_climate
+
+            times, values = simulate_climate(JENA_ROWS // 8 if self.options.quick else JENA_ROWS)
+            frame = pl.DataFrame(values.astype(np.float64).round(2), schema=list(COLUMNS))
+            stamps = pl.Series("Date Time", times.astype("datetime64[ms]")).dt.strftime(
+                "%d.%m.%Y %H:%M:%S"
+            )
+            frame.insert_column(0, stamps).write_csv(path)
+        return path
+
+    def seqconv(self, *words: str) -> tuple[list[str], Path]:
+        """The command of a run, and its directory."""
+        self.runs += 1
+        run_dir = self.scratch / f"run-{self.runs}"
+        return [str(TRAIN), f"hydra.run.dir={run_dir}", *words], run_dir
+
+    def run(self, command: list[str]) -> tuple[str, float, float]:
+        """The output of a command, its seconds from start to end, and its peak memory in MB."""
+        started = time.perf_counter()
+        with (self.scratch / "out").open("w+") as out, (self.scratch / "err").open("w+") as errors:
+            process = subprocess.Popen(command, stdout=out, stderr=errors, env=self.environment)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            seconds = time.perf_counter() - started
+            out.seek(0)
+            errors.seek(0)
+            if process.returncode:
+                raise RuntimeError(f"{command} failed:\n{errors.read()[-2000:]}")
+            return out.read(), seconds, usage.ru_maxrss / 1024
+
+
+def summary(found: dict[str, list[Any]]) -> Results:
+    """Median and spread of each contestant, from its figures in each round, and its ratio to the first one."""
+    rounds = {name: np.array([np.median(f) for f in figures]) for name, figures in found.items()}
+    first = next(iter(rounds.values()))
+    result = {}
+    for name, values in rounds.items():
+        figures = np.concatenate([np.atleast_1d(f) for f in found[name]])
+        low, high = np.percentile(figures, [10, 90])
+        ratios = values / first
+        result[name] = {
+            "median": float(np.median(values)),
+            "p10": float(low),
+            "p90": float(high),
+            "ratio": float(np.median(ratios)),
+            "ratio_p10": float(np.percentile(ratios, 10)),
+            "ratio_p90": float(np.percentile(ratios, 90)),
+        }
+    return result
+
+
+def show(title: str, unit: str, result: Results, factor: float = 1.0, floor: float = 0.0) -> None:
+    """One table."""
+    print(f"\n{title:<28}{'median ' + unit:>11}{'10-90 %':>18}{'ratio':>8}{'10-90 %':>15}")
+    for name, row in result.items():
+        spread = f"{row['p10'] * factor:.4g} - {row['p90'] * factor:.4g}"
+        ratios = f"{row['ratio_p10']:.2f} - {row['ratio_p90']:.2f}"
+        line = f"  {NAMES.get(name, name):<26}{row['median'] * factor:>11.4g}{spread:>18}"
+        print(f"{line}{row['ratio']:>8.2f}{ratios:>15}")
+    if floor:
+        ours = next(iter(result.values()))["median"]
+        print(f"  {'floor':<26}{floor * factor:>11.4g}{'':18}{floor / ours:>8.2f}")
+
+
+def steps(bench: Bench) -> Results:
+    """One training step on a batch in memory, and the floor: its matrix products at this machine's own rate."""
+    results: Results = {}
+    torch = ["torch", "torch_passive"] if bench.options.torch else []
+    with bench.contestants("ours", "keras", "keras_no_xla", *torch) as peers:
+        rates: list[float] = []
+        for work in WORKS:
+            asked = {name: (peer, work) for name, peer in peers.items()}
+            found = bench.blocks(
+                asked | {"product": (peers["keras"], "product")}, bench.options.steps
+            )
+            gflop = peers["keras"].facts["product"]["gflop"]
+            rates += [gflop / np.median(seconds) for seconds in found.pop("product")]
+            sizes = {peer.facts[work]["parameters"] for peer in peers.values()}
+            if len(sizes) > 1:
+                raise RuntimeError(f"the models of {work} differ in size: {sizes}")
+            results[work] = {**peers["keras"].facts[work], "contestants": summary(found)}
+    rate = float(np.median(rates))
+    for work, result in results.items():
+        result["floor"] = result["gflop"] / rate
+        show(f"step, {work}", "ms", result["contestants"], 1e3, result["floor"])
+    print(f"\nmatrix product {rate:.0f} GFLOP/s, {min(rates):.0f} to {max(rates):.0f}")
+    return {"gflop_per_second": rate, "works": results}
+
+
+def windows(bench: Bench) -> Results:
+    """A batch of 128 windows of 240 x 14, as fast as it is given; ten at a time."""
+    torch = ["torch"] if bench.options.torch else []
+    with bench.contestants("ours", "book", "keras", "tf_gather", *torch) as peers:
+        asked = {name: (peer, "windows") for name, peer in peers.items()}
+        found = bench.blocks(asked, 20)
+    result = summary({n: [np.array(block) / 10 for block in b] for n, b in found.items()})
+    labels = {"book": "the book's generator", "keras": "timeseries_dataset_from_array"}
+    labels["torch"] = "DataLoader"
+    result = {labels.get(name, name): figures for name, figures in result.items()}
+    show("batch of windows", "ms", result, 1e3)
+    return result
+
+
+def job(bench: Bench) -> Results:
+    """The whole conv_gru job: seconds from start to end, in `fit` alone, and peak memory."""
+    epochs, steps_per_epoch = (1, 20) if bench.options.quick else (3, 500)
+    train_end, validation_end = (25_000, 37_500) if bench.options.quick else (200_000, 300_000)
+    path = bench.record()
+    split = [f"split.train_end={train_end}", f"split.validation_end={validation_end}"]
+    words = ["dataset=jena", f"dataset.path={path}", "model=conv_gru", *split]
+    words += [f"trainer.epochs={epochs}", f"trainer.steps_per_epoch={steps_per_epoch}"]
+    book = [sys.executable, str(HERE / "book_program.py"), str(path), "--epochs", str(epochs)]
+    book += ["--steps", str(steps_per_epoch), "--train-end", str(train_end)]
+    book += ["--validation-end", str(validation_end)]
+
+    def ours() -> tuple[float, float, float]:
+        command, run_dir = bench.seqconv(*words)
+        _, seconds, memory = bench.run(command)
+        metrics = json.loads((run_dir / "metrics.json").read_text())
+        return seconds, metrics["timing"]["fit_seconds"], memory
+
+    def theirs() -> tuple[float, float, float]:
+        out, seconds, memory = bench.run(book)
+        return seconds, json.loads(out.splitlines()[-1])["fit"], memory
+
+    found = bench.alternate({"ours": ours, "book": theirs}, bench.options.job_rounds)
+    results: Results = {}
+    for index, (key, unit) in enumerate((("process", "s"), ("fit", "s"), ("peak_memory", "MB"))):
+        picked = {name: [run[index] for run in runs] for name, runs in found.items()}
+        results[key] = summary(picked)
+        show(f"job, {key.replace('_', ' ')}", unit, results[key])
+    return results
+
+
+def startup(bench: Bench) -> Results:
+    """Seconds from the command to the end of the first training step, against importing TensorFlow.
+
+    Seen from outside by a checkpoint that the run is asked to write as soon as it can.
+    """
+
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+    def first_step(*words: str) -> float:
+        command, run_dir = bench.seqconv("trainer.checkpoint_seconds=1e-9", *words)
+        started = time.perf_counter()
+        with subprocess.Popen(command, env=bench.environment, **quiet) as process:
+            while process.poll() is None:
+                time.sleep(0.005)
+                with contextlib.suppress(OSError):
+                    if any(entry.is_dir() for entry in os.scandir(run_dir / "checkpoints")):
+                        seconds = time.perf_counter() - started
+                        process.kill()
+                        return seconds
+        raise RuntimeError(f"{command} ended before a step was done")
+
+    jena = ["dataset=jena", f"dataset.path={bench.record()}", "model=conv_gru"]
+    if bench.options.quick:
+        jena += ["split.train_end=0.5", "split.validation_end=0.75"]
+    runners = {
+        "import": lambda: bench.run([sys.executable, "-c", "import tensorflow"])[1],
+        "ours": first_step,
+        "ours_jena": lambda: first_step(*jena),
+    }
+    runners["import"]()  # Reads what is on disk.
+    result = summary(bench.alternate(runners, bench.options.rounds))
+    show("to the first step", "s", result)
+    return result
+
+
+def memory(bench: Bench) -> Results:
+    """Memory at the end of each of 50 short epochs, in MB; the peak of the whole job is in `job`."""
+    command, _ = bench.seqconv(
+        "trainer=smoke", "trainer.epochs=50", "split.train_end=0.9", "split.validation_end=0.92"
+    )
+    used = []
+    with subprocess.Popen(
+        command, env=bench.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stderr:
+            if line.startswith("epoch "):
+                pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+                used.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+    late = float(np.mean(used[-5:]) - np.mean(used[5:10]))
+    at = "  ".join(f"{epoch}: {used[epoch - 1]:.0f}" for epoch in (1, 5, 10, 20, 30, 40, 50))
+    print(
+        f"\nmemory after epochs, MB   {at}   (from epochs 6-10 to 46-50: {late:+.1f})", flush=True
+    )
+    return {"epochs_mb": used, "growth_mb": late}
+
+
+def growth(bench: Bench) -> Results:
+    """Seconds per step for windows of more time steps, and for records of more rows."""
+    lengths = [60, 120, 240, 480]
+    series = {"conv_gru": lengths, "gru": lengths, "rows": [50_000, 100_000, 200_000, 400_000]}
+    results: Results = {}
+    with bench.contestants("ours") as peers:
+        for kind, sizes in series.items():
+            asked = {str(size): (peers["ours"], f"{kind}/{size}") for size in sizes}
+            results[kind] = summary(bench.blocks(asked, bench.options.steps))
+            show(f"step, {kind}", "ms", results[kind], 1e3)
+    return results
+
+
+PARTS = {f.__name__: f for f in (steps, windows, job, startup, memory, growth)}
+
+
+def machine() -> Results:
+    """What the figures hold for."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    packages = ("seqconv", "tensorflow", "keras", "numpy")
+    return {
+        "processor": names[0] if names else None,
+        "cores": len(os.sched_getaffinity(0)),
+        "date": datetime.now().isoformat(timespec="seconds"),
+        "load_average": os.getloadavg(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def draw(results: Results, path: Path) -> None:
+    """A picture of the parts that there are: what each contestant took against seqconv."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    groups = {f"step, {w}": r["contestants"] for w, r in results["steps"]["works"].items()}
+    groups |= {"whole job": results["job"]["process"], "fit": results["job"]["fit"]}
+    figure, (bars, lines) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=[2.2, 1])
+    contestants = dict.fromkeys(name for group in groups.values() for name in group)
+    for name in contestants:
+        among = [(at, list(g).index(name), g) for at, g in enumerate(groups.values()) if name in g]
+        heights = [1 / group[name]["ratio"] for _, _, group in among]
+        bars.bar([at + 0.16 * place for at, place, _ in among], heights, 0.15, label=NAMES[name])
+    bars.set_xticks(np.arange(len(groups)) + 0.25, list(groups), rotation=12)
+    bars.set_ylabel("speed, seqconv = 1")
+    bars.legend(fontsize=8, frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    for kind in ("conv_gru", "gru"):
+        sizes = [int(n) for n in results["growth"][kind]]
+        medians = [1e3 * row["median"] for row in results["growth"][kind].values()]
+        lines.plot(sizes, medians, "o-", label=kind)
+    lines.set(xlabel="time steps of a window", ylabel="ms per training step", xlim=0, ylim=0)
+    lines.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Run the parts that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all of them by default")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=20, help="in a block")
+    parser.add_argument("--job-rounds", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="a small record, a short job")
+    parser.add_argument("--torch", help="a Python that has PyTorch")
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    options = parser.parse_args()
+    unknown = set(options.parts) - PARTS.keys()
+    if unknown:
+        parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    sys.stdout.reconfigure(line_buffering=True)
+    results: Results = {"machine": machine(), "options": vars(options) | {"out": str(options.out)}}
+    print(json.dumps(results["machine"]))
+    with tempfile.TemporaryDirectory(prefix="seqconv-bench-") as scratch:
+        bench = Bench(options, Path(scratch))
+        for part in options.parts or PARTS:
+            results[part] = PARTS[part](bench)
+    results["machine"]["load_average_after"] = os.getloadavg()
+    options.out.mkdir(parents=True, exist_ok=True)
+    stem = datetime.now().strftime("%Y-%m-%d_%H-%M")
+    (options.out / f"{stem}.json").write_text(json.dumps(results, indent=2) + "\n")
+    if not options.parts:
+        draw(results, options.out / "bench.png")
+    print(f"\n{options.out / stem}.json; load average {results['machine']['load_average_after']}")
+
+
+if __name__ == "__main__":
+    main()

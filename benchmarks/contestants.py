@@ -1,0 +1,277 @@
+"""Contestants of the benchmark. Each runs in a process of its own and is asked for blocks of steps over a pipe.
+
+In one process they would share what is set for a whole process: seqconv asks for deterministic kernels, Keras by
+default does not. `contestants.py NAME` answers each line `["conv_gru", 20]` with the seconds of 20 steps.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+BATCH, COLUMNS, JENA_ROWS = 128, 14, 420_551
+SERIES = ["dataset=jena", "lookback=720", "step=3"]
+# The training steps, as the words of a command line.
+WORKS = {
+    "conv1d": [*SERIES, "model=conv1d"],
+    "conv_gru": [*SERIES, "model=conv_gru"],
+    "gru": [*SERIES, "model=gru"],
+    "conv1d_imdb": ["dataset=imdb", "model=conv1d"],
+}
+PATIENCE = (
+    5.0  # seconds after which a block ends: spinning threads on a busy machine take seconds a step
+)
+Runner = Callable[[], Any]
+
+
+def serve(make: Callable[[str], tuple[Runner, dict[str, Any]]]) -> None:
+    """Answer requests on stdin until it ends.
+
+    Args:
+        make: from the name of a work, something to call for one step, which returns when the step is done, and
+            facts about it.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # What libraries print must not get between the answers.
+    made: dict[str, tuple[Runner, dict[str, Any]]] = {}
+    for line in sys.stdin:
+        work, count = json.loads(line)
+        # A pipeline goes on filling its buffers while others are timed: they are emptied first.
+        warming = count if work == "windows" else max(5, count // 10)
+        if work not in made:
+            made[work] = make(work)
+        run, facts = made[work]
+        for _ in range(warming):
+            run()
+        seconds = []
+        for _ in range(count):
+            before = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - before)
+            if sum(seconds) > PATIENCE:
+                break
+        print(json.dumps({"seconds": seconds, "facts": facts}), file=answers, flush=True)
+
+
+def ten_times(run: Runner) -> Runner:
+    """Ten steps at once: pipelines give in bursts."""
+    return lambda: [run() for _ in range(10)]
+
+
+def batch_of(work: str, time_steps: int = 240) -> tuple[np.ndarray, np.ndarray]:
+    """A batch of the shapes of a work: a series, or tokens and classes."""
+    random = np.random.default_rng(0)
+    if work == "conv1d_imdb":
+        tokens = random.integers(1, 10_000, size=(BATCH, 500)).astype(np.int32)
+        return tokens, random.integers(2, size=(BATCH, 1)).astype(np.float32)
+    windows = random.normal(size=(BATCH, time_steps, COLUMNS)).astype(np.float32)
+    return windows, random.normal(size=(BATCH, 1)).astype(np.float32)
+
+
+# seqconv
+
+
+def our_training(words: list[str], data: Any = None) -> tuple[Callable[..., Any], Any]:
+    """The compiled training step of seqconv, and its model."""
+    from seqconv.composing import read_command_line
+    from seqconv.loop import build_optimizer, compile_steps
+    from seqconv.shapes import SequenceSpec
+    from seqconv.training import build_model
+
+    config = read_command_line(words).only_job
+    if data is None:
+        tokens = hasattr(config.task, "max_features")
+        spec = SequenceSpec(
+            time=config.task.time_steps,
+            features=None if tokens else COLUMNS,
+            vocabulary=config.task.max_features if tokens else None,
+            embedding=config.task.embedding_size if tokens else None,
+            outputs=1,
+            targets=1,
+        )
+        loss = "binary_crossentropy" if tokens else config.task.loss
+        data = SimpleNamespace(spec=spec, loss=loss)
+    model = build_model(config, data)
+    optimizer = build_optimizer(config.trainer, model)
+    return compile_steps(config.trainer, data, model, optimizer)[0], model
+
+
+def our_step(words: list[str], batch: tuple[np.ndarray, np.ndarray]) -> tuple[Runner, Any]:
+    """One step as the loop takes it: arrays in, the loss and the predictions out."""
+    train, model = our_training(words)
+
+    def run() -> None:
+        loss, predictions = train(*batch, np.float32(1e-3))
+        float(loss)
+        predictions.numpy()
+
+    return run, {"parameters": model.count_params()}
+
+
+def our_data(rows: int, *words: str) -> Any:
+    """Windows of a simulated record of so many rows."""
+    from seqconv.composing import read_command_line
+    from seqconv.data.climate import COLUMNS as NAMES
+    from seqconv.data.climate import simulate_climate
+    from seqconv.data.records import clean_record
+    from seqconv.data.series import SeriesData
+
+    times, values = simulate_climate(rows)
+    facts = {"columns": NAMES, "target": 1, "source": "simulated", "fingerprint": ""}
+    record = clean_record(times, values.astype(np.float64), **facts)
+    return SeriesData("jena", record, read_command_line([*SERIES, *words]).only_job.task)
+
+
+def our_batches(data: Any = None) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    """Batch after batch, drawn as in training."""
+    from seqconv.data.drawing import TrainingOrder
+
+    data = data or our_data(JENA_ROWS)
+    order, steps = TrainingOrder(data.count("train"), BATCH, 500, seed=0), itertools.count()
+    return lambda: data.batch("train", order.indices(1, next(steps)))
+
+
+def our_step_on_rows(rows: int) -> Runner:
+    """Drawing a batch from a record of so many rows, and the step on it."""
+    data = our_data(rows, "split.train_end=0.5", "split.validation_end=0.75")
+    train, _ = our_training(WORKS["conv_gru"], data)
+    draw = our_batches(data)
+    return lambda: float(train(*draw(), np.float32(1e-3))[0])
+
+
+# Keras
+
+
+def keras_model(work: str) -> Any:
+    """The model as a script would write it."""
+    from keras import Sequential, layers
+
+    kernel, pool, filters = (7, 5, 2) if work == "conv1d_imdb" else (5, 3, 3)
+    tokens = [layers.Input((500,)), layers.Embedding(10_000, 128)]
+    stack = tokens if work == "conv1d_imdb" else [layers.Input((240, COLUMNS))]
+    for index in range({"conv_gru": 2, "gru": 0}.get(work, filters)):
+        stack += [layers.MaxPooling1D(pool)] if index else []
+        stack += [layers.Conv1D(32, kernel, activation="relu")]
+    if "gru" in work:
+        dropout, recurrent = (0.1, 0.5) if work == "conv_gru" else (0.2, 0.2)
+        stack += [layers.GRU(32, dropout=dropout, recurrent_dropout=recurrent)]
+    else:
+        stack += [layers.GlobalMaxPooling1D()]
+    return Sequential([*stack, layers.Dense(1)])
+
+
+def keras_step(work: str, jit_compile: bool | str) -> tuple[Runner, dict[str, Any]]:
+    """One call of the function that `fit` calls for every batch."""
+    import keras
+    import tensorflow as tf
+
+    model = keras_model(work)
+    entropy = keras.losses.BinaryCrossentropy(from_logits=True)
+    loss = entropy if work == "conv1d_imdb" else "mae"
+    model.compile(optimizer="rmsprop", loss=loss, jit_compile=jit_compile)
+    model.make_train_function()
+    batches = iter(tf.data.Dataset.from_tensors(batch_of(work)).cache().repeat())
+    forward, first = flop(model)
+    facts = {"parameters": model.count_params(), "jit_compile": bool(model.jit_compile)}
+    facts |= {"gflop": 3 * forward / 1e9, "gflop_needed": (3 * forward - first) / 1e9}
+    return lambda: float(model.train_function(batches)["loss"]), facts
+
+
+def flop(model: Any) -> tuple[float, float]:
+    """Operations of the matrix products of a forward pass, and of the input gradient that nobody needs."""
+    counts = []
+    for layer in model.layers:
+        times = layer.input.shape[1] if "gru" in layer.name else 1
+        times = layer.output.shape[1] if "conv" in layer.name else times
+        kernels = {w.name: float(np.prod(w.shape)) * times for w in layer.weights}
+        counts.append({n: 2 * BATCH * k for n, k in kernels.items() if "kernel" in n})
+    embedded = "embedding" in model.layers[0].name
+    first = 0.0 if embedded else next(iter(counts[0].values()))
+    return sum(sum(layer.values()) for layer in counts), first
+
+
+# Batches of windows, and the machine's own speed
+
+
+def scaled_record() -> np.ndarray:
+    """A simulated record of Jena's length, `(rows, 14)` float64."""
+    from seqconv.data.climate import simulate_climate
+
+    values = simulate_climate(JENA_ROWS)[1].astype(np.float64)
+    return (values - values.mean(axis=0)) / values.std(axis=0)
+
+
+def book_batches() -> Runner:
+    """The book's generator."""
+    from book_program import generator
+
+    batches = generator(scaled_record(), 0, 200_000, shuffle=True)
+    return lambda: next(batches)
+
+
+def keras_batches() -> Runner:
+    """Keras' own maker of windows."""
+    import keras
+
+    data = scaled_record().astype(np.float32)[:200_000]
+    batches = keras.utils.timeseries_dataset_from_array(
+        data[: -720 - 144],
+        data[720 + 144 :, 1],
+        sequence_length=240,
+        sampling_rate=3,
+        batch_size=BATCH,
+        shuffle=True,
+    )
+    iterator = iter(batches.repeat())
+    return lambda: next(iterator)
+
+
+def gathered_batches() -> Runner:
+    """One `tf.gather` per batch inside tf.data."""
+    import tensorflow as tf
+
+    data = tf.constant(scaled_record().astype(np.float32)[:200_000])
+    offsets = tf.range(0, 720, 3)
+
+    def draw(_: Any) -> Any:
+        rows = tf.random.uniform((BATCH,), 0, 200_000 - 720 - 144, tf.int32)
+        return tf.gather(data, rows[:, None] + offsets), tf.gather(data[:, 1], rows + 864)
+
+    iterator = iter(tf.data.Dataset.range(2**40).map(draw))
+    return lambda: next(iterator)
+
+
+def matrix_product() -> Runner:
+    """A float32 product of 2048 x 2048 matrices."""
+    import tensorflow as tf
+
+    left = tf.random.normal((2048, 2048))
+    return lambda: float(tf.linalg.matmul(left, left)[0, 0])
+
+
+def make(contestant: str, work: str) -> tuple[Runner, dict[str, Any]]:
+    """What `contestant` does of `work`."""
+    kind, _, size = work.partition("/")
+    if work == "windows":
+        makers = {"book": book_batches, "keras": keras_batches, "tf_gather": gathered_batches}
+        return ten_times(makers.get(contestant, our_batches)()), {}
+    if work == "product":
+        return matrix_product(), {"gflop": 2 * 2048**3 / 1e9}
+    if kind == "rows":
+        return our_step_on_rows(int(size)), {}
+    if contestant == "ours":
+        words = [f"lookback={3 * int(size)}"] if size else []
+        return our_step([*WORKS[kind], *words], batch_of(kind, int(size or 240)))
+    return keras_step(work, "auto" if contestant == "keras" else False)
+
+
+if __name__ == "__main__":
+    serve(lambda work: make(sys.argv[1], work))
