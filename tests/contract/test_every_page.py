@@ -63,7 +63,7 @@ def pairs():
             yield pytest.param(dataset, model, id=f"{dataset}-{model}", marks=marks)
 
 
-@pytest.mark.parametrize(("dataset", "model"), pairs())
+@pytest.mark.parametrize(("dataset", "model"), list(pairs()))
 def test_every_model_with_every_dataset(command, settings, dataset, model):
     code, stdout, stderr = command(
         [
