@@ -121,7 +121,14 @@ def test_a_small_corpus_is_learnt(train, notes):
     assert metrics["train"]["loss"] < metrics["baselines"]["majority"]["test"]["loss"]
 
 
-@pytest.mark.parametrize(("model", "steps"), [("conv1d", "null"), ("conv1d", "5"), ("gru", "null")])
+@pytest.mark.parametrize(
+    ("model", "steps"),
+    [
+        ("conv1d", "null"),
+        pytest.param("conv1d", "5", marks=pytest.mark.slow),
+        pytest.param("gru", "null", marks=pytest.mark.slow),
+    ],
+)
 def test_two_runs_of_one_seed_are_equal_although_the_model_has_an_embedding(
     train, reviews, model, steps
 ):

@@ -116,7 +116,7 @@ def test_a_run_directory_alone_rebuilds_the_model(command, record):
     assert yaml.safe_load((run_dir / "config.yaml").read_text())["lookback"] == 144
 
 
-@pytest.mark.parametrize("steps", ["5", "null"])
+@pytest.mark.parametrize("steps", ["5", pytest.param("null", marks=pytest.mark.slow)])
 def test_one_seed_gives_one_result_and_another_seed_another(command, record, steps):
     words = [*SMALL, record, "model=conv_gru", "trainer=smoke", "batch_size=256"]
     words += [f"trainer.steps_per_epoch={steps}"]
