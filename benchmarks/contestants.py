@@ -82,7 +82,7 @@ def batch_of(work: str, time_steps: int = 240) -> tuple[np.ndarray, np.ndarray]:
 def our_training(words: list[str], data: Any = None) -> tuple[Callable[..., Any], Any]:
     """The compiled training step of seqconv, and its model."""
     from seqconv.composing import read_command_line
-    from seqconv.loop import build_optimizer, compile_steps
+    from seqconv.steps import build_optimizer, compile_steps
     from seqconv.shapes import SequenceSpec
     from seqconv.training import build_model
 

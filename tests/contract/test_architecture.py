@@ -23,6 +23,7 @@ LEVELS = (
     ("composing", "training"),
     ("reporting", "baselines", "resuming"),
     ("loop", "nbsvm"),
+    ("steps",),
     ("config", "plots", "checkpoints", "stopping"),
     ("models", "data"),
     ("registry", "fields", "shapes", "rundir", "console"),

@@ -82,6 +82,22 @@ def cached(remote: Remote) -> Path | None:
     return path
 
 
+def locate(remote: Remote, path: str | None, verify: Callable[[Path], object]) -> tuple[Path, str]:
+    """The file to read, and where it came from: `file`, `cache` or `download`.
+
+    Args:
+        remote: of the dataset.
+        path: a local file that the user named; None: the cache, else a download into it.
+        verify: as for `download`.
+    """
+    if path is not None:
+        return Path(path).expanduser(), "file"
+    known = cached(remote)
+    if known is not None:
+        return known, "cache"
+    return download(remote, verify), "download"
+
+
 def download(remote: Remote, verify: Callable[[Path], object]) -> Path:
     """Fetch a file into the cache, once it has passed every check.
 

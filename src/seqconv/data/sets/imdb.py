@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seqconv.data.cache import Remote, cached, download
+from seqconv.data.cache import Remote, locate
 from seqconv.data.tasks import SplitTextTask
 from seqconv.errors import DataError
 from seqconv.fields import STRICT
@@ -87,12 +87,7 @@ def load(config: IMDBConfig, task: SplitTextTask) -> TextData:
 
 def find(path: str | None) -> tuple[Path, str]:
     """The file to read, and where it came from: `file`, `cache` or `download`."""
-    if path is not None:
-        return Path(path).expanduser(), "file"
-    known = cached(REMOTE)
-    if known is not None:
-        return known, "cache"
-    return download(REMOTE, verify_download), "download"
+    return locate(REMOTE, path, verify_download)
 
 
 def verify_download(path: Path) -> None:
