@@ -82,8 +82,8 @@ def batch_of(work: str, time_steps: int = 240) -> tuple[np.ndarray, np.ndarray]:
 def our_training(words: list[str], data: Any = None) -> tuple[Callable[..., Any], Any]:
     """The compiled training step of seqconv, and its model."""
     from seqconv.composing import read_command_line
-    from seqconv.steps import build_optimizer, compile_steps
     from seqconv.shapes import SequenceSpec
+    from seqconv.steps import build_optimizer, compile_steps
     from seqconv.training import build_model
 
     config = read_command_line(words).only_job
