@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seqconv.data import cache
 from seqconv.data.cache import Remote
 from seqconv.data.sets import imdb
 from seqconv.data.tasks import SplitTextTask, ValidationSplit
@@ -158,7 +157,7 @@ def test_the_download_that_is_in_the_cache(path, cache, monkeypatch):
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
     remote = replace(imdb.REMOTE, sha256=checksum)
     monkeypatch.setattr(imdb, "REMOTE", remote)
-    monkeypatch.setattr(cache, "download", None)
+    monkeypatch.setattr("seqconv.data.cache.download", None)
     cache.mkdir()
     path.rename(cache / remote.filename)
     (cache / f"{remote.filename}.json").write_text(json.dumps({"sha256": checksum}))
