@@ -174,3 +174,17 @@ def test_a_vocabulary_that_the_data_gives():
     check_vocabulary(10, 10)
     with pytest.raises(ConfigError, match=r"max_features: .*give 10 tokens.*received 11"):
         check_vocabulary(11, 10)
+
+
+def test_words_are_hidden_in_training_and_marks_are_not():
+    data = make_data(2)
+    object.__setattr__(data.task, "hidden_words", 0.5)
+    tokens = np.tile(np.array([[0, 1, 2, *range(3, 10)]], np.int32), (500, 1))
+    hidden = data.augment(tokens, np.random.default_rng(0))
+    again = data.augment(tokens, np.random.default_rng(0))
+
+    np.testing.assert_array_equal(hidden, again)
+    np.testing.assert_array_equal(hidden[:, :3], tokens[:, :3])
+    changed = hidden[:, 3:] != tokens[:, 3:]
+    assert set(hidden[:, 3:][changed]) == {2}
+    assert 0.45 < changed.mean() < 0.55
