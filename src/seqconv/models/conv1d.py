@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from seqconv.errors import Problem
 from seqconv.fields import STRICT, Count, Counts, Share
-from seqconv.models.convolutions import Stack
+from seqconv.models.convolutions import HasStack
 from seqconv.models.stem import head, stem
 from seqconv.registry import MODELS
 from seqconv.shapes import PaddingRule, SequenceSpec
@@ -17,7 +15,7 @@ from seqconv.shapes import PaddingRule, SequenceSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Conv1DConfig:
+class Conv1DConfig(HasStack):
     """Keys of `conf/model/conv1d.yaml`."""
 
     __pydantic_config__ = STRICT
@@ -34,20 +32,6 @@ class Conv1DConfig:
     """From `(time, filters)` to one vector."""
     dropout: Share
     """Share of that vector dropped in training."""
-
-    @property
-    def stack(self) -> Stack:
-        """The convolutions."""
-        return Stack(
-            filters=self.filters,
-            kernel_size=self.kernel_size,
-            pool_size=self.pool_size,
-            pooling=self.pooling,
-        )
-
-    def length_problems(self, time: int, key: str) -> Iterator[Problem]:
-        """A problem if `time` steps are too few; `key` is the setting that would give more."""
-        return self.stack.length_problems(time, key)
 
     def padding_rule(self) -> PaddingRule | None:
         """A global maximum sees one step of pure padding or many alike; an average or all steps do not."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from seqconv.errors import Problem
 from seqconv.fields import STRICT, Count, Counts, Share
-from seqconv.models.convolutions import Stack
+from seqconv.models.convolutions import HasStack
 from seqconv.models.recurrence import Implementation, gru
 from seqconv.models.stem import head, mask_of, stem
 from seqconv.registry import MODELS
@@ -18,7 +16,7 @@ from seqconv.shapes import PaddingRule, SequenceSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ConvGRUConfig:
+class ConvGRUConfig(HasStack):
     """Keys of `conf/model/conv_gru.yaml`."""
 
     __pydantic_config__ = STRICT
@@ -41,20 +39,6 @@ class ConvGRUConfig:
     """Today's GRU; False: the original one (Cho et al., 2014), with fewer biases."""
     implementation: Implementation
     """Which layer is taken; both have the same weights and results."""
-
-    @property
-    def stack(self) -> Stack:
-        """The convolutions."""
-        return Stack(
-            filters=self.filters,
-            kernel_size=self.kernel_size,
-            pool_size=self.pool_size,
-            pooling=self.pooling,
-        )
-
-    def length_problems(self, time: int, key: str) -> Iterator[Problem]:
-        """A problem if `time` steps are too few; `key` is the setting that would give more."""
-        return self.stack.length_problems(time, key)
 
     def padding_rule(self) -> PaddingRule:
         """Steps that see nothing but padding are masked in the GRU; those that see any text must stay."""

@@ -75,6 +75,34 @@ class Stack:
             )
 
 
+class HasStack:
+    """What the sections of models with convolutions share.
+
+    The section brings the fields: `filters`, `kernel_size`, `pool_size` and `pooling`.
+    """
+
+    __slots__ = ()
+
+    filters: tuple[int, ...]
+    kernel_size: int
+    pool_size: int
+    pooling: str
+
+    @property
+    def stack(self) -> Stack:
+        """The convolutions."""
+        return Stack(
+            filters=self.filters,
+            kernel_size=self.kernel_size,
+            pool_size=self.pool_size,
+            pooling=self.pooling,
+        )
+
+    def length_problems(self, time: int, key: str) -> Iterator[Problem]:
+        """A problem if `time` steps are too few; `key` is the setting that would give more."""
+        return self.stack.length_problems(time, key)
+
+
 def _any_of(present: Any, size: int, strides: int) -> Any:
     import keras
 
