@@ -106,10 +106,17 @@ def our_training(words: list[str], data: Any = None) -> tuple[Callable[..., Any]
 
 def our_step(words: list[str], batch: tuple[np.ndarray, np.ndarray]) -> tuple[Runner, Any]:
     """One step as the loop takes it: arrays in, the loss and the predictions out."""
+    from seqconv.data.windows import aligned_empty
+    from seqconv.steps import as_tensor
+
     train, model = our_training(words)
+    inputs, targets = batch
+    if inputs.dtype == np.float32:  # Windows are gathered into aligned arrays; tokens are not.
+        inputs = aligned_empty(batch[0].shape)
+        inputs[:] = batch[0]
 
     def run() -> None:
-        loss, predictions = train(*batch, np.float32(1e-3))
+        loss, predictions = train(as_tensor(inputs), targets, np.float32(1e-3))
         float(loss)
         predictions.numpy()
 
@@ -141,10 +148,17 @@ def our_batches(data: Any = None) -> Callable[[], tuple[np.ndarray, np.ndarray]]
 
 def our_step_on_rows(rows: int) -> Runner:
     """Drawing a batch from a record of so many rows, and the step on it."""
+    from seqconv.steps import as_tensor
+
     data = our_data(rows, "split.train_end=0.5", "split.validation_end=0.75")
     train, _ = our_training(WORKS["conv_gru"], data)
     draw = our_batches(data)
-    return lambda: float(train(*draw(), np.float32(1e-3))[0])
+
+    def run() -> None:
+        inputs, targets = draw()
+        float(train(as_tensor(inputs), targets, np.float32(1e-3))[0])
+
+    return run
 
 
 # Keras

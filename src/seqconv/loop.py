@@ -23,7 +23,7 @@ from seqconv.data.drawing import TrainingOrder
 from seqconv.errors import DataError, DivergedError, InterruptedRun
 from seqconv.fields import STRICT, Count, NonNegative, NonNegativeFloat
 from seqconv.shapes import PaddingRule
-from seqconv.steps import build_optimizer, compile_steps
+from seqconv.steps import as_tensor, build_optimizer, compile_steps
 from seqconv.stopping import StopRequest
 
 # Evaluation keeps no gradients, so its batches can be larger; this many windows of 240 x 14 take 7 MB.
@@ -237,7 +237,7 @@ class Training:
         losses = np.empty(count, np.float32)
         for positions, used in _slices(count, EVALUATION_BATCH):
             inputs, wanted = self._batch(split, order[positions])
-            predicted, loss = self._predict(inputs, wanted)
+            predicted, loss = self._predict(as_tensor(inputs), wanted)
             rows = order[positions[:used]]
             predictions[rows] = predicted.numpy()[:used]
             losses[rows] = loss.numpy()[:used]
@@ -264,7 +264,7 @@ class Training:
             indices = self.order.indices(progress.epoch, progress.step)
             inputs, targets = self._batch("train", indices)
             inputs = self.data.augment(inputs, self.order.generator(progress.epoch, progress.step))
-            loss, predictions = self._train_step(inputs, targets, np.float32(rate))
+            loss, predictions = self._train_step(as_tensor(inputs), targets, np.float32(rate))
             loss = float(loss)
             seconds = time.perf_counter() - before
             if not math.isfinite(loss):

@@ -9,9 +9,12 @@ With lookback=4, step=2, delay=1 the anchor row r=10 has
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
+
+ALIGNMENT = 64  # bytes; Eigen's, with AVX-512
 
 
 def input_rows(anchors: np.ndarray, lookback: int, step: int) -> np.ndarray:
@@ -67,6 +70,18 @@ class WindowArray:
         self._lookback = lookback
 
     def gather(self, anchors: np.ndarray) -> np.ndarray:
-        """The windows of some anchors, `(len(anchors), lookback / step, features)` float32."""
+        """The windows of some anchors, `(len(anchors), lookback / step, features)` float32, aligned."""
         starts = self._position[anchors - self._lookback]
-        return self._windows[starts].reshape(len(anchors), *self._shape)
+        batch = aligned_empty((len(anchors), *self._shape))
+        # One by one into the aligned array: all at once would give another array, to be copied once more.
+        for window, start in zip(batch.reshape(len(anchors), -1), starts.tolist(), strict=True):
+            window[:] = self._windows[start]
+        return batch
+
+
+def aligned_empty(shape: tuple[int, ...]) -> np.ndarray:
+    """A float32 array at an address that TensorFlow can use as it is; see `seqconv.steps.as_tensor`."""
+    size = 4 * math.prod(shape)
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    first = -raw.ctypes.data % ALIGNMENT
+    return raw[first : first + size].view(np.float32).reshape(shape)

@@ -279,7 +279,7 @@ def _scan(
         inputs, initial_state, kernel, recurrent_kernel, *biases = [
             tf.stop_gradient(tensor) for tensor in differentiable
         ]
-        states, saved = _forward(
+        states, sequences, saved = _forward(
             inputs,
             initial_state,
             keep,
@@ -293,17 +293,19 @@ def _scan(
         )
 
         def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
-            state_gradient, gates = _backward(
+            state_gradient, gates, candidate, states, biases = _backward(
                 upstream, recurrent_masks, recurrent_kernel, saved, reset_after, return_sequences
             )
-            sequences = _time_major(inputs, keep)
-            weights = _weight_gradients(
-                gates, sequences, input_masks, recurrent_masks, saved, reset_after
+            products = gates if candidate is None else [*gates[:2], candidate]
+            # Products of many rows: TensorFlow's own take less time than those of XLA.
+            kernels = (
+                tf.concat([_over_steps(*pair) for pair in _by_gate(sequences, gates)], 1),
+                tf.concat([_over_steps(*pair) for pair in _by_gate(states, products)], 1),
             )
             # A call of its own, so that a graph that has no use for it leaves it out: the inputs
             # of the first layer of a model are data.
             input_gradient = _input_gradient(gates, input_masks, kernel)
-            return (input_gradient, state_gradient, *weights)
+            return (input_gradient, state_gradient, *kernels, *biases)
 
         return states, gradient
 
@@ -323,17 +325,17 @@ def _forward(
     candidate_bias: Tensor,
     reset_after: bool,
     return_sequences: bool,
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """The loop over time; arguments as for `_scan`.
 
     Returns:
-        The states as `_scan` returns them, and what the gradient needs of each step, each
-        `(time, batch, units)`: the state before the step, the three gates and, with
-        `reset_after`, the recurrent product of the candidate.
+        The states as `_scan` returns them; the masked inputs, one `(time, batch, features)` for each mask;
+        and what the gradient needs of each step, each `(time, batch, units)`: the state before the step,
+        the three gates and, with `reset_after`, the recurrent product of the candidate.
     """
-    sequences = _time_major(inputs, keep)
+    sequences = _masked(_time_major(inputs, keep), input_masks)
     projected = [
-        _masked(sequences, input_masks, gate) @ _columns(kernel, gate) + _columns(gate_bias, gate)
+        _of_gate(sequences, gate) @ _columns(kernel, gate) + _columns(gate_bias, gate)
         for gate in _GATES
     ]
     skip = None if keep is None else ~tf.transpose(keep)[..., None]
@@ -363,10 +365,11 @@ def _forward(
         return state, [array.write(time, v) for array, v in zip(arrays, values, strict=True)]
 
     saved_count = 5 if reset_after else 4
-    last, saved = _loop(step, tf.shape(sequences)[0], initial_state, saved_count)
+    last, saved = _loop(step, tf.shape(sequences[0])[0], initial_state, saved_count)
     if not return_sequences:
-        return last, saved
-    return tf.transpose(tf.concat([saved[0][1:], last[None]], 0), (1, 0, 2)), saved
+        return last, sequences, saved
+    states = tf.transpose(tf.concat([saved[0][1:], last[None]], 0), (1, 0, 2))
+    return states, sequences, saved
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -377,7 +380,7 @@ def _backward(
     saved: list[Tensor],
     reset_after: bool,
     return_sequences: bool,
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor, list[Tensor], Tensor | None, list[Tensor], tuple[Tensor, Tensor]]:
     """The loop over time in reverse.
 
     Args:
@@ -389,8 +392,9 @@ def _backward(
         return_sequences: See above.
 
     Returns:
-        The gradient of the initial state, and a list of the gradients of what goes into the three
-        gates, each `(time, batch, units)`.
+        The gradient of the initial state; those of what goes into the three gates, each
+        `(time, batch, units)`; that of the candidate's recurrent product where it is another; the states
+        in these products, one for all gates or one each; and the gradients of the two biases.
     """
     transposed = tf.transpose(_stacked_gates(recurrent_kernel), (0, 2, 1))
     steps = tf.shape(saved[0])[0]
@@ -427,48 +431,27 @@ def _backward(
         values = (d_update, d_reset, d_candidate)
         return d_state, [array.write(time, v) for array, v in zip(arrays, values, strict=True)]
 
-    return _loop(step, steps, last, 3)
-
-
-def _weight_gradients(
-    gates: list[Tensor],
-    sequences: Tensor,
-    input_masks: Tensor | None,
-    recurrent_masks: Tensor | None,
-    saved: list[Tensor],
-    reset_after: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of kernel, recurrent kernel, gate bias and candidate bias.
-
-    One product per gate over all time steps. Not compiled: TensorFlow's own products of this shape
-    take 3.1 ms of CPU time for half a batch, those of XLA 3.9; over a whole step that is within
-    the noise (3 % less for 240 steps, 4 % more for the 74 behind convolutions).
-    """
-    states = [_masked(saved[0], recurrent_masks, gate) for gate in _GATES]
-    into_recurrent = list(gates)
+    d_initial, gates = _loop(step, steps, last, 3)
+    before, _, reset, *_ = saved
+    states = _masked(before, recurrent_masks)
     if reset_after:
-        into_recurrent[2] = gates[2] * saved[2]
+        candidate = gates[2] * reset
     else:
-        states[2] *= saved[2]
-    d_kernel = [_over_steps(_masked(sequences, input_masks, g), gates[g]) for g in _GATES]
-    d_recurrent = [_over_steps(states[g], into_recurrent[g]) for g in _GATES]
-    d_bias = [tf.reduce_sum(gradient, (0, 1)) for gradient in gates]
-    return (
-        tf.concat(d_kernel, 1),
-        tf.concat(d_recurrent, 1),
-        tf.concat(d_bias, 0),
-        tf.reduce_sum(into_recurrent[2], (0, 1)),
-    )
+        candidate = None
+        states = [_of_gate(states, gate) for gate in _GATES]
+        states[2] *= reset
+    d_gate_bias = tf.concat([tf.reduce_sum(gradient, (0, 1)) for gradient in gates], 0)
+    d_candidate_bias = tf.reduce_sum(gates[2] if candidate is None else candidate, (0, 1))
+    return d_initial, gates, candidate, states, (d_gate_bias, d_candidate_bias)
 
 
 @tf.function(jit_compile=True, autograph=False)
 def _input_gradient(gates: list[Tensor], input_masks: Tensor | None, kernel: Tensor) -> Tensor:
     """Gradient of the inputs `(batch, time, features)` for those of the gates."""
-    total = sum(
-        _masked(tf.matmul(gates[gate], _columns(kernel, gate), transpose_b=True), input_masks, gate)
-        for gate in _GATES
-    )
-    return tf.transpose(total, (1, 0, 2))
+    parts = [tf.matmul(gates[g], _columns(kernel, g), transpose_b=True) for g in _GATES]
+    if input_masks is not None:
+        parts = [part * input_masks[g % input_masks.shape[0]] for g, part in enumerate(parts)]
+    return tf.transpose(tf.add_n(parts), (1, 0, 2))
 
 
 def _loop(
@@ -502,11 +485,19 @@ def _stacked_gates(recurrent_kernel: Tensor) -> Tensor:
     return tf.stack([_columns(recurrent_kernel, gate) for gate in _GATES])
 
 
-def _masked(tensor: Tensor, masks: Tensor | None, gate: int) -> Tensor:
-    """Multiply by the dropout mask of a gate; one mask may serve all gates."""
-    if masks is None:
-        return tensor
-    return tensor * masks[gate if masks.shape[0] == 3 else 0]
+def _masked(tensor: Tensor, masks: Tensor | None) -> list[Tensor]:
+    """Multiply by each dropout mask; one serves all gates, as does the tensor itself without any."""
+    return [tensor] if masks is None else [tensor * mask for mask in tf.unstack(masks)]
+
+
+def _of_gate(tensors: list[Tensor], gate: int) -> Tensor:
+    """The one for a gate, where one may serve all."""
+    return tensors[gate % len(tensors)]
+
+
+def _by_gate(left: list[Tensor], right: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Pairs of what goes into the product of each gate and its gradient."""
+    return [(_of_gate(left, gate), right[gate]) for gate in _GATES]
 
 
 def _over_steps(left: Tensor, right: Tensor) -> Tensor:
