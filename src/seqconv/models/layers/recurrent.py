@@ -334,10 +334,8 @@ def _forward(
         the three gates and, with `reset_after`, the recurrent product of the candidate.
     """
     sequences = _masked(_time_major(inputs, keep), input_masks)
-    projected = [
-        _of_gate(sequences, gate) @ _columns(kernel, gate) + _columns(gate_bias, gate)
-        for gate in _GATES
-    ]
+    projected = [_of_gate(sequences, gate) @ _columns(kernel, gate) for gate in _GATES]
+    bias = [_columns(gate_bias, gate) for gate in _GATES]
     skip = None if keep is None else ~tf.transpose(keep)[..., None]
     recurrent = _stacked_gates(recurrent_kernel)
     together = 3 if reset_after else 2
@@ -347,15 +345,17 @@ def _forward(
         # One batched product for the gates, not one each: every operation of a loop body costs a
         # dispatch (3 to 16 % less CPU time of the forward loop in four noisy comparisons).
         products = masked[:together] @ recurrent[:together]
-        update = tf.sigmoid(projected[0][time] + products[0])
-        reset = tf.sigmoid(projected[1][time] + products[1])
+        # The biases here and not before the loop: that would be a pass over all time steps.
+        given = [arrays[1 + gate].read(time) + bias[gate] for gate in _GATES]
+        update = tf.sigmoid(given[0] + products[0])
+        reset = tf.sigmoid(given[1] + products[1])
         if reset_after:
             product = products[2] + candidate_bias
             extra = [product]
-            candidate = tf.tanh(projected[2][time] + reset * product)
+            candidate = tf.tanh(given[2] + reset * product)
         else:
             extra = []
-            candidate = tf.tanh(projected[2][time] + (reset * masked[-1]) @ recurrent[2])
+            candidate = tf.tanh(given[2] + (reset * masked[-1]) @ recurrent[2])
         if skip is not None:
             # With an update gate of exactly 1 the state stays, and all gradients of the step are
             # exactly 0: the backward loop needs no mask.
@@ -364,8 +364,11 @@ def _forward(
         state = update * state + (1 - update) * candidate
         return state, [array.write(time, v) for array, v in zip(arrays, values, strict=True)]
 
-    saved_count = 5 if reset_after else 4
-    last, saved = _loop(step, tf.shape(sequences[0])[0], initial_state, saved_count)
+    steps = tf.shape(sequences[0])[0]
+    # Gates take the place of what they are computed from: nothing is filled with zeros for them.
+    gates = [tf.TensorArray(kernel.dtype, steps).unstack(values) for values in projected]
+    others = _empty_arrays(initial_state, steps, 2 if reset_after else 1)
+    last, saved = _loop(step, steps, initial_state, [others[0], *gates, *others[1:]])
     if not return_sequences:
         return last, sequences, saved
     states = tf.transpose(tf.concat([saved[0][1:], last[None]], 0), (1, 0, 2))
@@ -431,7 +434,7 @@ def _backward(
         values = (d_update, d_reset, d_candidate)
         return d_state, [array.write(time, v) for array, v in zip(arrays, values, strict=True)]
 
-    d_initial, gates = _loop(step, steps, last, 3)
+    d_initial, gates = _loop(step, steps, last, _empty_arrays(last, steps, 3))
     before, _, reset, *_ = saved
     states = _masked(before, recurrent_masks)
     if reset_after:
@@ -440,8 +443,8 @@ def _backward(
         candidate = None
         states = [_of_gate(states, gate) for gate in _GATES]
         states[2] *= reset
-    d_gate_bias = tf.concat([tf.reduce_sum(gradient, (0, 1)) for gradient in gates], 0)
-    d_candidate_bias = tf.reduce_sum(gates[2] if candidate is None else candidate, (0, 1))
+    d_gate_bias = tf.concat([_over_all(gradient) for gradient in gates], 0)
+    d_candidate_bias = _over_all(gates[2] if candidate is None else candidate)
     return d_initial, gates, candidate, states, (d_gate_bias, d_candidate_bias)
 
 
@@ -455,16 +458,20 @@ def _input_gradient(gates: list[Tensor], input_masks: Tensor | None, kernel: Ten
 
 
 def _loop(
-    step: Callable[..., tuple[Tensor, list[Any]]], steps: Tensor, state: Tensor, count: int
+    step: Callable[..., tuple[Tensor, list[Any]]], steps: Tensor, state: Tensor, arrays: list[Any]
 ) -> tuple[Tensor, list[Tensor]]:
-    """Run `step(time, state, arrays)` for all times; `count` arrays collect a value a step."""
-    arrays = [tf.TensorArray(state.dtype, steps, element_shape=state.shape) for _ in range(count)]
+    """Run `step(time, state, arrays)` for all times; each array gets a value a step."""
     _, state, arrays = tf.while_loop(
         lambda time, *_: time < steps,
         lambda time, state, arrays: (time + 1, *step(time, state, arrays)),
         (tf.constant(0), state, arrays),
     )
     return state, [array.stack() for array in arrays]
+
+
+def _empty_arrays(like: Tensor, steps: Tensor, count: int) -> list[Any]:
+    """Arrays that hold a tensor like another one for each time step."""
+    return [tf.TensorArray(like.dtype, steps, element_shape=like.shape) for _ in range(count)]
 
 
 def _time_major(inputs: Tensor, keep: Tensor | None) -> Tensor:
@@ -504,3 +511,9 @@ def _over_steps(left: Tensor, right: Tensor) -> Tensor:
     """Sum over time and batch of the products of `(time, batch, m)` and `(time, batch, n)`."""
     flat = [tf.reshape(tensor, (-1, tensor.shape[-1])) for tensor in (left, right)]
     return tf.matmul(flat[0], flat[1], transpose_a=True)
+
+
+def _over_all(gradient: Tensor) -> Tensor:
+    """Sum of `(time, batch, units)` over time and batch, as a product, which XLA does faster."""
+    flat = tf.reshape(gradient, (-1, gradient.shape[-1]))
+    return (tf.ones((1, tf.shape(flat)[0]), flat.dtype) @ flat)[0]
