@@ -109,7 +109,6 @@ def twins(tmp_path_factory):
 @pytest.fixture(scope="module")
 def kill_and_go_on(twins, tally):
     """Kill a job at a moment that its number draws, go on with it; what is wrong then, told at length."""
-
     spans = {name: [twin.span] for name, twin in twins.items()}
 
     def one(number: int, folder: Path) -> str:
@@ -124,10 +123,11 @@ def kill_and_go_on(twins, tally):
             spans[name].append(came.span)
             tally.miss()
             shutil.rmtree(folder)
-        wrong = [] if came.code == -signal.SIGKILL else [f"exit code {came.code}, was not killed"]
+        if came.left is None or came.code != -signal.SIGKILL:
+            return f"{name}, kill {number}: ended by itself, {came}\n{killed_jobs.said(folder)}"
         run_dir = killed_jobs.newest_run(folder)
         code = Job([f"resume={run_dir}"], folder).end()
-        wrong += [f"exit code {code}\n{killed_jobs.said(folder)}"] if code else []
+        wrong = [f"exit code {code}\n{killed_jobs.said(folder)}"] if code else []
         wrong += killed_jobs.differences(twins[name].run_dir, run_dir)
         tally.add(came.left, equal=not wrong)
         if not wrong:
