@@ -8,6 +8,7 @@ hundredths of a second, and kills by the hundred take minutes.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -96,6 +97,7 @@ class Job:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.events: list[Event] = []
+        self.ended = False
         self._process, self._told = _fork(_work, list(words), folder)
         self.started = time.monotonic()
 
@@ -110,17 +112,17 @@ class Job:
             for event in self.events:
                 if event.name == name:
                     return event
-            if not wait([self._told], max(deadline - time.monotonic(), 0)):
+            if not self._hear(deadline):
+                if self.ended:
+                    return None
                 self.signal(signal.SIGKILL)
                 raise JobError(f"{self.folder}: no {name!r} for {DEADLINE} s")
-            try:
-                self.events.append(self._told.recv())
-            except EOFError:
-                return None
 
     def runs_until(self, moment: float) -> bool:
         """Wait until a moment of the monotonic clock; whether the job is still running then."""
-        return not wait([self._process.sentinel], max(moment - time.monotonic(), 0))
+        while self._hear(moment):
+            pass
+        return not self.ended
 
     def signal(self, number: int) -> int:
         """Send a signal, wait for the end; the exit code, negative for a signal that ended it."""
@@ -135,18 +137,31 @@ class Job:
         Raises:
             JobError: if it does not end.
         """
-        if not wait([self._process.sentinel], DEADLINE):
+        if self.runs_until(time.monotonic() + DEADLINE):
             os.kill(self._process.pid, signal.SIGKILL)
             raise JobError(f"{self.folder}: did not end in {DEADLINE} s")
         with _ASKING:
             self._process.join()
-        with contextlib.suppress(EOFError):
-            while True:
-                self.events.append(self._told.recv())
         self._told.close()
         code = self._process.exitcode
         self._process.close()
         return code
+
+    def _hear(self, moment: float) -> bool:
+        """Take up one event; False where the time is up, or the job has ended and told all.
+
+        A pipe holds a few hundred events: somebody has to listen, or the job waits.
+        """
+        heard = wait([self._told, self._process.sentinel], max(moment - time.monotonic(), 0))
+        if self._told in heard:
+            try:
+                self.events.append(self._told.recv())
+                return True
+            except EOFError:
+                # It is ending: what is left of it takes no time.
+                heard = wait([self._process.sentinel], DEADLINE)
+        self.ended = self._process.sentinel in heard
+        return False
 
     @property
     def writing(self) -> bool:
@@ -171,6 +186,8 @@ def _fork(target: Callable[..., None], *arguments: Any) -> tuple[Any, Connection
 
 def _work(words: list[str], folder: Path, telling: Connection) -> None:
     """What a forked process does: run the command line, and tell where it is."""
+    # Keras collects garbage when a model is built, and would look at all that TensorFlow has made: a third of a second.
+    gc.freeze()
     os.chdir(folder)
     for number, name in ((1, "stdout.txt"), (2, "stderr.txt")):
         with open(name, "ab") as file:
