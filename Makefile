@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-all lint bench bench-peers clean
+.PHONY: help demo test test-all soak lint bench bench-peers clean
 
 help:
 	@echo "make demo      install into $(VENV), train on the simulated demo record, show the results"
 	@echo "make test      install, run the default tests (a few minutes)"
 	@echo "make test-all  also the slow ones"
+	@echo "make soak      kill jobs at random for MINUTES=5, go on with them, compare; SEED=7 for the same jobs again"
 	@echo "make lint      format check, lint, types"
 	@echo "make bench     time steps, windows, jobs, start-up; results go to benchmarks/results/"
 	@echo "make bench-peers  the same beside PyTorch, in an environment of its own"
@@ -32,6 +33,10 @@ test: $(STAMP)
 
 test-all: $(STAMP) lint
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+MINUTES ?= 5
+soak: $(STAMP)
+	$(BIN)/python tests/soak/soak.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -41,7 +41,7 @@ def check_free(path: Path) -> None:
         existing = existing.parent
     if not existing.is_dir():
         raise OutputError(f"{path}: the output folder cannot be made, {existing} is a file")
-    if existing == path.absolute() and any(path.iterdir()):
+    if existing == path.absolute() and not _is_free(path):
         raise OutputError(f"{path}: holds files already; a run needs a directory of its own")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(
@@ -77,14 +77,34 @@ def claim(path: Path) -> Path:
         OutputError: if it is not.
     """
     try:
-        if any(path.iterdir()):
+        if not _is_free(path):
             raise OutputError(f"{path}: holds files already; a run needs a directory of its own")
-        (path / CONFIG).touch(exist_ok=False)
+        # Where a start has left its lock, taking that decides between two processes.
+        if not (path / LOCK).exists():
+            (path / CONFIG).touch(exist_ok=False)
     except FileExistsError:
         raise OutputError(f"{path}: another run has just taken this directory") from None
     except OSError as error:
         raise OutputError(f"{path}: cannot be used ({error.strerror})") from error
     return path
+
+
+def _is_free(path: Path) -> bool:
+    """Whether a directory is empty, or holds only what a start leaves that is killed before it has a configuration.
+
+    Without it a command line that is repeated until it is done would be refused ever after.
+
+    Raises:
+        OutputError: if something in what such a start has left leads elsewhere.
+    """
+    names = {entry.name for entry in path.iterdir()}
+    if not names:
+        return True
+    staging = {name for name in names if name.startswith(f".{CONFIG}.")}
+    if LOCK not in names or names - staging - {LOCK, CONFIG, ".hydra", "train.log"}:
+        return False
+    check_own_files(path)
+    return CONFIG not in names or (path / CONFIG).stat().st_size == 0
 
 
 @contextmanager
