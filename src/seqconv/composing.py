@@ -328,13 +328,17 @@ class _Composer:
     def _compose(self, pages: tuple[str, ...]) -> DictConfig:
         """The pages of `conf/` put together, before any value is set."""
         if pages not in self._composed:
-            self._composed[pages] = self.hydra.compose_config(
-                config_name=self.config_name,
-                overrides=list(pages),
-                run_mode=RunMode.MULTIRUN if self.arguments.multirun else RunMode.RUN,
-                from_shell=False,
-                with_log_configuration=False,
-            )
+            try:
+                self._composed[pages] = self.hydra.compose_config(
+                    config_name=self.config_name,
+                    overrides=list(pages),
+                    run_mode=RunMode.MULTIRUN if self.arguments.multirun else RunMode.RUN,
+                    from_shell=False,
+                    with_log_configuration=False,
+                )
+            except ValueError as error:
+                # For some words, such as `~trainer=0`, Hydra has no error of its own.
+                raise HydraException(str(error)) from error
         return self._composed[pages]
 
 

@@ -31,6 +31,7 @@ from seqconv.fields import (
     Seed,
 )
 from seqconv.registry import DATASETS, MODELS, Registry, UnknownNameError
+from seqconv.rundir import read_plain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -269,9 +270,7 @@ def load_tree(path: Path) -> dict[str, Any]:
             file can stand for a huge one, or an interpolation.
     """
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ValueError(f"it has more than {LARGEST_FILE:,} bytes")
-        text = path.read_text(encoding="utf-8")
+        text = read_plain(path, largest=LARGEST_FILE).decode("utf-8")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise ValueError("it holds aliases")
         tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
@@ -293,7 +292,7 @@ def to_yaml(config: Config) -> str:
 
 def _entry(registry: Registry, tree: Mapping[str, Any], key: str, problems: list[Problem]) -> Any:
     section = tree.get(key)
-    if not isinstance(section, Mapping) or "name" not in section:
+    if not isinstance(section, Mapping) or not isinstance(section.get("name"), str):
         problems.append(
             Problem(f"{key}.name", f"is missing. Choose one of {', '.join(registry.names())}")
         )

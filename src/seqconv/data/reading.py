@@ -17,12 +17,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seqconv.errors import DataError, FileError
+from seqconv.rundir import read_plain
 
 if TYPE_CHECKING:
     import polars
 
 # The whole Jena record unpacks to 43 MB. More than this from one archive is an attack or a mistake.
 LARGEST_UNPACKED = 4 * 2**30
+# Tables and texts are packed to a tenth. What is packed to less than this is a bomb, unless it is small.
+LARGEST_RATIO = 200
+SMALL_UNPACKED = 64 * 2**20
 # What zipfile and the decompressors behind it raise for a file that is cut off, changed or no archive.
 DAMAGED_ARCHIVE = (
     zipfile.BadZipFile,
@@ -57,10 +61,10 @@ def read_bytes(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        FileError: if it is missing, a folder, unreadable or empty.
+        FileError: if it is missing, a folder, a pipe, a device, unreadable or empty.
     """
     try:
-        content = path.read_bytes()
+        content = read_plain(path, follow=True)
     except FileNotFoundError:
         raise FileError(f"{path}: no such file") from None
     except OSError as error:
@@ -87,12 +91,17 @@ def unpack(content: bytes, path: Path) -> bytes:
 def _gunzip(content: bytes, path: Path) -> bytes:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-            unpacked = stream.read(LARGEST_UNPACKED + 1)
+            unpacked = stream.read(largest_unpacked(len(content)) + 1)
     except (EOFError, OSError, zlib.error) as error:
         raise FileError(f"{path}: the gzip file is truncated or damaged ({error})") from error
-    if len(unpacked) > LARGEST_UNPACKED:
-        raise FileError(f"{path}: unpacks to more than {LARGEST_UNPACKED >> 30} GiB")
+    if len(unpacked) > largest_unpacked(len(content)):
+        raise FileError(f"{path}: unpacks to more than {largest_unpacked(len(content)):,} bytes")
     return unpacked
+
+
+def largest_unpacked(packed: int) -> int:
+    """Bytes that an archive of so many bytes may unpack to."""
+    return min(LARGEST_UNPACKED, max(SMALL_UNPACKED, LARGEST_RATIO * packed))
 
 
 def _unzip(content: bytes, path: Path) -> bytes:
@@ -106,8 +115,10 @@ def _unzip(content: bytes, path: Path) -> bytes:
             ]
             if len(members) != 1:
                 raise FileError(f"{path}: the zip file must hold one CSV file, not {len(members)}")
-            if members[0].file_size > LARGEST_UNPACKED:
-                raise FileError(f"{path}: unpacks to more than {LARGEST_UNPACKED >> 30} GiB")
+            if members[0].file_size > largest_unpacked(len(content)):
+                raise FileError(
+                    f"{path}: unpacks to more than {largest_unpacked(len(content)):,} bytes"
+                )
             return archive.read(members[0])
     except DAMAGED_ARCHIVE as error:
         raise FileError(f"{path}: the zip file is truncated or damaged ({error})") from error

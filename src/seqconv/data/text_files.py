@@ -67,11 +67,13 @@ def read_labelled(path: Path, *, text: str, label: str, part: str | None) -> Lab
         DataError: naming file and row of what cannot be used.
         ConfigError: if a column is not there.
     """
-    if not path.exists():
-        raise FileError(f"{path}: no such file or folder (`dataset.path`)")
-    if path.is_dir():
-        rows = list(_folder_rows(path))
-    else:
+    try:
+        if not path.exists():
+            raise FileError(f"{path}: no such file or folder (`dataset.path`)")
+        rows = list(_folder_rows(path)) if path.is_dir() else None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+    if rows is None:
         read = _reader(path)
         rows = list(read(read_bytes(path), path, {"text": text, "label": label, "part": part}))
     if not rows:
