@@ -209,7 +209,8 @@ class _Composer:
 
     def _settle_resume(self, line: CommandLine, composed: DictConfig) -> None:
         """A page may say `resume: auto`; a directory is named on the command line."""
-        value = OmegaConf.select(composed, "resume")
+        # Not resolved: what it would refer to shall not be told.
+        value = dict(OmegaConf.to_container(composed, resolve=False)).get("resume")  # type: ignore[arg-type]
         line.resume = None if value is None else str(value)
         if line.resume not in (None, AUTO):
             self.problems.append(

@@ -106,7 +106,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         console.width = 110
     with contextlib.suppress(OSError):
         console.print(shown)
-    log.info("%s\n%s", title, _plain_table(columns, rows))
+    log.info("%s\n%s", printable(title), _plain_table(columns, rows))
 
 
 def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -40,12 +40,15 @@ def check_free(path: Path) -> None:
         OutputError: if `path` holds files, or it or the nearest folder above that exists cannot be written.
     """
     existing = path.absolute()
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    if not existing.is_dir():
-        raise OutputError(f"{path}: the output folder cannot be made, {existing} is a file")
-    if existing == path.absolute() and any(path.iterdir()):
-        raise OutputError(f"{path}: holds files already; a run needs a directory of its own")
+    try:
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+        if not existing.is_dir():
+            raise OutputError(f"{path}: the output folder cannot be made, {existing} is a file")
+        if existing == path.absolute() and any(path.iterdir()):
+            raise OutputError(f"{path}: holds files already; a run needs a directory of its own")
+    except OSError as error:
+        raise OutputError(f"{path}: the output folder cannot be made ({error.strerror})") from error
     if not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(
             f"{path}: the output folder cannot be written (no permission for {existing})"

@@ -17,7 +17,6 @@ import pickle
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,11 @@ from examples import EXAMPLES, damaged, outcome, try_all
 from hypothesis import strategies as st
 
 from seqconv import checkpoints, cli, rundir, training
-from seqconv.checkpoints import Checkpoint, CheckpointStore
 from seqconv.composing import read_command_line
-from seqconv.config import to_yaml
 from seqconv.data.sets import imdb, jena
 from seqconv.data.store import Store
 from seqconv.data.text_files import read_labelled
 from seqconv.errors import DataError
-from seqconv.loop import Progress
 
 # What a reader may take while it says no to files of a few kilobytes.
 MEMORY = 300 * 2**20
@@ -472,57 +468,9 @@ def _jsons(content: bytes) -> st.SearchStrategy[bytes]:
     return _other_json(json.loads(content)) | TEXT_OF_JSON | damaged(content)
 
 
-RECORD = {
-    "loss": 0.5,
-    "mae": 1.0,
-    "val_loss": 0.25,
-    "val_mae": 2.0,
-    "val_rmse": 3.0,
-    "learning_rate": 0.001,
-    "seconds": 1.5,
-    "samples_per_second": 100.0,
-}
-
-
-def _progress(epoch: int, step: int) -> Progress:
-    history = [{"epoch": number, **RECORD} for number in range(1, epoch)]
-    inside = {"sums": {"loss": 1.0, "mae": 2.0}, "samples": 64, "step_seconds": 0.5} if step else {}
-    place: dict[str, Any] = {"best": None, "best_epoch": 0}
-    if epoch > 1:
-        place = {"best": RECORD["val_mae"], "best_epoch": 1, "stalled": epoch - 2, "plateau": 0}
-    return Progress(epoch=epoch, step=step, history=history, **place, **inside)
-
-
-@pytest.fixture
-def run_dir(tmp_path: Path, in_empty_folder) -> Path:
-    """A run of three epochs that was completed, as it stands on disk; no process has trained it."""
-    path = tmp_path / "run"
-    path.mkdir()
-    words = ["model=conv1d", "trainer=smoke", "trainer.epochs=2"]
-    (path / rundir.CONFIG).write_text(to_yaml(read_command_line(words).only_job))
-    store = CheckpointStore(path / rundir.CHECKPOINTS, keep=1)
-    variables = {"model/0": np.ones((2, 3), np.float32), "optimizer/0": np.array(3)}
-    for epoch, step in ((1, 2), (2, 0), (3, 0)):
-        state = {"progress": asdict(_progress(epoch, step)), "fingerprint": "sha256:0"}
-        store.save(
-            _progress(epoch, step).name, Checkpoint(variables, state), best=(epoch, step) == (2, 0)
-        )
-    figures = {"loss": 0.5, "mae": 1.0, "rmse": 2.0}
-    metrics = {
-        "status": "completed",
-        "seed": 1,
-        "objective": {"name": "val_mae", "value": 2.0},
-        "validation": figures,
-        "test": figures,
-        "baselines": {"persistence": {"test": figures}},
-    }
-    rundir.write_json(path / rundir.METRICS, metrics)
-    return path
-
-
 @EXAMPLES
-def test_a_checkpoint(examples: int, run_dir: Path):
-    path = run_dir / rundir.CHECKPOINTS / "epoch-00002-step-0000000"
+def test_a_checkpoint(examples: int, completed_run: Path):
+    path = completed_run / rundir.CHECKPOINTS / "epoch-00002-step-0000000"
     names = (checkpoints.VARIABLES, checkpoints.STATE, checkpoints.MANIFEST)
     right = {name: (path / name).read_bytes() for name in names}
     with zipfile.ZipFile(path / checkpoints.VARIABLES) as archive:
@@ -587,7 +535,11 @@ YAML_LINES = st.sampled_from(
 
 @EXAMPLES
 def test_a_run_directory(
-    examples: int, run_dir: Path, aside: Path, without_tensorflow, monkeypatch: pytest.MonkeyPatch
+    examples: int,
+    completed_run: Path,
+    aside: Path,
+    without_tensorflow,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     def read_nothing(config: Any) -> Any:
         raise DataError("this is where data would be read")
@@ -595,8 +547,8 @@ def test_a_run_directory(
     monkeypatch.setattr(training, "load_data", read_nothing)
     last = f"{rundir.CHECKPOINTS}/epoch-00003-step-0000000/"
     contents = {
-        str(file.relative_to(run_dir)): file.read_bytes()
-        for file in run_dir.rglob("*")
+        str(file.relative_to(completed_run)): file.read_bytes()
+        for file in completed_run.rglob("*")
         if file.is_file()
     }
     config = contents[rundir.CONFIG]
@@ -621,7 +573,7 @@ def test_a_run_directory(
     def check(case: tuple[dict[str, bytes], list[str]]) -> None:
         files, words = case
         path = _fresh(aside)
-        shutil.copytree(run_dir, path)
+        shutil.copytree(completed_run, path)
         for name, content in files.items():
             (path / name).write_bytes(content)
         if last + checkpoints.STATE in files and last + checkpoints.MANIFEST not in files:
