@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from seqconv.console import native_notices_in_log
 from seqconv.data.reading import header_names, read_bytes, unpack
 from seqconv.errors import ConfigError, DataError, FileError, Problem, did_you_mean
 
@@ -149,9 +150,12 @@ def _csv_rows(content: bytes, path: Path, columns: Columns) -> Iterator[_Row]:
 def _parquet_rows(content: bytes, path: Path, columns: Columns) -> Iterator[_Row]:
     import polars as pl
 
+    unpacked = unpack(content, path)
     try:
-        frame = pl.read_parquet(io.BytesIO(unpack(content, path)))
-    except pl.exceptions.PolarsError as error:
+        # Some damage makes polars panic, which it tells at length on stderr, and which is no Exception.
+        with native_notices_in_log():
+            frame = pl.read_parquet(io.BytesIO(unpacked))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: cannot be read as Parquet ({reason})") from error
     yield from _frame_rows(frame, columns)
