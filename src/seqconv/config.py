@@ -271,11 +271,13 @@ def load_tree(path: Path) -> dict[str, Any]:
     """
     try:
         text = read_plain(path, largest=LARGEST_FILE).decode("utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+        events = list(yaml.parse(text, yaml.SafeLoader))
+        if any(isinstance(event, yaml.AliasEvent) for event in events):
             raise ValueError("it holds aliases")
-        tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-        if not isinstance(tree, dict):
+        # The first two are the starts of stream and document.
+        if not isinstance(next(iter(events[2:]), None), yaml.MappingStartEvent):
             raise ValueError("must be a mapping of keys")
+        tree: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
         if "${" in text:
             raise ValueError(
                 "it holds an interpolation, which a run's own configuration never does"

@@ -251,3 +251,20 @@ def test_a_config_that_is_no_plain_file_is_not_read(tmp_path, config, kind):
     with pytest.raises(ConfigError, match=r"it is a link|it is no plain file|Is a directory"):
         resuming.changed_config(tmp_path, {})
     assert not resuming.is_same(tmp_path, config)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1e999", "3", "null", "x", "[1]", "--- {}\n--- {}", "!!str x"]
+)
+def test_a_config_that_is_no_mapping(tmp_path, in_empty_folder, text):
+    (tmp_path / rundir.CONFIG).write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.yaml: (cannot be read|.*is missing)"):
+        resuming.changed_config(tmp_path, {})
+
+
+def test_a_name_that_is_no_text(tmp_path, config):
+    text = (tmp_path / rundir.CONFIG).read_text()
+    for name in ("[gru]", "{a: gru}", "3", "null"):
+        (tmp_path / rundir.CONFIG).write_text(text.replace("name: conv1d", f"name: {name}"))
+        with pytest.raises(ConfigError, match=r"model\.name: is missing"):
+            resuming.changed_config(tmp_path, {})
