@@ -14,6 +14,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.hydra import Hydra
@@ -229,6 +230,12 @@ class _Composer:
 
     def _take_changes(self, line: CommandLine, overrides: list[Override]) -> None:
         """What a command line changes in the run it names; the run's own configuration takes the place of pages."""
+        try:
+            Path(str(line.resume)).expanduser()
+        except RuntimeError as error:
+            self.problems.append(
+                Problem("resume", f"no such run directory: {line.resume} ({error})")
+            )
         if line.arguments.multirun:
             self.problems.append(
                 Problem("resume", "goes on with one run, not with a sweep; leave out -m")

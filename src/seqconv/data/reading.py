@@ -9,6 +9,7 @@ import io
 import lzma
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ LARGEST_UNPACKED = 4 * 2**30
 # Tables and texts are packed to a tenth. What is packed to less than this is a bomb, unless it is small.
 LARGEST_RATIO = 200
 SMALL_UNPACKED = 64 * 2**20
+# A table with more columns has lost its line ends.
+MOST_COLUMNS = 10_000
 # What zipfile and the decompressors behind it raise for a file that is cut off, changed or no archive.
 DAMAGED_ARCHIVE = (
     zipfile.BadZipFile,
@@ -181,13 +184,18 @@ def header_names(header: bytes, path: Path) -> list[str]:
     """The columns that the first line of a CSV file names.
 
     Raises:
-        DataError: if it names one twice; polars would call the second one something else.
+        DataError: if it names one twice (polars would call the second one something else), or far too many.
     """
     try:
         names = [name.strip() for name in next(csv.reader([header.decode()]), [])]
     except csv.Error as error:
         raise DataError(f"{path}: the header cannot be read ({error})") from error
-    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if len(names) > MOST_COLUMNS:
+        raise DataError(
+            f"{path}: the header names {len(names):,} columns; at most {MOST_COLUMNS:,}"
+        )
+    counts = Counter(names)
+    twice = next((name for name in names if name and counts[name] > 1), None)
     if twice is not None:
         raise DataError(f"{path}: the header names the column `{twice[:40]}` twice")
     return names

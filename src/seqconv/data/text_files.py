@@ -18,6 +18,8 @@ from seqconv.errors import ConfigError, DataError, FileError, Problem, did_you_m
 LONGEST_TEXT = 10_000_000
 # More classes than this, or more than half as many as texts, is a measurement and no label.
 MOST_CLASSES = 1000
+# More rows than these are believed only of a file with as many bytes: a repeated value takes none.
+MANY_ROWS = 1_000_000
 # Reviews without a label in the layout of aclImdb.
 UNLABELLED_FOLDER = "unsup"
 PARTS = ("train", "validation", "test")
@@ -154,6 +156,9 @@ def _parquet_rows(content: bytes, path: Path, columns: Columns) -> Iterator[_Row
     try:
         # Some damage makes polars panic, which it tells at length on stderr, and which is no Exception.
         with native_notices_in_log():
+            rows = pl.scan_parquet(io.BytesIO(unpacked)).select(pl.len()).collect().item()
+            if rows > max(MANY_ROWS, len(unpacked)):
+                raise DataError(f"{path}: states {rows:,} rows, but has {len(unpacked):,} bytes")
             frame = pl.read_parquet(io.BytesIO(unpacked))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = str(error).splitlines()[0]
