@@ -23,6 +23,7 @@ from seqconv.errors import (
     unknown_key,
 )
 from seqconv.loop import Progress
+from seqconv.plots import NO_METRICS
 
 # What does not touch the numbers of a finished step. Only the rest of the training may turn out differently.
 MAY_CHANGE = {
@@ -159,9 +160,11 @@ def find_place(run_dir: Path) -> Resumption:
         OutputError: if something else stands where checkpoints would be written.
     """
     store = CheckpointStore(run_dir / rundir.CHECKPOINTS)
-    for path in store.folder.iterdir():
-        if path.is_dir() if path.name == POINTERS else path.is_file() and path.name[:6] == "epoch-":
-            raise OutputError(f"{path}: is no checkpoint; move it elsewhere")
+    misplaced = [path for path in store.folder.glob("epoch-*") if not path.is_dir()]
+    if (store.folder / POINTERS).is_dir():
+        misplaced.append(store.folder / POINTERS)
+    if misplaced:
+        raise OutputError(f"{misplaced[0]}: is no checkpoint; move it elsewhere")
     for folder in (run_dir, store.folder):
         rundir.remove_staging(folder)
     notes: list[str] = []
@@ -190,18 +193,21 @@ def _refuse_contradictions(progress: Progress) -> None:
     keys: set[str] = set()
     for number, record in enumerate(progress.history, start=1):
         keys = keys or record.keys() - NOT_IN_EVERY_RECORD
-        figures = [value for name, value in record.items() if name not in NOT_IN_EVERY_RECORD]
+        trained = {name for name in keys - NO_METRICS if not name.startswith("val_")}
         if (
             record.get("epoch") != number
             or record.keys() - NOT_IN_EVERY_RECORD != keys
-            or not {"loss", "val_loss"} <= keys
-            or any(isinstance(value, bool) or value is None for value in figures)
+            or "loss" not in trained
+            or not {f"val_{name}" for name in trained} <= keys
+            or any(isinstance(record[name], bool) or record[name] is None for name in keys)
+            or (progress.sums and progress.sums.keys() != trained)
         ):
             raise DataError(f"no state of a training (the record of epoch {number} is none)")
     place = progress.step, progress.samples, len(progress.sums), progress.step_seconds
     best = progress.best_epoch
     contradictions = {
         "steps without samples, or samples without steps": any(place) and not all(place),
+        "samples without a loss": progress.step > 0 and "loss" not in progress.sums,
         "more steps than samples": progress.samples < progress.step,
         "epochs without a best one": progress.completed > 0 and not best,
         "another number of epochs since the best one": best

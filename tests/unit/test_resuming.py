@@ -88,6 +88,9 @@ CONTRADICTIONS = {
     "steps that took no time": {"step_seconds": 0.0},
     "samples without steps": {"step": 0},
     "fewer samples than steps": {"step": 40},
+    "sums of other figures than the epochs before": {"sums": {"loss": 8.0, "mae": 1.0}},
+    "sums without a loss": {"sums": {"mae": 8.0}},
+    "a figure without its validation": {"history": [{"epoch": 1, **RECORD, "mae": 1.0}]},
     "sums that are no numbers": {"sums": {"loss": "8"}},
     "sums that are infinite": {"sums": {"loss": float("inf")}},
     "time that runs backward": {"fit_seconds": -1.0},
@@ -183,6 +186,13 @@ def test_what_is_no_checkpoint_is_not_read(run_dir, name):
 def test_something_else_in_the_place_of_a_checkpoint(run_dir):
     (run_dir / rundir.CHECKPOINTS / "epoch-00002-step-0000003").write_text("x")
     with pytest.raises(OutputError, match="epoch-00002-step-0000003: is no checkpoint"):
+        find_place(run_dir)
+
+
+def test_a_folder_in_the_place_of_the_pointers(run_dir):
+    (run_dir / rundir.CHECKPOINTS / "pointers.json").unlink()
+    (run_dir / rundir.CHECKPOINTS / "pointers.json").mkdir()
+    with pytest.raises(OutputError, match=r"pointers\.json: is no checkpoint"):
         find_place(run_dir)
 
 
