@@ -192,7 +192,8 @@ def test_a_claim_of_more_memory_than_there_is():
 @pytest.mark.parametrize(
     "pickled",
     [
-        pytest.param(b"]r\xff\xff\xff\x7f.", id="memo"),
+        pytest.param(b"]r\xff\xff\xff\x07.", id="memo of 2 GB"),
+        pytest.param(b"]r\xff\xff\xff\x7f.", id="memo of 34 GB"),
         pytest.param(b"]" * 1_000_000 + b".", id="lists"),
         pytest.param(b"\x8e" + b"\xff" * 7 + b"\x0f.", id="bytes"),
     ],
