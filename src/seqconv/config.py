@@ -260,6 +260,9 @@ def load_config(path: Path) -> Config:
 
 # Ours have two kilobytes.
 LARGEST_FILE = 1_000_000
+# Ours are nested three deep and have a hundred keys.
+DEEPEST = 32
+MOST_EVENTS = 10_000
 
 
 def load_tree(path: Path) -> dict[str, Any]:
@@ -267,16 +270,11 @@ def load_tree(path: Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: if the file is missing, no YAML, or holds what we never write: aliases, with which a short
-            file can stand for a huge one, or an interpolation.
+            file can stand for a huge one, an interpolation, or far too much.
     """
     try:
         text = read_plain(path, largest=LARGEST_FILE).decode("utf-8")
-        events = list(yaml.parse(text, yaml.SafeLoader))
-        if any(isinstance(event, yaml.AliasEvent) for event in events):
-            raise ValueError("it holds aliases")
-        # The first two are the starts of stream and document.
-        if not isinstance(next(iter(events[2:]), None), yaml.MappingStartEvent):
-            raise ValueError("must be a mapping of keys")
+        _refuse_foreign_yaml(text)
         tree: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
         if "${" in text:
             raise ValueError(
@@ -285,6 +283,25 @@ def load_tree(path: Path) -> dict[str, Any]:
     except (OSError, OmegaConfBaseException, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError([Problem(str(path), f"cannot be read: {error}")]) from error
     return {str(key): value for key, value in tree.items()}
+
+
+def _refuse_foreign_yaml(text: str) -> None:
+    """Refuse what a run's own configuration never is, before all of it is read: PyYAML takes hours for some of it.
+
+    Raises:
+        ValueError: telling what it is.
+    """
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it holds aliases")
+        # The first two are the starts of stream and document.
+        if number == 2 and not isinstance(event, yaml.MappingStartEvent):
+            raise ValueError("must be a mapping of keys")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST or number > MOST_EVENTS:
+            raise ValueError("it is nested too deeply, or holds too much")
 
 
 def to_yaml(config: Config) -> str:

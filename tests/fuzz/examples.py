@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seqconv.errors import SeqconvError
 
 # A few in every run of the tests, the number in `make test-all`.
-EXAMPLES = pytest.mark.parametrize("examples", [25, pytest.param(2000, marks=pytest.mark.slow)])
+EXAMPLES = pytest.mark.parametrize("examples", [15, pytest.param(2000, marks=pytest.mark.slow)])
 
 
 def try_all(examples: int, check: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> None:

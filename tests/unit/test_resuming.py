@@ -272,6 +272,21 @@ def test_a_config_that_is_no_mapping(tmp_path, in_empty_folder, text):
         resuming.changed_config(tmp_path, {})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("a: " + "[" * 100_000, id="lists"),
+        pytest.param("a: " + "{b: " * 100_000, id="mappings"),
+        pytest.param("- " * 100_000, id="blocks"),
+        pytest.param("a: [" + "1, " * 100_000 + "]", id="values"),
+    ],
+)
+def test_a_config_that_would_take_hours_to_read(tmp_path, text):
+    (tmp_path / rundir.CONFIG).write_text(text)
+    with pytest.raises(ConfigError, match=r"it is nested too deeply|must be a mapping"):
+        resuming.changed_config(tmp_path, {})
+
+
 def test_a_name_that_is_no_text(tmp_path, config):
     text = (tmp_path / rundir.CONFIG).read_text()
     for name in ("[gru]", "{a: gru}", "3", "null"):
