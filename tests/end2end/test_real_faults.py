@@ -105,7 +105,6 @@ def whole(run_dir: Path) -> None:
 def test_a_disk_that_is_full_at_the_start(command, words, disk, pages):
     fill(disk, leaving=pages * PAGE)
     answer = command(words)
-    Path(f"/tmp/full_{pages}.txt").write_text(answer.stderr)
     assert answer.exit_code == 1
     assert "No space left on device" in answer.stderr
     run_dir = disk / "run"

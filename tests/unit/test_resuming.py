@@ -264,7 +264,7 @@ def test_a_config_that_is_no_plain_file_is_not_read(tmp_path, config, kind):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1e999", "3", "null", "x", "[1]", "--- {}\n--- {}", "!!str x"]
+    "text", ["1e999", "3", "null", "x", "[1]", "--- {}\n--- {}", "!!str x"]
 )
 def test_a_config_that_is_no_mapping(tmp_path, in_empty_folder, text):
     (tmp_path / rundir.CONFIG).write_text(text)
