@@ -28,6 +28,8 @@ CONFUSION = "confusion.png"
 ENVIRONMENT = "environment.json"
 PREPARATION = "preparation.json"
 LOCK = ".lock"
+HYDRA = ".hydra"
+LOG = "train.log"
 FILES = (CONFIG, METRICS, EPOCHS, HISTORY, CONFUSION, ENVIRONMENT, PREPARATION, LOCK)
 
 PACKAGES = ("seqconv", "tensorflow", "keras", "numpy", "polars", "scikit-learn", "hydra-core")
@@ -45,7 +47,7 @@ def check_free(path: Path) -> None:
             existing = existing.parent
         if not existing.is_dir():
             raise OutputError(f"{path}: the output folder cannot be made, {existing} is a file")
-        if existing == path.absolute() and any(path.iterdir()):
+        if existing == path.absolute() and not _is_free(path):
             raise OutputError(f"{path}: holds files already; a run needs a directory of its own")
     except OSError as error:
         raise OutputError(f"{path}: the output folder cannot be made ({error.strerror})") from error
@@ -77,20 +79,37 @@ def create(path: Path) -> Path:
 
 
 def claim(path: Path) -> Path:
-    """Take an existing directory that the user chose, if it is empty and nobody else takes it.
+    """Take an existing directory that the user chose, if it is free and nobody else takes it.
 
     Raises:
         OutputError: if it is not.
     """
     try:
-        if any(path.iterdir()):
+        if not _is_free(path):
             raise OutputError(f"{path}: holds files already; a run needs a directory of its own")
-        (path / CONFIG).touch(exist_ok=False)
+        # Of two that take up what a third has left, the lock lets one through.
+        (path / CONFIG).touch(exist_ok=(path / LOCK).exists())
     except FileExistsError:
         raise OutputError(f"{path}: another run has just taken this directory") from None
     except OSError as error:
         raise OutputError(f"{path}: cannot be used ({error.strerror})") from error
     return path
+
+
+def _is_free(path: Path) -> bool:
+    """Whether a directory is empty, or holds only what a run leaves that ended before its `config.yaml` was written.
+
+    The same command line, with a directory chosen, can then be given again after a full disk or a death.
+    """
+    names = {found.name for found in path.iterdir()}
+    if not names:
+        return True
+    own = {LOCK, CONFIG, HYDRA, LOG}
+    return (
+        LOCK in names
+        and all(name in own or name.startswith(f".{CONFIG}.") for name in names)
+        and (CONFIG not in names or (path / CONFIG).stat().st_size == 0)
+    )
 
 
 @contextmanager

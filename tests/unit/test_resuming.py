@@ -263,9 +263,7 @@ def test_a_config_that_is_no_plain_file_is_not_read(tmp_path, config, kind):
     assert not resuming.is_same(tmp_path, config)
 
 
-@pytest.mark.parametrize(
-    "text", ["1e999", "3", "null", "x", "[1]", "--- {}\n--- {}", "!!str x"]
-)
+@pytest.mark.parametrize("text", ["1e999", "3", "null", "x", "[1]", "--- {}\n--- {}", "!!str x"])
 def test_a_config_that_is_no_mapping(tmp_path, in_empty_folder, text):
     (tmp_path / rundir.CONFIG).write_text(text)
     with pytest.raises(ConfigError, match=r"config\.yaml: (cannot be read|.*is missing)"):
