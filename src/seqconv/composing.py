@@ -117,7 +117,10 @@ def _readable(word: str) -> str:
     """An override whose value Hydra's grammar cannot read, such as `require=test.mae<2.5`, as quoted text."""
     try:
         OverridesParser.create().parse_overrides([word])
-    except HydraException:
+    except (
+        HydraException,
+        ValueError,
+    ):  # The latter for a number of more digits than Python reads.
         key, equals, value = word.partition("=")
         if not equals or not re.fullmatch(r"(\+\+?|~)?[\w./@-]+", key):
             return word
@@ -278,7 +281,7 @@ class _Composer:
                 if not override.key_or_group:
                     raise HydraException("there is no key")
                 overrides.append(override)
-            except HydraException:
+            except (HydraException, ValueError):
                 self.problems.append(
                     Problem(
                         word,
