@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gzip
 import importlib.resources
@@ -347,3 +348,57 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is no folder (SEQCONV_TEST_DATA names another)")
     return folder
+
+
+# The record of an epoch, as one of `climate_demo` has it.
+EPOCH = {
+    "loss": 0.5,
+    "mae": 1.0,
+    "val_loss": 0.25,
+    "val_mae": 2.0,
+    "val_rmse": 3.0,
+    "learning_rate": 0.001,
+    "seconds": 1.5,
+    "samples_per_second": 100.0,
+}
+
+
+@pytest.fixture
+def completed_run(tmp_path: Path, in_empty_folder: Path) -> Path:
+    """A run of two epochs that was completed, as it stands on disk; no process has trained it.
+
+    Checkpoints are inside the first epoch, at its end (the best one), and at the end of the second.
+    """
+    from seqconv import rundir
+    from seqconv.checkpoints import Checkpoint, CheckpointStore
+    from seqconv.composing import read_command_line
+    from seqconv.config import to_yaml
+    from seqconv.loop import Progress
+
+    path = tmp_path / "run"
+    path.mkdir()
+    words = ["model=conv1d", "trainer=smoke", "trainer.epochs=2"]
+    (path / rundir.CONFIG).write_text(to_yaml(read_command_line(words).only_job))
+    best: dict[str, Any] = {"best": EPOCH["val_mae"], "best_epoch": 1}
+    history = [{"epoch": number, **EPOCH} for number in (1, 2)]
+    places = (
+        Progress(epoch=1, step=2, sums={"loss": 1.0, "mae": 2.0}, samples=64, step_seconds=0.5),
+        Progress(epoch=2, history=history[:1], **best),
+        Progress(epoch=3, history=history, stalled=1, plateau=1, **best),
+    )
+    store = CheckpointStore(path / rundir.CHECKPOINTS, keep=1)
+    variables = {"model/0": np.ones((2, 3), np.float32), "optimizer/0": np.array(3)}
+    for place in places:
+        state = {"progress": dataclasses.asdict(place), "fingerprint": "sha256:0"}
+        store.save(place.name, Checkpoint(variables, state), best=place is places[1])
+    figures = {"loss": 0.5, "mae": 1.0, "rmse": 2.0}
+    metrics = {
+        "status": "completed",
+        "seed": 1,
+        "objective": {"name": "val_mae", "value": EPOCH["val_mae"]},
+        "validation": figures,
+        "test": figures,
+        "baselines": {"persistence": {"test": figures}},
+    }
+    rundir.write_json(path / rundir.METRICS, metrics)
+    return path

@@ -12,16 +12,15 @@ import io
 import json
 import os
 import shutil
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from seqconv.data.arrays import read_arrays
 from seqconv.errors import DataError
-from seqconv.rundir import sync_folder, write_json
+from seqconv.rundir import LARGEST_JSON, parse_json, read_plain, sync_folder, write_json
 
 VARIABLES = "variables.npz"
 STATE = "state.json"
@@ -138,7 +137,7 @@ class CheckpointStore:
     def pointers(self) -> dict[str, str]:
         """The names of `last` and `best`; empty before the first checkpoint."""
         try:
-            pointers = json.loads((self.folder / POINTERS).read_text())
+            pointers = parse_json(read_plain(self.folder / POINTERS, largest=LARGEST_JSON))
             if not isinstance(pointers, dict):
                 raise ValueError("it must hold an object")
         except FileNotFoundError:
@@ -178,39 +177,14 @@ def read(path: Path) -> Checkpoint:
         DataError: if something is missing, changed or malformed.
     """
     try:
-        sums = json.loads((path / MANIFEST).read_text())["sha256"]
-        contents = {file: (path / file).read_bytes() for file in (VARIABLES, STATE)}
+        sums = parse_json(read_plain(path / MANIFEST, largest=LARGEST_JSON))["sha256"]
+        contents = {file: read_plain(path / file) for file in (VARIABLES, STATE)}
         for file, content in contents.items():
             if hashlib.sha256(content).hexdigest() != sums[file]:
                 raise DataError(f"{path / file}: damaged (its checksum differs)")
-        _refuse_compression(contents[VARIABLES])
-        with np.load(io.BytesIO(contents[VARIABLES]), allow_pickle=False) as archive:
-            variables = {key: archive[key] for key in archive.files}
-        for key, value in variables.items():
-            if not isinstance(value, np.ndarray):
-                raise ValueError(f"`{key}` is no array")
-        return Checkpoint(variables, json.loads(contents[STATE]))
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        MemoryError,
-        RecursionError,
-        NotImplementedError,
-    ) as error:
+        return Checkpoint(read_arrays(contents[VARIABLES]), parse_json(contents[STATE]))
+    except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
         raise DataError(f"{path}: not a complete checkpoint ({error})") from error
-
-
-def _refuse_compression(content: bytes) -> None:
-    """Ours are stored as they are; a compressed one could unpack to more than the memory holds."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        for member in archive.infolist():
-            if member.compress_type != zipfile.ZIP_STORED or member.file_size > len(content):
-                raise ValueError(f"`{member.filename}` is compressed or larger than its file")
 
 
 def _is_plain(name: str) -> bool:

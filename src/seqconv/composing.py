@@ -14,6 +14,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.hydra import Hydra
@@ -116,7 +117,10 @@ def _readable(word: str) -> str:
     """An override whose value Hydra's grammar cannot read, such as `require=test.mae<2.5`, as quoted text."""
     try:
         OverridesParser.create().parse_overrides([word])
-    except HydraException:
+    except (
+        HydraException,
+        ValueError,
+    ):  # The latter for a number of more digits than Python reads.
         key, equals, value = word.partition("=")
         if not equals or not re.fullmatch(r"(\+\+?|~)?[\w./@-]+", key):
             return word
@@ -209,7 +213,8 @@ class _Composer:
 
     def _settle_resume(self, line: CommandLine, composed: DictConfig) -> None:
         """A page may say `resume: auto`; a directory is named on the command line."""
-        value = OmegaConf.select(composed, "resume")
+        # Not resolved: what it would refer to shall not be told.
+        value = dict(OmegaConf.to_container(composed, resolve=False)).get("resume")  # type: ignore[arg-type]
         line.resume = None if value is None else str(value)
         if line.resume not in (None, AUTO):
             self.problems.append(
@@ -228,6 +233,12 @@ class _Composer:
 
     def _take_changes(self, line: CommandLine, overrides: list[Override]) -> None:
         """What a command line changes in the run it names; the run's own configuration takes the place of pages."""
+        try:
+            Path(str(line.resume)).expanduser()
+        except RuntimeError as error:
+            self.problems.append(
+                Problem("resume", f"no such run directory: {line.resume} ({error})")
+            )
         if line.arguments.multirun:
             self.problems.append(
                 Problem("resume", "goes on with one run, not with a sweep; leave out -m")
@@ -270,7 +281,7 @@ class _Composer:
                 if not override.key_or_group:
                     raise HydraException("there is no key")
                 overrides.append(override)
-            except HydraException:
+            except (HydraException, ValueError):
                 self.problems.append(
                     Problem(
                         word,
@@ -328,13 +339,17 @@ class _Composer:
     def _compose(self, pages: tuple[str, ...]) -> DictConfig:
         """The pages of `conf/` put together, before any value is set."""
         if pages not in self._composed:
-            self._composed[pages] = self.hydra.compose_config(
-                config_name=self.config_name,
-                overrides=list(pages),
-                run_mode=RunMode.MULTIRUN if self.arguments.multirun else RunMode.RUN,
-                from_shell=False,
-                with_log_configuration=False,
-            )
+            try:
+                self._composed[pages] = self.hydra.compose_config(
+                    config_name=self.config_name,
+                    overrides=list(pages),
+                    run_mode=RunMode.MULTIRUN if self.arguments.multirun else RunMode.RUN,
+                    from_shell=False,
+                    with_log_configuration=False,
+                )
+            except ValueError as error:
+                # For some words, such as `~trainer=0`, Hydra has no error of its own.
+                raise HydraException(str(error)) from error
         return self._composed[pages]
 
 

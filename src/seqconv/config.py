@@ -31,6 +31,7 @@ from seqconv.fields import (
     Seed,
 )
 from seqconv.registry import DATASETS, MODELS, Registry, UnknownNameError
+from seqconv.rundir import read_plain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -259,6 +260,9 @@ def load_config(path: Path) -> Config:
 
 # Ours have two kilobytes.
 LARGEST_FILE = 1_000_000
+# Ours are nested three deep and have a hundred keys.
+DEEPEST = 32
+MOST_EVENTS = 10_000
 
 
 def load_tree(path: Path) -> dict[str, Any]:
@@ -266,17 +270,12 @@ def load_tree(path: Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: if the file is missing, no YAML, or holds what we never write: aliases, with which a short
-            file can stand for a huge one, or an interpolation.
+            file can stand for a huge one, an interpolation, or far too much.
     """
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ValueError(f"it has more than {LARGEST_FILE:,} bytes")
-        text = path.read_text(encoding="utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ValueError("it holds aliases")
-        tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-        if not isinstance(tree, dict):
-            raise ValueError("must be a mapping of keys")
+        text = read_plain(path, largest=LARGEST_FILE).decode("utf-8")
+        _refuse_foreign_yaml(text)
+        tree: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
         if "${" in text:
             raise ValueError(
                 "it holds an interpolation, which a run's own configuration never does"
@@ -286,6 +285,25 @@ def load_tree(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in tree.items()}
 
 
+def _refuse_foreign_yaml(text: str) -> None:
+    """Refuse what a run's own configuration never is, before all of it is read: PyYAML takes hours for some of it.
+
+    Raises:
+        ValueError: telling what it is.
+    """
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it holds aliases")
+        # The first two are the starts of stream and document.
+        if number == 2 and not isinstance(event, yaml.MappingStartEvent):
+            raise ValueError("must be a mapping of keys")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST or number > MOST_EVENTS:
+            raise ValueError("it is nested too deeply, or holds too much")
+
+
 def to_yaml(config: Config) -> str:
     """The complete configuration as the text of `config.yaml`."""
     return OmegaConf.to_yaml(OmegaConf.create(config.tree))
@@ -293,7 +311,7 @@ def to_yaml(config: Config) -> str:
 
 def _entry(registry: Registry, tree: Mapping[str, Any], key: str, problems: list[Problem]) -> Any:
     section = tree.get(key)
-    if not isinstance(section, Mapping) or "name" not in section:
+    if not isinstance(section, Mapping) or not isinstance(section.get("name"), str):
         problems.append(
             Problem(f"{key}.name", f"is missing. Choose one of {', '.join(registry.names())}")
         )

@@ -45,7 +45,16 @@ def say(text: str) -> None:
         if sys.stderr is not None:
             print(text, file=sys.stderr)
     for line in text.splitlines():
-        log.info("%s", line)
+        _to_log(line)
+
+
+def _to_log(text: str) -> None:
+    """A message for the run's log. A log that cannot be written, as on a full disk, is no news beside the cause."""
+    before, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        log.info("%s", text)
+    finally:
+        logging.raiseExceptions = before
 
 
 @contextlib.contextmanager
@@ -70,7 +79,7 @@ def native_notices_in_log() -> Iterator[None]:
             os.close(terminal)
             notices.seek(0)
             for line in notices.read().decode(errors="replace").splitlines():
-                log.info("%s", line)
+                _to_log(line)
 
 
 def result(line: str) -> None:
@@ -106,7 +115,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         console.width = 110
     with contextlib.suppress(OSError):
         console.print(shown)
-    log.info("%s\n%s", title, _plain_table(columns, rows))
+    _to_log(f"{printable(title)}\n{_plain_table(columns, rows)}")
 
 
 def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -12,10 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from seqconv import rundir
-from seqconv.checkpoints import Checkpoint, CheckpointStore, read
+from seqconv.checkpoints import POINTERS, Checkpoint, CheckpointStore, read
 from seqconv.config import Config, load_tree, parse_tree
-from seqconv.errors import ConfigError, DataError, Problem, SeqconvError, unknown_key
+from seqconv.errors import (
+    ConfigError,
+    DataError,
+    OutputError,
+    Problem,
+    SeqconvError,
+    unknown_key,
+)
 from seqconv.loop import Progress
+from seqconv.plots import NO_METRICS
 
 # What does not touch the numbers of a finished step. Only the rest of the training may turn out differently.
 MAY_CHANGE = {
@@ -28,6 +36,8 @@ MAY_CHANGE = {
     "trainer.keep",
     "trainer.max_time",
 }
+# Keys of an epoch's record that only the last one before a stop has.
+NOT_IN_EVERY_RECORD = {"stopped_early"}
 
 
 @dataclass(frozen=True)
@@ -124,9 +134,17 @@ def is_same(run_dir: Path, config: Config) -> bool:
 
 def finished(run_dir: Path, config: Config, place: Resumption) -> dict[str, Any] | None:
     """The `metrics.json` of a run that has nothing left to do; None if there is something."""
-    if _status(run_dir) != "completed" or not place.progress.ended(config.trainer):
+    metrics = rundir.read_json(run_dir / rundir.METRICS) or {}
+    if not _is_result(metrics) or not place.progress.ended(config.trainer):
         return None
-    return rundir.read_json(run_dir / rundir.METRICS)
+    return metrics
+
+
+def _is_result(metrics: Mapping[str, Any]) -> bool:
+    """Whether it is what a completed run writes, as far as it is told again; else it is made again."""
+    return metrics.get("status") == "completed" and all(
+        isinstance(metrics.get(part), dict) for part in ("objective", "validation", "test")
+    )
 
 
 def _status(run_dir: Path) -> Any:
@@ -139,9 +157,14 @@ def find_place(run_dir: Path) -> Resumption:
     What a process that died has left half-written is removed.
 
     Raises:
-        OutputError: if the checkpoints cannot be listed.
+        OutputError: if something else stands where checkpoints would be written.
     """
     store = CheckpointStore(run_dir / rundir.CHECKPOINTS)
+    misplaced = [path for path in store.folder.glob("epoch-*") if not path.is_dir()]
+    if (store.folder / POINTERS).is_dir():
+        misplaced.append(store.folder / POINTERS)
+    if misplaced:
+        raise OutputError(f"{misplaced[0]}: is no checkpoint; move it elsewhere")
     for folder in (run_dir, store.folder):
         rundir.remove_staging(folder)
     notes: list[str] = []
@@ -149,6 +172,7 @@ def find_place(run_dir: Path) -> Resumption:
         try:
             checkpoint = read(store.folder / name)
             progress = Progress.from_state(checkpoint.state)
+            _refuse_contradictions(progress)
             if progress.name != name:
                 raise DataError(f"{name}: holds another state than its name says ({progress.name})")
             _check_best(store, progress)
@@ -158,6 +182,49 @@ def find_place(run_dir: Path) -> Resumption:
                 f"checkpoint {name} cannot be used, falling back to the one before: {error}"
             )
     return Resumption(Progress(), None, (*notes, "no checkpoint can be used: the run begins anew"))
+
+
+def _refuse_contradictions(progress: Progress) -> None:
+    """Refuse a place that no training was ever in: going on from it would fail later, or count wrongly.
+
+    Raises:
+        DataError: naming what contradicts what.
+    """
+    keys: set[str] = set()
+    for number, record in enumerate(progress.history, start=1):
+        keys = keys or record.keys() - NOT_IN_EVERY_RECORD
+        trained = {name for name in keys - NO_METRICS if not name.startswith("val_")}
+        if (
+            record.get("epoch") != number
+            or record.keys() - NOT_IN_EVERY_RECORD != keys
+            or "loss" not in trained
+            or not {f"val_{name}" for name in trained} <= keys
+            or any(isinstance(record[name], bool) or record[name] is None for name in keys)
+            or (progress.sums and progress.sums.keys() != trained)
+        ):
+            raise DataError(f"no state of a training (the record of epoch {number} is none)")
+    place = progress.step, progress.samples, len(progress.sums), progress.step_seconds
+    best = progress.best_epoch
+    contradictions = {
+        "steps without samples, or samples without steps": any(place) and not all(place),
+        "samples without a loss": progress.step > 0 and "loss" not in progress.sums,
+        "more steps than samples": progress.samples < progress.step,
+        "epochs without a best one": progress.completed > 0 and not best,
+        "another number of epochs since the best one": best
+        and progress.stalled != progress.completed - best,
+        "a best value that its epoch has not": best
+        and progress.best not in _validated(progress.history[best - 1]),
+        "a plateau longer than the epochs": progress.plateau > progress.completed,
+        "a rate that was raised": not 0 < progress.rate_factor <= 1,
+    }
+    for told, found in contradictions.items():
+        if found:
+            raise DataError(f"no state of a training (it has {told})")
+
+
+def _validated(record: Mapping[str, Any]) -> list[Any]:
+    """The validation figures of an epoch."""
+    return [value for name, value in record.items() if name.startswith("val_")]
 
 
 def _check_best(store: CheckpointStore, progress: Progress) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import json
 import math
 import os
 import platform
+import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +28,9 @@ CONFUSION = "confusion.png"
 ENVIRONMENT = "environment.json"
 PREPARATION = "preparation.json"
 LOCK = ".lock"
+HYDRA = ".hydra"
+LOG = "train.log"
+FILES = (CONFIG, METRICS, EPOCHS, HISTORY, CONFUSION, ENVIRONMENT, PREPARATION, LOCK)
 
 PACKAGES = ("seqconv", "tensorflow", "keras", "numpy", "polars", "scikit-learn", "hydra-core")
 
@@ -37,12 +42,15 @@ def check_free(path: Path) -> None:
         OutputError: if `path` holds files, or it or the nearest folder above that exists cannot be written.
     """
     existing = path.absolute()
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    if not existing.is_dir():
-        raise OutputError(f"{path}: the output folder cannot be made, {existing} is a file")
-    if existing == path.absolute() and not _is_free(path):
-        raise OutputError(f"{path}: holds files already; a run needs a directory of its own")
+    try:
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+        if not existing.is_dir():
+            raise OutputError(f"{path}: the output folder cannot be made, {existing} is a file")
+        if existing == path.absolute() and not _is_free(path):
+            raise OutputError(f"{path}: holds files already; a run needs a directory of its own")
+    except OSError as error:
+        raise OutputError(f"{path}: the output folder cannot be made ({error.strerror})") from error
     if not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(
             f"{path}: the output folder cannot be written (no permission for {existing})"
@@ -71,7 +79,7 @@ def create(path: Path) -> Path:
 
 
 def claim(path: Path) -> Path:
-    """Take an existing directory that the user chose, if it is empty and nobody else takes it.
+    """Take an existing directory that the user chose, if it is free and nobody else takes it.
 
     Raises:
         OutputError: if it is not.
@@ -101,7 +109,7 @@ def _is_free(path: Path) -> bool:
     if not names:
         return True
     staging = {name for name in names if name.startswith(f".{CONFIG}.")}
-    if LOCK not in names or names - staging - {LOCK, CONFIG, ".hydra", "train.log"}:
+    if LOCK not in names or names - staging - {LOCK, CONFIG, HYDRA, LOG}:
         return False
     check_own_files(path)
     return CONFIG not in names or (path / CONFIG).stat().st_size == 0
@@ -149,6 +157,11 @@ def check_own_files(path: Path) -> None:
                 raise OutputError(
                     f"{found}: is a link or no plain file; a run that is gone on with holds files and folders only"
                 )
+    for name in FILES:
+        if (path / name).is_dir():
+            raise OutputError(f"{path / name}: must be a file")
+    if (path / CHECKPOINTS).is_file():
+        raise OutputError(f"{path / CHECKPOINTS}: must be a folder")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -187,13 +200,72 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(_finite(value), indent=2) + "\n")
 
 
+# A history of a hundred thousand epochs has 30 MB.
+LARGEST_JSON = 100_000_000
+# Ours are nested five deep.
+DEEPEST_JSON = 32
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """An object from a run directory; None where there is none that can be read. The file is not trusted."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        value = parse_json(read_plain(path, largest=LARGEST_JSON))
+    except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def parse_json(text: bytes) -> Any:
+    """The value of a JSON text that is not trusted.
+
+    Raises:
+        ValueError: if it is no JSON, or nested so deeply that it could not be walked through or written again.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    level = [value]
+    for _ in range(DEEPEST_JSON):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return value
+    raise ValueError("it is nested too deeply")
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def read_plain(path: Path, *, largest: int | None = None, follow: bool = False) -> bytes:
+    """The bytes of a plain file. A pipe would be waited for, a device may never end, a link may lead anywhere.
+
+    Args:
+        path: of the file.
+        largest: number of bytes; None: no limit.
+        follow: whether a link may lead to the file.
+
+    Raises:
+        OSError: if it is something else, too large, or cannot be read.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+    flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+    try:
+        with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is no plain file", str(path))
+            content = stream.read(-1 if largest is None else largest + 1)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, f"that is no name of a file: {error}", str(path)) from error
+    except OSError as error:
+        if error.errno == errno.ELOOP and path.is_symlink():
+            raise OSError(errno.ELOOP, "it is a link", str(path)) from error
+        raise
+    if largest is not None and len(content) > largest:
+        raise OSError(errno.EFBIG, f"it has more than {largest:,} bytes", str(path))
+    return content
 
 
 def json_line(value: dict[str, Any]) -> str:

@@ -144,6 +144,26 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
             id="null-for-integer",
         ),
         pytest.param(
+            ["seed=" + "9" * 5000],
+            "seed: must be a valid integer; received '9999",
+            id="integer-of-more-digits-than-are-read",
+        ),
+        pytest.param(
+            ["~trainer=0.5"],
+            "configuration: Config group override deletion value must be a string",
+            id="deleted-page-with-a-number",
+        ),
+        pytest.param(
+            ["model.name=[gru]"],
+            "model.name: is missing. Choose one of conv1d",
+            id="list-for-a-name",
+        ),
+        pytest.param(
+            ["resume=~nobody-of-that-name/run"],
+            "resume: no such run directory: ~nobody-of-that-name/run",
+            id="home-of-nobody",
+        ),
+        pytest.param(
             ["lookback=[1,2]"],
             "lookback: must be a valid integer; received [1, 2]",
             id="list-for-integer",
@@ -327,6 +347,10 @@ def test_one_mistake_is_told_in_two_lines(refuse: Refuse, words: list[str], prob
 @pytest.mark.parametrize("flag", ["--flag", "--cfg=nothing"])
 def test_a_wrong_flag_is_told_with_the_usage(refuse: Refuse, flag: str):
     refuse([flag], WRONG, "usage: seqconv-train", "error: ")
+
+
+def test_a_folder_of_too_long_a_name(refuse: Refuse):
+    refuse(["hydra.run.dir=" + "x" * 300], WRONG, "cannot be made (File name too long)")
 
 
 def test_a_configuration_that_does_not_exist(refuse: Refuse):

@@ -192,3 +192,11 @@ def test_refuses_what_unpacks_to_too_much(tmp_path, monkeypatch, pack):
         read(path)
     monkeypatch.setattr(reading, "LARGEST_UNPACKED", len(CSV))
     assert len(read(path).times) == 30
+
+
+def test_a_header_of_too_many_columns(tmp_path):
+    # Names that stand there twice are looked for in time, too.
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"Date Time," + b",".join(b"%d" % n for n in range(200_000)) + b"\n1\n")
+    with pytest.raises(DataError, match="the header names 200,001 columns; at most 10,000"):
+        read_table(path, time_column="Date Time", time_format="%Y")

@@ -151,6 +151,42 @@ def test_claim_leaves_what_is_there(tmp_path):
     assert names(tmp_path) == ["thesis.tex"]
 
 
+def left_by_a_run_that_never_began(path):
+    (path / ".hydra").mkdir(parents=True)
+    for name in (rundir.LOCK, rundir.CONFIG, rundir.LOG, ".config.yaml.123"):
+        (path / name).touch()
+
+
+def test_what_a_run_left_that_never_began_is_taken_up(tmp_path):
+    left_by_a_run_that_never_began(tmp_path / "run")
+    rundir.check_free(tmp_path / "run")
+    assert rundir.claim(tmp_path / "run") == tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", rundir.METRICS, rundir.CHECKPOINTS, ".metrics.json.1"]
+)
+def test_a_run_that_began_is_not_taken_up(tmp_path, name):
+    left_by_a_run_that_never_began(tmp_path / "run")
+    (tmp_path / "run" / name).touch()
+    for look in (rundir.check_free, rundir.claim):
+        with pytest.raises(OutputError, match="holds files already"):
+            look(tmp_path / "run")
+
+
+def test_a_config_that_was_written_is_a_run_that_began(tmp_path):
+    left_by_a_run_that_never_began(tmp_path / "run")
+    (tmp_path / "run" / rundir.CONFIG).write_text("seed: 1")
+    with pytest.raises(OutputError, match="holds files already"):
+        rundir.claim(tmp_path / "run")
+
+
+def test_files_without_a_lock_are_nobody_elses_to_take(tmp_path):
+    (tmp_path / rundir.LOG).write_text("years of work")
+    with pytest.raises(OutputError, match="holds files already"):
+        rundir.claim(tmp_path)
+
+
 def test_claim_of_two_at_the_same_moment(tmp_path, monkeypatch):
     # Both have seen an empty directory.
     monkeypatch.setattr(rundir.Path, "iterdir", lambda path: iter(()))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from series_records import COLUMNS, QUICK, TARGET, make_record, make_task, noise, stamps
 
 from seqconv.data.series import SPLITS, SeriesData
-from seqconv.errors import ConfigError
+from seqconv.errors import ConfigError, DataError
 
 
 def make_data(rows=100, values=None, **changes) -> SeriesData:
@@ -395,3 +395,25 @@ def test_preparation_feeds_the_model_again():
     )
     assert found["columns"] == list(COLUMNS)
     assert found["period_seconds"] == 600
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, 1e200, 1e45])
+@pytest.mark.parametrize("row", [0, 60, 99])
+def test_a_number_that_the_others_cannot_be_compared_with(value, row):
+    # In the training rows it makes the scale, later it does not fit into it.
+    values = noise(100)
+    values[row, 2] = value
+    if abs(value) < 1e100 and row < 50:
+        assert np.isfinite(all_batches(make_data(values=values), "train")[0]).all()
+        return
+    with pytest.raises(
+        DataError, match=r"column `wv \(m/s\)` cannot be scaled: its values lie between"
+    ):
+        make_data(values=values)
+
+
+def test_numbers_too_small_to_have_a_spread():
+    values = noise(100)
+    values[:, 0] = np.arange(100) * 1e-320
+    with pytest.raises(DataError, match=r"column `p \(mbar\)` cannot be scaled"):
+        make_data(values=values)

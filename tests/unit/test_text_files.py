@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import os
 import random
 import re
 import zipfile
 
+import polars as pl
 import pytest
 
 from seqconv.data import text_files
@@ -301,6 +303,29 @@ def test_a_truncated_parquet_file(tmp_path, write_texts, text_corpus, kept):
     content = path.read_bytes()
     path.write_bytes(content[: kept if kept > 1 else int(len(content) * kept)])
     refused(path, "cannot be read as Parquet")
+
+
+def test_a_parquet_file_of_more_rows_than_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_files, "MANY_ROWS", 10_000)
+    path = tmp_path / "notes.parquet"
+    rows = {"text": ["the same text"] * 100_000, "label": ["pos", "neg"] * 50_000}
+    pl.DataFrame(rows).write_parquet(path)
+    refused(path, "states 100,000 rows, but has ")
+
+
+def test_a_parquet_file_that_makes_its_reader_panic(
+    tmp_path, write_texts, text_corpus, monkeypatch, capfd
+):
+    path = write_texts(tmp_path / "notes.parquet", *text_corpus)
+
+    def panic(content):
+        os.write(2, b"thread 'async-executor-1' panicked at range.rs\n")
+        raise pl.exceptions.PanicException("called `Result::unwrap()`")
+
+    # Which files do so differs between versions; the fuzz test has found some.
+    monkeypatch.setattr(pl, "read_parquet", panic)
+    refused(path, "cannot be read as Parquet (called `Result::unwrap()`)")
+    assert capfd.readouterr().err == ""
 
 
 def test_an_empty_file_and_an_empty_folder(tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqconv.data import unpickling
+from seqconv.data import reading
 from seqconv.data.unpickling import read_npz
 from seqconv.errors import DataError
 
@@ -189,10 +189,42 @@ def test_a_claim_of_more_memory_than_there_is():
         refused(npz_of_pickle(pickled), "`x`")
 
 
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        pytest.param(b"]r\xff\xff\xff\x07.", id="memo of 2 GB"),
+        pytest.param(b"]r\xff\xff\xff\x7f.", id="memo of 34 GB"),
+        pytest.param(b"]" * 1_000_000 + b".", id="lists"),
+        pytest.param(b"\x8e" + b"\xff" * 7 + b"\x0f.", id="bytes"),
+    ],
+)
+def test_a_few_bytes_that_ask_for_much_memory(pickled):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(npz_of_pickle(pickled), "`x`")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000  # kilobytes
+    assert resource.getrlimit(resource.RLIMIT_AS) == limits
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_shape_of_more_than_the_file_holds(compression):
+    header = io.BytesIO()
+    shape = {"descr": "<i8", "fortran_order": False, "shape": (2**40,)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    content = zipped({"x.npy": header.getvalue() + bytes(64)}, compression)
+    refused(content, "8,796,093,022,208 bytes; received 64")
+
+
+def test_an_archive_that_is_packed_too_well():
+    content = zipped({"x.npy": bytes(100_000_000)}, zipfile.ZIP_DEFLATED)
+    refused(content, "`x` unpacks to more than 67,108,864 bytes")
+
+
 def test_an_array_that_unpacks_to_too_much(monkeypatch):
     content = repacked(npz(x=np.zeros(10_000)), zipfile.ZIP_DEFLATED)
     assert len(content) < 1000
-    monkeypatch.setattr(unpickling, "LARGEST_UNPACKED", 2**16)
+    monkeypatch.setattr(reading, "LARGEST_UNPACKED", 2**16)
     refused(content, "`x` unpacks to more than")
 
 

@@ -91,11 +91,23 @@ def locate(remote: Remote, path: str | None, verify: Callable[[Path], object]) -
         verify: as for `download`.
     """
     if path is not None:
-        return Path(path).expanduser(), "file"
+        return named_by_user(path), "file"
     known = cached(remote)
     if known is not None:
         return known, "cache"
     return download(remote, verify), "download"
+
+
+def named_by_user(path: str) -> Path:
+    """The path of a file that the user named; `~` is their home, `~name` another's.
+
+    Raises:
+        DataError: if there is no such home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{path}: no such file ({error})") from error
 
 
 def download(remote: Remote, verify: Callable[[Path], object]) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from seqconv.console import printable
 from seqconv.data.sets import jena
 
 # A value that stands alone far below everything else in its column is a mark for "missing".
@@ -30,7 +31,8 @@ def inspect_series(path: Path) -> dict[str, Any]:
         "file": str(path),
         "fingerprint": table.fingerprint,
         "rows": len(seconds),
-        "columns": list(table.columns),
+        # Shown as they are by whoever asked for this.
+        "columns": [printable(name) for name in table.columns],
         "first": str(table.times[0]),
         "last": str(table.times[-1]),
         "period_seconds": period,
@@ -48,5 +50,7 @@ def _place(times: np.ndarray, row: np.integer) -> str:
 
 def _counts(columns: tuple[str, ...], found: np.ndarray) -> dict[str, int]:
     return {
-        name: int(count) for name, count in zip(columns, found.sum(axis=0), strict=True) if count
+        printable(name): int(count)
+        for name, count in zip(columns, found.sum(axis=0), strict=True)
+        if count
     }

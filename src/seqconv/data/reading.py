@@ -9,6 +9,7 @@ import io
 import lzma
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seqconv.errors import DataError, FileError
+from seqconv.rundir import read_plain
 
 if TYPE_CHECKING:
     import polars
 
 # The whole Jena record unpacks to 43 MB. More than this from one archive is an attack or a mistake.
 LARGEST_UNPACKED = 4 * 2**30
+# Tables and texts are packed to a tenth. What is packed to less than this is a bomb, unless it is small.
+LARGEST_RATIO = 200
+SMALL_UNPACKED = 64 * 2**20
+# A table with more columns has lost its line ends.
+MOST_COLUMNS = 10_000
 # What zipfile and the decompressors behind it raise for a file that is cut off, changed or no archive.
 DAMAGED_ARCHIVE = (
     zipfile.BadZipFile,
@@ -57,10 +64,10 @@ def read_bytes(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        FileError: if it is missing, a folder, unreadable or empty.
+        FileError: if it is missing, a folder, a pipe, a device, unreadable or empty.
     """
     try:
-        content = path.read_bytes()
+        content = read_plain(path, follow=True)
     except FileNotFoundError:
         raise FileError(f"{path}: no such file") from None
     except OSError as error:
@@ -87,12 +94,17 @@ def unpack(content: bytes, path: Path) -> bytes:
 def _gunzip(content: bytes, path: Path) -> bytes:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-            unpacked = stream.read(LARGEST_UNPACKED + 1)
+            unpacked = stream.read(largest_unpacked(len(content)) + 1)
     except (EOFError, OSError, zlib.error) as error:
         raise FileError(f"{path}: the gzip file is truncated or damaged ({error})") from error
-    if len(unpacked) > LARGEST_UNPACKED:
-        raise FileError(f"{path}: unpacks to more than {LARGEST_UNPACKED >> 30} GiB")
+    if len(unpacked) > largest_unpacked(len(content)):
+        raise FileError(f"{path}: unpacks to more than {largest_unpacked(len(content)):,} bytes")
     return unpacked
+
+
+def largest_unpacked(packed: int) -> int:
+    """Bytes that an archive of so many bytes may unpack to."""
+    return min(LARGEST_UNPACKED, max(SMALL_UNPACKED, LARGEST_RATIO * packed))
 
 
 def _unzip(content: bytes, path: Path) -> bytes:
@@ -106,8 +118,10 @@ def _unzip(content: bytes, path: Path) -> bytes:
             ]
             if len(members) != 1:
                 raise FileError(f"{path}: the zip file must hold one CSV file, not {len(members)}")
-            if members[0].file_size > LARGEST_UNPACKED:
-                raise FileError(f"{path}: unpacks to more than {LARGEST_UNPACKED >> 30} GiB")
+            if members[0].file_size > largest_unpacked(len(content)):
+                raise FileError(
+                    f"{path}: unpacks to more than {largest_unpacked(len(content)):,} bytes"
+                )
             return archive.read(members[0])
     except DAMAGED_ARCHIVE as error:
         raise FileError(f"{path}: the zip file is truncated or damaged ({error})") from error
@@ -170,13 +184,18 @@ def header_names(header: bytes, path: Path) -> list[str]:
     """The columns that the first line of a CSV file names.
 
     Raises:
-        DataError: if it names one twice; polars would call the second one something else.
+        DataError: if it names one twice (polars would call the second one something else), or far too many.
     """
     try:
         names = [name.strip() for name in next(csv.reader([header.decode()]), [])]
     except csv.Error as error:
         raise DataError(f"{path}: the header cannot be read ({error})") from error
-    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if len(names) > MOST_COLUMNS:
+        raise DataError(
+            f"{path}: the header names {len(names):,} columns; at most {MOST_COLUMNS:,}"
+        )
+    counts = Counter(names)
+    twice = next((name for name in names if name and counts[name] > 1), None)
     if twice is not None:
         raise DataError(f"{path}: the header names the column `{twice[:40]}` twice")
     return names

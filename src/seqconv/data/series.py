@@ -10,7 +10,7 @@ import numpy as np
 from seqconv.data.records import Record
 from seqconv.data.tasks import SeriesTask
 from seqconv.data.windows import WindowArray, anchor_rows
-from seqconv.errors import ConfigError, Problem
+from seqconv.errors import ConfigError, DataError, Problem
 from seqconv.shapes import SequenceSpec
 
 SPLITS = ("train", "validation", "test")
@@ -29,6 +29,7 @@ class SeriesData:
 
     Raises:
         ConfigError: if the split lies outside the record, or leaves a part of it without a window.
+        DataError: if a column cannot be scaled.
     """
 
     headline, larger_is_better, reference = "mae", False, "persistence"
@@ -41,12 +42,15 @@ class SeriesData:
         self.anchors = self._anchor_rows()
         first, stop = self.bounds["train"]
         training = record.values[first:stop]
-        self.mean = training.mean(axis=0)
-        # A column that never changes carries nothing; dividing by one keeps it at zero. Its standard deviation
-        # is rounding noise, not always zero.
-        changes = np.ptp(training, axis=0) > 0
-        self.deviation = np.where(changes, training.std(axis=0), 1.0)
-        scaled = ((record.values - self.mean) / self.deviation).astype(np.float32)
+        # What is too large or too small to be computed with is told below.
+        with np.errstate(all="ignore"):
+            self.mean = training.mean(axis=0)
+            # A column that never changes carries nothing; dividing by one keeps it at zero. Its standard
+            # deviation is rounding noise, not always zero.
+            changes = np.ptp(training, axis=0) > 0
+            self.deviation = np.where(changes, training.std(axis=0), 1.0)
+            scaled = ((record.values - self.mean) / self.deviation).astype(np.float32)
+        _refuse_unscalable(record, np.isfinite(scaled).all(axis=0) & np.isfinite(self.deviation))
         self._windows = WindowArray(scaled, task.lookback, task.step)
         self._target = record.values[:, record.target]
         self._scale = float(self.deviation[record.target])
@@ -186,6 +190,17 @@ class SeriesData:
         if problems:
             raise ConfigError(problems)
         return anchors
+
+
+def _refuse_unscalable(record: Record, usable: np.ndarray) -> None:
+    """Refuse a column with numbers that the others cannot be compared with: they would be taken for a diverged run."""
+    wrong = np.flatnonzero(~usable)
+    if len(wrong):
+        values = record.values[:, wrong[0]]
+        raise DataError(
+            f"column `{record.columns[wrong[0]]}` cannot be scaled: its values lie between {values.min():g} and "
+            f"{values.max():g}. Is there a mark for a missing value among them?"
+        )
 
 
 def _split_bounds(record: Record, task: SeriesTask) -> dict[str, tuple[int, int]]:

@@ -7,13 +7,14 @@ import hashlib
 import io
 import os
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from seqconv.data.arrays import read_arrays
 from seqconv.data.cache import cache_folder
 from seqconv.errors import DataError
+from seqconv.rundir import read_plain
 
 
 class Store:
@@ -37,13 +38,12 @@ class Store:
         if self.path is None:
             return None
         try:
-            content = self.path.read_bytes()
+            content = read_plain(self.path, follow=True)
             checksum, body = content[:64], content[64:]
             if hashlib.sha256(body).hexdigest().encode() != checksum:
                 return None
-            with np.load(io.BytesIO(body), allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files}
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+            return read_arrays(body)
+        except (OSError, ValueError, MemoryError):
             return None
 
     def save(self, arrays: dict[str, np.ndarray]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from seqconv.console import native_notices_in_log
 from seqconv.data.reading import header_names, read_bytes, unpack
 from seqconv.errors import ConfigError, DataError, FileError, Problem, did_you_mean
 
@@ -17,6 +18,8 @@ from seqconv.errors import ConfigError, DataError, FileError, Problem, did_you_m
 LONGEST_TEXT = 10_000_000
 # More classes than this, or more than half as many as texts, is a measurement and no label.
 MOST_CLASSES = 1000
+# More rows than these are believed only of a file with as many bytes: a repeated value takes none.
+MANY_ROWS = 1_000_000
 # Reviews without a label in the layout of aclImdb.
 UNLABELLED_FOLDER = "unsup"
 PARTS = ("train", "validation", "test")
@@ -67,11 +70,13 @@ def read_labelled(path: Path, *, text: str, label: str, part: str | None) -> Lab
         DataError: naming file and row of what cannot be used.
         ConfigError: if a column is not there.
     """
-    if not path.exists():
-        raise FileError(f"{path}: no such file or folder (`dataset.path`)")
-    if path.is_dir():
-        rows = list(_folder_rows(path))
-    else:
+    try:
+        if not path.exists():
+            raise FileError(f"{path}: no such file or folder (`dataset.path`)")
+        rows = list(_folder_rows(path)) if path.is_dir() else None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+    if rows is None:
         read = _reader(path)
         rows = list(read(read_bytes(path), path, {"text": text, "label": label, "part": part}))
     if not rows:
@@ -147,9 +152,15 @@ def _csv_rows(content: bytes, path: Path, columns: Columns) -> Iterator[_Row]:
 def _parquet_rows(content: bytes, path: Path, columns: Columns) -> Iterator[_Row]:
     import polars as pl
 
+    unpacked = unpack(content, path)
     try:
-        frame = pl.read_parquet(io.BytesIO(unpack(content, path)))
-    except pl.exceptions.PolarsError as error:
+        # Some damage makes polars panic, which it tells at length on stderr, and which is no Exception.
+        with native_notices_in_log():
+            rows = pl.scan_parquet(io.BytesIO(unpacked)).select(pl.len()).collect().item()
+            if rows > max(MANY_ROWS, len(unpacked)):
+                raise DataError(f"{path}: states {rows:,} rows, but has {len(unpacked):,} bytes")
+            frame = pl.read_parquet(io.BytesIO(unpacked))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: cannot be read as Parquet ({reason})") from error
     yield from _frame_rows(frame, columns)

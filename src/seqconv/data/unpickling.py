@@ -6,17 +6,23 @@ the names that rebuild a numpy array, gives stand-ins of its own for them, and r
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seqconv.data.reading import DAMAGED_ARCHIVE, LARGEST_UNPACKED
+from seqconv.data.arrays import plain_array, read_header
+from seqconv.data.reading import DAMAGED_ARCHIVE, largest_unpacked
 from seqconv.errors import DataError
+
+# A list of small numbers takes 8 bytes in memory for 2 in a pickle, an empty list 64 for 1.
+MEMORY_RATIO = 64
+SPARE_MEMORY = 128 * 2**20
 
 
 class _ObjectArray:
@@ -89,35 +95,55 @@ def read_npz(content: bytes, names: tuple[str, ...], path: Path) -> dict[str, np
                 raise DataError(
                     f"{path}: no array `{'`, `'.join(missing)}` in it; found {archive.namelist()[:8]}"
                 )
-            return {name: _read_member(archive, name, path) for name in names}
+            largest = largest_unpacked(len(content))
+            return {name: _read_member(archive, name, path, largest) for name in names}
     except DAMAGED_ARCHIVE as error:
         raise DataError(f"{path}: not an npz file, truncated or damaged ({error})") from error
 
 
-def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
+def _read_member(archive: zipfile.ZipFile, name: str, path: Path, largest: int) -> np.ndarray:
     member = archive.getinfo(f"{name}.npy")
-    if member.file_size > LARGEST_UNPACKED:
-        raise DataError(f"{path}: `{name}` unpacks to more than {LARGEST_UNPACKED >> 30} GiB")
+    if member.file_size > largest:
+        raise DataError(f"{path}: `{name}` unpacks to more than {largest:,} bytes")
     stream = io.BytesIO(archive.read(member))
     try:
-        version = np.lib.format.read_magic(stream)
-        read_header: Callable[..., Any] = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
         shape, _, dtype = read_header(stream)
         if not dtype.hasobject:
-            stream.seek(0)
-            return np.lib.format.read_array(stream, allow_pickle=False)
-        loaded = _ArrayUnpickler(stream).load()
+            return plain_array(stream.getvalue())
+        with _limited_memory(SPARE_MEMORY + MEMORY_RATIO * member.file_size):
+            loaded = _ArrayUnpickler(stream).load()
     except DataError:
         raise
     # A pickle is a program: whatever it ends with, it is the file that is wrong.
     except Exception as error:
-        raise DataError(f"{path}: `{name}` cannot be read safely ({error})") from error
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{path}: `{name}` cannot be read safely ({reason})") from error
     if not isinstance(loaded, _ObjectArray) or not shape == loaded.shape == (len(loaded.items),):
         raise DataError(f"{path}: `{name}` must be a list of reviews; received something else")
     return _checked(loaded.items, name, member.file_size, path)
+
+
+@contextlib.contextmanager
+def _limited_memory(more: int) -> Iterator[None]:
+    """Let this process take so many bytes more and no more: five bytes of a pickle can ask for 34 GB.
+
+    Where the system does not tell what is used (other than Linux), nothing is limited.
+    """
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (ImportError, OSError):
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limits = [pages * resource.getpagesize() + more, soft, hard]
+    limit = min(limit for limit in limits if limit != resource.RLIM_INFINITY)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _checked(items: list[Any], name: str, size: int, path: Path) -> np.ndarray:

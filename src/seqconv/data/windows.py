@@ -74,7 +74,9 @@ class WindowArray:
         starts = self._position[anchors - self._lookback]
         batch = aligned_empty((len(anchors), *self._shape))
         # One by one into the aligned array: all at once would give another array, to be copied once more.
-        for window, start in zip(batch.reshape(len(anchors), -1), starts.tolist(), strict=True):
+        for window, start in zip(
+            batch.reshape(len(anchors), self._windows.shape[1]), starts.tolist(), strict=True
+        ):
             window[:] = self._windows[start]
         return batch
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Interval
@@ -53,12 +52,13 @@ def load(config: TextConfig, task: ColumnTextTask) -> TextData:
         DataError: if they cannot be used.
         ConfigError: if the configuration does not fit them.
     """
+    from seqconv.data.cache import named_by_user
     from seqconv.data.corpora import prepare
     from seqconv.data.text_files import read_labelled
     from seqconv.data.tokenizing import Tokenizer
 
     source = read_labelled(
-        Path(config.path or "").expanduser(),
+        named_by_user(config.path or ""),
         text=config.text,
         label=config.label,
         part=task.split.column,

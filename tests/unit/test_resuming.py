@@ -1,0 +1,293 @@
+"""Where a run goes on: the newest state that a training can have been in, whatever stands in its directory."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seqconv import resuming, rundir
+from seqconv.checkpoints import Checkpoint, CheckpointStore
+from seqconv.composing import read_command_line
+from seqconv.config import to_yaml
+from seqconv.errors import ConfigError, DataError, OutputError
+from seqconv.loop import Progress
+from seqconv.resuming import find_place
+
+RECORD = {"loss": 0.5, "val_loss": 0.25, "val_mae": 2.0}
+
+
+def progress(epoch: int, step: int, **changes: Any) -> Progress:
+    """A place that a training comes through: its first epoch was the best, the others were no better."""
+    facts: dict[str, Any] = {
+        "epoch": epoch,
+        "step": step,
+        "history": [{"epoch": number, **RECORD} for number in range(1, epoch)],
+    }
+    if step:
+        facts |= {"sums": {"loss": 8.0}, "samples": 32 * step, "step_seconds": 0.5}
+    if epoch > 1:
+        facts |= {"best": 2.0, "best_epoch": 1, "stalled": epoch - 2, "plateau": epoch - 2}
+    return Progress(**(facts | changes))
+
+
+def save(run_dir: Path, place: Progress, name: str | None = None, *, best: bool = False) -> Path:
+    """A checkpoint of a place, under its own name or another."""
+    store = CheckpointStore(run_dir / rundir.CHECKPOINTS, keep=9)
+    state = {"progress": asdict(place), "fingerprint": "sha256:0"}
+    return store.save(name or place.name, Checkpoint({"a": np.ones(2)}, state), best=best)
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """Checkpoints in the first epoch, at its end (the best), and in the second."""
+    path = tmp_path / "run"
+    path.mkdir()
+    save(path, progress(1, 2))
+    save(path, progress(2, 0), best=True)
+    save(path, progress(2, 1))
+    return path
+
+
+def test_the_newest_is_taken(run_dir):
+    place = find_place(run_dir)
+    assert (place.progress, place.notes) == (progress(2, 1), ())
+    assert place.place == "epoch 2, step 2 (checkpoint epoch-00002-step-0000001)"
+
+
+def test_without_checkpoints_it_is_the_start(tmp_path):
+    place = find_place(tmp_path)
+    assert place.checkpoint is None
+    assert place.progress == Progress()
+    assert place.notes == ("no checkpoint can be used: the run begins anew",)
+
+
+CONTRADICTIONS = {
+    "no such epoch": {"epoch": 0},
+    "a negative step": {"step": -1},
+    "a step that is none": {"step": 1.5},
+    "an epoch more than the history has": {"epoch": 3},
+    "more history than epochs": {"history": [{"epoch": 1, **RECORD}] * 2},
+    "a best epoch to come": {"best_epoch": 2},
+    "a best epoch without a value": {"best": None},
+    "a value without its epoch": {"best_epoch": 0},
+    "epochs without a best one": {"best": None, "best_epoch": 0},
+    "a best value that its epoch has not": {"best": 1.0},
+    "a best value that is no number": {"best": float("nan")},
+    "stalled for longer than there were epochs": {"stalled": 1},
+    "a plateau longer than there were epochs": {"plateau": 5},
+    "a rate that was raised": {"rate_factor": 2.0},
+    "a rate of zero": {"rate_factor": 0.0},
+    "steps without samples": {"samples": 0},
+    "steps without sums": {"sums": {}},
+    "steps that took no time": {"step_seconds": 0.0},
+    "samples without steps": {"step": 0},
+    "fewer samples than steps": {"step": 40},
+    "sums of other figures than the epochs before": {"sums": {"loss": 8.0, "mae": 1.0}},
+    "sums without a loss": {"sums": {"mae": 8.0}},
+    "a figure without its validation": {"history": [{"epoch": 1, **RECORD, "mae": 1.0}]},
+    "sums that are no numbers": {"sums": {"loss": "8"}},
+    "sums that are infinite": {"sums": {"loss": float("inf")}},
+    "time that runs backward": {"fit_seconds": -1.0},
+    "a history of something else": {"history": [{"text": "x"}]},
+    "a history without figures": {"history": [{"epoch": 1}]},
+    "a figure that is none": {"history": [{"epoch": 1, **RECORD, "val_mae": None, "mae": 2.0}]},
+    "the history of another epoch": {"history": [{"epoch": 7, **RECORD}]},
+    "a key that no place has": {"shell": "sh"},
+}
+
+
+@pytest.mark.parametrize("kind", CONTRADICTIONS)
+def test_a_state_that_contradicts_itself_falls_back_to_the_one_before(run_dir, kind):
+    whole = asdict(progress(2, 1)) | CONTRADICTIONS[kind]
+    store = CheckpointStore(run_dir / rundir.CHECKPOINTS, keep=9)
+    # Under the name that it claims for itself: nothing else tells it from a good one.
+    name = "epoch-00009-step-0000000"
+    if isinstance(whole["step"], int) and whole["step"] >= 0 < whole["epoch"]:
+        name = f"epoch-{whole['epoch']:05d}-step-{whole['step']:07d}"
+    state = {"progress": whole, "fingerprint": "sha256:0"}
+    store.save(name, Checkpoint({"a": np.ones(2)}, state), best=False)
+    place = find_place(run_dir)
+    assert len(place.notes) == 1, "it is told"
+    assert f"checkpoint {name} cannot be used, falling back to the one before" in place.notes[0]
+    assert "no state of a training" in place.notes[0]
+    # It may have taken the place of a good one.
+    assert place.progress in (progress(1, 2), progress(2, 0), progress(2, 1))
+
+
+def test_records_of_epochs_that_do_not_belong_together(run_dir):
+    other = [{"epoch": 1, **RECORD}, {"epoch": 2, "loss": 1.0, "val_loss": 1.0}]
+    save(run_dir, progress(3, 0, history=other))
+    place = find_place(run_dir)
+    assert place.progress == progress(2, 1)
+    assert "the record of epoch 2 is none" in place.notes[0]
+
+
+def test_a_training_that_had_stopped_early_is_no_contradiction(run_dir):
+    stopped = [{"epoch": 1, **RECORD}, {"epoch": 2, **RECORD, "stopped_early": True}]
+    save(run_dir, progress(3, 0, history=stopped))
+    assert find_place(run_dir).progress.epoch == 3
+
+
+@pytest.mark.parametrize("state", [None, [], {}, "progress", {"progress": None}, {"progress": [1]}])
+def test_a_state_of_another_form(state):
+    with pytest.raises(DataError, match="no state of a training"):
+        Progress.from_state(state)
+
+
+def test_every_place_comes_back_as_it_was():
+    for place in (progress(1, 0), progress(1, 3), progress(2, 0), progress(4, 7)):
+        state = json.loads(json.dumps({"progress": asdict(place)}))
+        assert Progress.from_state(state) == place
+
+
+def test_a_checkpoint_under_the_name_of_another_place(run_dir):
+    save(run_dir, progress(2, 0), "epoch-00009-step-0000000")
+    place = find_place(run_dir)
+    assert place.progress == progress(2, 1)
+    assert "holds another state than its name says (epoch-00002-step-0000000)" in place.notes[0]
+
+
+def test_a_state_whose_best_epoch_is_lost_falls_back_behind_it(run_dir):
+    for file in (run_dir / rundir.CHECKPOINTS / progress(2, 0).name).iterdir():
+        file.unlink()
+    place = find_place(run_dir)
+    assert place.progress == progress(1, 2)
+    assert len(place.notes) == 2
+
+
+@pytest.mark.parametrize("text", ["", "[" * 100_000, "[" * 50 + "]" * 50, "null", '{"last": [1]}'])
+def test_pointers_that_are_none_leave_every_checkpoint_to_try(run_dir, text):
+    (run_dir / rundir.CHECKPOINTS / "pointers.json").write_text(text)
+    assert find_place(run_dir).progress == progress(2, 1)
+
+
+def test_what_a_process_that_died_has_left_is_removed(run_dir):
+    folder = run_dir / rundir.CHECKPOINTS
+    (folder / ".writing-epoch-00003-step-0000000").mkdir()
+    (folder / ".pointers.json.123").write_text("{")
+    (run_dir / ".metrics.json.99").write_text("{")
+    find_place(run_dir)
+    assert list(run_dir.rglob(".*")) == []
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.weights.h5", "notes.txt"])
+def test_what_is_no_checkpoint_is_not_read(run_dir, name):
+    # Keras' archives can hold code; there is no reader of them here.
+    (run_dir / rundir.CHECKPOINTS / name).write_bytes(b"PK\x03\x04" + bytes(100))
+    assert find_place(run_dir).progress == progress(2, 1)
+
+
+def test_something_else_in_the_place_of_a_checkpoint(run_dir):
+    (run_dir / rundir.CHECKPOINTS / "epoch-00002-step-0000003").write_text("x")
+    with pytest.raises(OutputError, match="epoch-00002-step-0000003: is no checkpoint"):
+        find_place(run_dir)
+
+
+def test_a_folder_in_the_place_of_the_pointers(run_dir):
+    (run_dir / rundir.CHECKPOINTS / "pointers.json").unlink()
+    (run_dir / rundir.CHECKPOINTS / "pointers.json").mkdir()
+    with pytest.raises(OutputError, match=r"pointers\.json: is no checkpoint"):
+        find_place(run_dir)
+
+
+@pytest.mark.parametrize("name", [rundir.METRICS, rundir.CONFIG, rundir.EPOCHS, rundir.LOCK])
+def test_a_folder_in_the_place_of_a_file(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(OutputError, match=f"{name}: must be a file"):
+        rundir.check_own_files(tmp_path)
+
+
+def test_a_file_in_the_place_of_the_checkpoints(tmp_path):
+    (tmp_path / rundir.CHECKPOINTS).write_text("x")
+    with pytest.raises(OutputError, match="checkpoints: must be a folder"):
+        rundir.check_own_files(tmp_path)
+
+
+@pytest.fixture
+def config(tmp_path, in_empty_folder):
+    found = read_command_line(["model=conv1d", "trainer=smoke"]).only_job
+    (tmp_path / rundir.CONFIG).write_text(to_yaml(found))
+    return found
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        "[]",
+        "{}",
+        '{"status": "completed"}',
+        '{"status": ["completed"], "objective": {}, "validation": {}, "test": {}}',
+        '{"status": "completed", "objective": {}, "validation": [1], "test": {}}',
+        '{"status": "completed", "objective": "x", "validation": {}, "test": {}}',
+        '{"status": "completed", "objective": {}, "validation": {}, "test": '
+        + "[" * 50
+        + "]" * 50
+        + "}",
+    ],
+)
+def test_results_of_another_form_are_made_again(tmp_path, config, metrics):
+    (tmp_path / rundir.METRICS).write_text(metrics)
+    place = resuming.Resumption(progress(config.trainer.epochs + 1, 0))
+    assert resuming.finished(tmp_path, config, place) is None
+
+
+def test_a_result_is_told_again(tmp_path, config):
+    result = {"status": "completed", "objective": {}, "validation": {}, "test": {"mae": 1.0}}
+    (tmp_path / rundir.METRICS).write_text(json.dumps(result))
+    place = resuming.Resumption(progress(config.trainer.epochs + 1, 0))
+    assert resuming.finished(tmp_path, config, place) == result
+    assert resuming.finished(tmp_path, config, resuming.Resumption(progress(2, 1))) is None
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "link to a device"])
+def test_a_config_that_is_no_plain_file_is_not_read(tmp_path, config, kind):
+    path = tmp_path / rundir.CONFIG
+    path.rename(tmp_path / "elsewhere")
+    if kind == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "link to a device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    # A pipe would be waited for, and a device never ends.
+    with pytest.raises(ConfigError, match=r"it is a link|it is no plain file|Is a directory"):
+        resuming.changed_config(tmp_path, {})
+    assert not resuming.is_same(tmp_path, config)
+
+
+@pytest.mark.parametrize("text", ["1e999", "3", "null", "x", "[1]", "--- {}\n--- {}", "!!str x"])
+def test_a_config_that_is_no_mapping(tmp_path, in_empty_folder, text):
+    (tmp_path / rundir.CONFIG).write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.yaml: (cannot be read|.*is missing)"):
+        resuming.changed_config(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("a: " + "[" * 100_000, id="lists"),
+        pytest.param("a: " + "{b: " * 100_000, id="mappings"),
+        pytest.param("- " * 100_000, id="blocks"),
+        pytest.param("a: [" + "1, " * 100_000 + "]", id="values"),
+    ],
+)
+def test_a_config_that_would_take_hours_to_read(tmp_path, text):
+    (tmp_path / rundir.CONFIG).write_text(text)
+    with pytest.raises(ConfigError, match=r"it is nested too deeply|must be a mapping"):
+        resuming.changed_config(tmp_path, {})
+
+
+def test_a_name_that_is_no_text(tmp_path, config):
+    text = (tmp_path / rundir.CONFIG).read_text()
+    for name in ("[gru]", "{a: gru}", "3", "null"):
+        (tmp_path / rundir.CONFIG).write_text(text.replace("name: conv1d", f"name: {name}"))
+        with pytest.raises(ConfigError, match=r"model\.name: is missing"):
+            resuming.changed_config(tmp_path, {})
