@@ -1,8 +1,8 @@
 """A convolution over time with a bias and a ReLU, as one operation forward and few backward.
 
 `keras.layers.Conv1D` squeezes the added dimension before it adds the bias, which keeps TensorFlow from joining
-convolution, bias and ReLU into one kernel, and its bias gradient is a slow reduction. Here the three are joined, and the
-gradient of the bias is a matrix product. On two cores the book's conv1d trains 8 to 14 % faster for it (docs/adr/0008).
+convolution, bias and ReLU into one kernel, and its bias gradient is a slow reduction. Here the three are joined, and
+the gradient of the bias is a matrix product (docs/adr/0006 has the figures).
 """
 
 from __future__ import annotations
