@@ -216,7 +216,8 @@ def _train(
     # Only now, since they delay the first step by seconds.
     metrics["baselines"] = baselines.baselines_of(data, slow=config.trainer.baselines)
     training.restore_weights(training.checkpoints.load("best"))
-    for split in ("validation", "test"):
+    # Validation figures are in the history; only the details that texts have must be computed again.
+    for split in ("validation", "test") if data.has_details else ("test",):
         metrics[split] = training.evaluate(split, details=True)
     metrics["objective"] = {"name": config.objective.name, "value": progress.best}
 

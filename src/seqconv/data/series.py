@@ -33,6 +33,7 @@ class SeriesData:
     """
 
     headline, larger_is_better, reference = "mae", False, "persistence"
+    has_details = False
 
     def __init__(self, name: str, record: Record, task: SeriesTask):
         self.name = name

@@ -53,6 +53,7 @@ class TextData:
     """
 
     headline, unit, larger_is_better, reference = "accuracy", "", True, "majority"
+    has_details = True
 
     def __init__(
         self,

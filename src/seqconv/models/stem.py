@@ -31,11 +31,13 @@ def stem(spec: SequenceSpec, *, fixed_length: bool = False) -> Stem:
     """
     import keras
 
+    from seqconv.models.layers.embedding import Embedding
+
     if spec.vocabulary is None:
         inputs = keras.Input((spec.time, spec.features), name="window", dtype="float32")
         return Stem(inputs, inputs, None)
     inputs = keras.Input((spec.time if fixed_length else None,), name="tokens", dtype="int32")
-    embed = keras.layers.Embedding(spec.vocabulary, spec.embedding, name="embedding")
+    embed = Embedding(spec.vocabulary, spec.embedding, name="embedding")
     present = keras.ops.cast(keras.ops.expand_dims(keras.ops.not_equal(inputs, 0), -1), "float32")
     return Stem(inputs, embed(inputs), present)
 
