@@ -316,9 +316,10 @@ class Training:
             "seconds": round(progress.epoch_seconds, 3),
             "samples_per_second": round(progress.samples / progress.step_seconds, 1),
         }
+        for name, figure in validation.items():
+            if not math.isfinite(figure):
+                raise DivergedError(f"the validation {name} is {figure}")
         value = validation[self.config.objective.metric]
-        if not math.isfinite(value):
-            raise DivergedError(f"the validation {self.config.objective.metric} is {value}")
         better = self.config.objective.better(value, progress.best)
         progress.stalled = 0 if better else progress.stalled + 1
         progress.plateau = 0 if better else progress.plateau + 1
@@ -372,6 +373,11 @@ class Training:
         if progress.step > self.order.steps:
             raise DataError(
                 f"the checkpoint was made in step {progress.step} of an epoch; one has {self.order.steps}"
+            )
+        if progress.step and progress.sums.keys() != {"loss", self.data.headline}:
+            raise DataError(
+                f"the checkpoint sums up {', '.join(sorted(progress.sums)) or 'nothing'}; this run sums up "
+                f"loss and {self.data.headline}"
             )
         named = self._named_variables()
         _check_fit(named, checkpoint)
