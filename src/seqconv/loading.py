@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 WITHOUT = ("matplotlib", "sklearn")
 # What both threads use. Two threads that import parts of one package at the same time can wait for each other, and
 # Python then breaks one of them off; so these are there before the second thread is.
-SHARED = ("numpy", "numpy.ma", "numpy.random", "rich.console", "rich.table")
+SHARED = (
+    "numpy",
+    "numpy.ma",
+    "numpy.random",
+    "rich.console",
+    "rich.table",
+    "concurrent.futures.thread",
+)
 
 
 class Loading:

@@ -307,12 +307,8 @@ def test_no_package_is_imported_by_two_threads(
     words = words_for_dataset(dataset)
     if dataset == "jena":
         path = write_jena(aside / "record.zip", 3000)
-        words = [
-            words[0],
-            f"dataset.path={path}",
-            "split.train_end=0.5",
-            "split.validation_end=0.75",
-        ]
+        splits = ["split.train_end=0.5", "split.validation_end=0.75"]
+        words = [words[0], f"dataset.path={path}", *splits, "lookback=144", "step=2", "delay=40"]
     # TensorFlow itself warns.
     code = "import warnings; warnings.simplefilter('ignore')\n" + THREADS
     done = python(code, *words, folder=in_empty_folder)

@@ -87,16 +87,13 @@ def test_unmet_requirements_of_a_sweep(command, record):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_between_two_jobs_ends_the_sweep(record, number):
     code = (
-        "import os, sys\n"
+        "import os, pathlib\n"
         "from hydra._internal import config_loader_impl as loader\n"
-        "from seqconv import cli\n"
         "load = loader.ConfigLoaderImpl.load_sweep_config\n"
-        "jobs = []\n"
-        "def between(*arguments):\n"
-        "    jobs.append(1)\n"
-        "    if len(jobs) == 2:\n"
+        "def between(*a, **o):\n"
+        "    if list(pathlib.Path('outputs').glob('sweeps/*/0/metrics.json')):\n"
         f"        os.kill(os.getpid(), {int(number)})\n"
-        "    return load(*arguments)\n"
+        "    return load(*a, **o)\n"
         "loader.ConfigLoaderImpl.load_sweep_config = between\n"
         "from seqconv.start import main; main()\n"
     )
