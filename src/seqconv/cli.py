@@ -12,6 +12,7 @@ import io
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -44,8 +45,18 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """The console script."""
-    sys.exit(run_command(sys.argv[1:]))
+    """The command of this process, as `seqconv.start` lets it begin."""
+    from seqconv.loading import LOADING
+
+    LOADING.expect_own_process()
+    try:
+        exit_code = run_command(sys.argv[1:])
+    except BaseException:
+        if not LOADING.under_way:
+            raise
+        traceback.print_exc()
+        exit_code = 1
+    LOADING.leave(exit_code)
 
 
 def run_command(words: Sequence[str]) -> int:
@@ -92,10 +103,14 @@ def _single(line: CommandLine) -> None:
 
 def _new_run(line: CommandLine, stop: StopRequest) -> None:
     """Its data is read before anything is made, so that a wrong file leaves nothing behind."""
-    from seqconv import rundir, training
+    from seqconv import rundir
+    from seqconv.loading import LOADING
 
     config = line.only_job
     rundir.check_free(Path(line.run_dir))
+    LOADING.begin(config)
+    from seqconv import training
+
     data = training.load_data(config)
     run_dir = _own_directory(line.run_dir, chosen=line.chooses("hydra.run.dir"))
     with rundir.locked(run_dir):
@@ -146,6 +161,7 @@ def _go_on(
         OutputError: if there is no such directory, it leads elsewhere, or another process works on it.
     """
     from seqconv import console, resuming, rundir, training
+    from seqconv.loading import LOADING
 
     config = settings()
     rundir.check_own_files(run_dir)
@@ -159,6 +175,7 @@ def _go_on(
             if error is not None:
                 raise error
             return
+        LOADING.begin(config)
         data = training.load_data(config)
         place.check_data(data)
         # Hydra keeps the log; `.hydra/` is the record of the run's first start.
@@ -197,23 +214,40 @@ def _run(
 
 def _sweep(line: CommandLine) -> None:
     """Many runs; those that fail do not keep the others from running."""
-    from seqconv import console, rundir, training
+    from seqconv import console, rundir
+    from seqconv.stopping import StopRequest
 
     rundir.check_free(Path(line.sweep_dir))
     for number, job in enumerate(line.jobs):
         if isinstance(job, ConfigError):
             console.say(f"job {number} of the sweep cannot start:\n{job}")
-    sweep_dir = _own_directory(line.sweep_dir, chosen=line.chooses("hydra.sweep.dir"))
-    os.environ[REPORTING_PROCESS] = str(os.getpid())
-    try:
-        _hand_over([*line.words, f"hydra.sweep.dir={_quoted(sweep_dir)}"], sweep_job)
-    finally:
-        del os.environ[REPORTING_PROCESS]
-        ended = _read_jobs(sweep_dir)
-        for name, metrics in ended.items():
-            if sweep_dir / name not in _REPORTED:
-                console.result(rundir.json_line(training.summary(metrics, sweep_dir / name)))
+    # A job listens for signals itself. Between two of them Hydra is at work: it goes on with the next job after an
+    # Exception, but not after SystemExit.
+    with StopRequest(lambda number: SystemExit(128 + number)) as stop:
+        sweep_dir = _own_directory(line.sweep_dir, chosen=line.chooses("hydra.sweep.dir"))
+        os.environ[REPORTING_PROCESS] = str(os.getpid())
+        try:
+            _hand_over([*line.words, f"hydra.sweep.dir={_quoted(sweep_dir)}"], sweep_job)
+        except SystemExit:
+            stop.check()
+            raise
+        finally:
+            stop.deferred = True
+            del os.environ[REPORTING_PROCESS]
+            ended = _report_others(sweep_dir)
+        stop.check()
     _judge(ended, len(line.jobs))
+
+
+def _report_others(sweep_dir: Path) -> dict[str, dict[str, Any]]:
+    """Write the lines of the jobs that did not; the `metrics.json` of all that ended, by directory name."""
+    from seqconv import console, rundir, training
+
+    ended = _read_jobs(sweep_dir)
+    for name, metrics in ended.items():
+        if sweep_dir / name not in _REPORTED:
+            console.result(rundir.json_line(training.summary(metrics, sweep_dir / name)))
+    return ended
 
 
 def sweep_job(composed: DictConfig) -> float:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from seqconv.errors import ConfigError, SeqconvError
 
@@ -57,26 +57,54 @@ def _to_log(text: str) -> None:
         logging.raiseExceptions = before
 
 
-@contextlib.contextmanager
-def native_notices_in_log() -> Iterator[None]:
-    """Send what native code writes to stderr, such as TensorFlow's start-up notices, to the run's log.
+class NativeNotices:
+    """What native code writes to stderr, such as TensorFlow's start-up notices, kept for the run's log.
 
     They are no news to a user, and no Python setting reaches the ones written before TensorFlow's own logging
-    has started. Where stderr is no file of the system (a test that captures it), nothing is redirected.
+    has started. In the meantime `sys.stderr` writes where it wrote before, for people. Where stderr is no file of the
+    system (a test that captures it), nothing is redirected.
     """
-    try:
-        sys.stderr.flush()
-        terminal = os.dup(2)
-    except (OSError, ValueError):
-        yield
-        return
-    with tempfile.TemporaryFile() as notices:
-        os.dup2(notices.fileno(), 2)
+
+    def __init__(self) -> None:
+        self._notices: IO[bytes] | None = None
+        self._terminal = -1
+        self._before: Any = None
+        self._meanwhile: Any = None
+
+    def catch(self) -> None:
+        """From now on."""
         try:
-            yield
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
+            sys.stderr.flush()
+            terminal = os.dup(2)
+        except (OSError, ValueError, AttributeError):
+            return
+        self._terminal = terminal
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if sys.stderr.fileno() == 2:
+                self._before = sys.stderr
+                # Left open at the end: a log handler may have been given it.
+                self._meanwhile = sys.stderr = open(  # noqa: SIM115
+                    terminal,
+                    "w",
+                    buffering=1,
+                    encoding=sys.stderr.encoding,
+                    errors=sys.stderr.errors,
+                    closefd=False,
+                )
+        self._notices = tempfile.TemporaryFile()  # noqa: SIM115
+        os.dup2(self._notices.fileno(), 2)
+
+    def release(self) -> None:
+        """No longer; what was written until now goes to the log."""
+        if self._notices is None:
+            return
+        os.dup2(self._terminal, 2)
+        if self._meanwhile is None:
+            os.close(self._terminal)
+        elif sys.stderr is self._meanwhile:
+            sys.stderr = self._before
+        with self._notices as notices:
+            self._notices = None
             notices.seek(0)
             for line in notices.read().decode(errors="replace").splitlines():
                 _to_log(line)

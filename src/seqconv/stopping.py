@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -21,13 +22,17 @@ class StopRequest:
     is only noted, and `check()` raises it where the state is whole. A second SIGINT raises KeyboardInterrupt at
     once.
 
+    Args:
+        raised: makes what is raised where a signal comes, of its number.
+
     Attributes:
         deferred: whether a signal is only noted.
         number: of the first signal that came.
         reserve: seconds that saving may take; a time limit ends so much earlier.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, raised: Callable[[int], BaseException] = InterruptedRun) -> None:
+        self._raised = raised
         self.deferred = False
         self.number: int | None = None
         self.reserve = 0.0
@@ -88,4 +93,4 @@ class StopRequest:
             raise KeyboardInterrupt
         self.number = number if self.number is None else self.number
         if not self.deferred:
-            raise InterruptedRun(number)
+            raise self._raised(number)

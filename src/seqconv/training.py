@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import signal
 import traceback
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from seqconv.errors import (
     RequirementError,
     SeqconvError,
 )
+from seqconv.loading import LOADING
 from seqconv.loop import Training
 from seqconv.registry import DATASETS, MODELS
 from seqconv.resuming import Resumption
@@ -270,14 +270,11 @@ def record_environment(run_dir: Path, place: Resumption | None) -> None:
 
 
 def build_model(config: Config, data: Any) -> Any:
-    """The Keras model, seeded. This is where TensorFlow is loaded."""
-    # XLA tells of every compilation otherwise; warnings still come through.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    with console.native_notices_in_log():
-        import keras
-        import tensorflow as tf
+    """The Keras model, seeded. From here on TensorFlow is needed."""
+    LOADING.finish()
+    import keras
+    import tensorflow as tf
 
-        tf.config.list_physical_devices()  # Looks for a GPU, and says so where it finds none.
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
     # Without it the gradient of an embedding is summed in another order each time.

@@ -19,11 +19,12 @@ ROOT = Path(seqconv.__file__).parent
 # From the top down. A module may import what stands on a lower line, and inside its own entry (a package). Two
 # entries of one line do not know each other: data and models meet only in shapes.
 LEVELS = (
+    ("start",),
     ("cli", "commands"),
     ("composing", "training"),
     ("reporting", "baselines", "resuming"),
     ("loop", "nbsvm"),
-    ("steps",),
+    ("steps", "loading"),
     ("config", "plots", "checkpoints", "stopping"),
     ("models", "data"),
     ("registry", "fields", "shapes", "rundir", "console"),

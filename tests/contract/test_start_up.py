@@ -5,7 +5,9 @@ How fast they are is measured in `benchmarks/`; here it is shown that the slow p
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -167,3 +169,147 @@ def test_completion(
     answer = command(["-sc", "query=bash"])
     assert (answer.exit_code, answer.stderr) == (0, "")
     assert answer.stdout.split() == choices
+
+
+# TensorFlow in a thread of its own. It is replaced by a module whose import lasts until the process ends, or fails;
+# so these show what does not wait for it.
+
+SLOW = """
+import os, pathlib, sys, threading
+sys.importing = threading.Event()
+pathlib.Path("tensorflow.py").write_text('''
+import os, sys, threading
+os.write(2, b"a native notice\\\\n")
+print("importing", flush=True)
+sys.importing.set()
+threading.Event().wait()
+''')
+pathlib.Path("keras.py").write_text("import tensorflow")
+sys.path.insert(0, os.getcwd())
+sys.argv[0] = "seqconv-train"
+from seqconv.start import main
+main()
+"""
+
+
+def test_wrong_data_is_told_while_tensorflow_is_imported(in_empty_folder: Path, aside: Path):
+    (aside / "wrong.csv").write_text("a,b\n1,2\n")
+    code = SLOW.replace(
+        "from seqconv.start",
+        "from seqconv.data import reading\n"
+        "read = reading.read_table\n"
+        "reading.read_table = lambda *a, **o: sys.importing.wait(60) and read(*a, **o)\n"
+        "from seqconv.start",
+    )
+    done = python(
+        code, "dataset=jena", f"dataset.path={aside / 'wrong.csv'}", folder=in_empty_folder
+    )
+    assert (done.returncode, done.stdout) == (3, "importing\n")
+    assert done.stderr.startswith(f"seqconv-train: {aside / 'wrong.csv'}: ")
+    assert "native notice" not in done.stderr
+    assert not (in_empty_folder / "outputs").exists()
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
+def test_a_signal_while_tensorflow_is_imported(in_empty_folder: Path, signals: list[int]):
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", SLOW, "trainer=smoke"],
+        cwd=in_empty_folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        # Until the data has been shown, which is when the run waits for TensorFlow.
+        shown = iter(process.stderr.readline, "")
+        assert any("target " in line for line in shown)
+        for number in signals:
+            process.send_signal(number)
+        rest = process.stderr.read()
+        assert process.wait(timeout=60) == 128 + signals[0]
+        assert "Traceback" not in rest
+    (run_dir,) = in_empty_folder.glob("outputs/*/*")
+    assert json.loads((run_dir / "metrics.json").read_text())["status"] == "interrupted"
+
+
+def test_data_that_must_be_fetched_comes_before_tensorflow(in_empty_folder: Path):
+    code = SLOW.replace(
+        "from seqconv.start",
+        "from seqconv.errors import DataError\n"
+        "from seqconv.data import cache\n"
+        "def download(*_):\n    raise DataError('no connection')\n"
+        "cache.download = download\n"
+        "from seqconv.start",
+    )
+    done = python(
+        code, "dataset=jena", folder=in_empty_folder, SEQCONV_DATA_DIR=str(in_empty_folder / "none")
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "seqconv-train: no connection\n"
+
+
+def test_an_import_that_fails_in_its_thread_is_told(in_empty_folder: Path):
+    code = SLOW.replace("threading.Event().wait()", "raise ImportError('broken')")
+    done = python(code, "trainer=smoke", folder=in_empty_folder)
+    assert done.returncode == 1
+    assert "unexpected ImportError: broken" in done.stderr
+    assert "native notice" not in done.stderr
+    (log,) = in_empty_folder.glob("outputs/*/*/train.log")
+    assert "a native notice" in log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_anything_is_loaded_ends_without_a_traceback(
+    in_empty_folder: Path, number: int
+):
+    code = (
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'hydra':\n"
+        f"            os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from seqconv.start import main; main()\n"
+    )
+    done = python(code, folder=in_empty_folder)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "")
+
+
+# A run with all that it imports, by thread: what both look for must have been there before.
+THREADS = """
+import sys, threading
+from seqconv import cli, loading
+found = {}
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if loading.LOADING.under_way:
+            found.setdefault(threading.current_thread().name, set()).add(name.partition(".")[0])
+sys.meta_path.insert(0, Finder())
+finish = loading.Loading.finish
+def finished(self):
+    finish(self)
+    # No package: nothing can wait inside it. Ours are not imported by TensorFlow.
+    shared = found["MainThread"] & found["import-tensorflow"]
+    print(sorted(n for n in shared if hasattr(sys.modules.get(n), "__path__") and n != "encodings"))
+    print(sorted({"sklearn", "matplotlib"} & set(sys.modules)))
+    sys.stdout.flush()
+    raise KeyboardInterrupt
+loading.Loading.finish = finished
+sys.argv[0] = "seqconv-train"
+cli.main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", DATASETS.names())
+def test_no_package_is_imported_by_two_threads(
+    in_empty_folder: Path, words_for_dataset, write_jena, aside: Path, dataset: str
+):
+    words = words_for_dataset(dataset)
+    if dataset == "jena":
+        path = write_jena(aside / "record.zip", 3000)
+        splits = ["split.train_end=0.5", "split.validation_end=0.75"]
+        words = [words[0], f"dataset.path={path}", *splits, "lookback=144", "step=2", "delay=40"]
+    # TensorFlow itself warns.
+    code = "import warnings; warnings.simplefilter('ignore')\n" + THREADS
+    done = python(code, *words, folder=in_empty_folder)
+    assert done.stdout.splitlines()[:2] == ["[]", "[]"], done.stderr

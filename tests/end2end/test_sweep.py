@@ -1,6 +1,9 @@
 """Sweeps: one directory and one line per job, and a failure that hides nothing."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +81,31 @@ def test_unmet_requirements_of_a_sweep(command, record):
 
     assert code == 6
     assert len(stdout.splitlines()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_between_two_jobs_ends_the_sweep(record, number):
+    code = (
+        "import os, pathlib\n"
+        "from hydra._internal import config_loader_impl as loader\n"
+        "load = loader.ConfigLoaderImpl.load_sweep_config\n"
+        "def between(*a, **o):\n"
+        "    if list(pathlib.Path('outputs').glob('sweeps/*/0/metrics.json')):\n"
+        f"        os.kill(os.getpid(), {int(number)})\n"
+        "    return load(*a, **o)\n"
+        "loader.ConfigLoaderImpl.load_sweep_config = between\n"
+        "from seqconv.start import main; main()\n"
+    )
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "trainer.baselines=false"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, "seed=1,2,3"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 128 + number, done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"stopped by signal {int(number)}" in done.stderr
+    assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["completed"]

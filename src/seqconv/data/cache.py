@@ -82,6 +82,15 @@ def cached(remote: Remote) -> Path | None:
     return path
 
 
+def is_local(remote: Remote, path: str | None) -> bool:
+    """Whether `locate` will find a file on this machine, whatever is in it; arguments as there."""
+    try:
+        file = cache_folder() / remote.filename if path is None else Path(path).expanduser()
+        return file.exists()
+    except (DataError, OSError, RuntimeError, ValueError):
+        return False
+
+
 def locate(remote: Remote, path: str | None, verify: Callable[[Path], object]) -> tuple[Path, str]:
     """The file to read, and where it came from: `file`, `cache` or `download`.
 

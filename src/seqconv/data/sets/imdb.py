@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seqconv.data.cache import Remote, locate
+from seqconv.data.cache import Remote, is_local, locate
 from seqconv.data.tasks import SplitTextTask
 from seqconv.errors import DataError
 from seqconv.fields import STRICT
@@ -41,6 +41,10 @@ class IMDBConfig:
     name: Literal["imdb"]
     path: str | None
     """A local file in the layout of Keras' imdb.npz; None: the cache, else a download."""
+
+    def is_local(self) -> bool:
+        """Whether the file is on this machine."""
+        return is_local(REMOTE, self.path)
 
 
 @DATASETS.register("imdb", config=IMDBConfig, task=SplitTextTask)

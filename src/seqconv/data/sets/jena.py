@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from seqconv.data.cache import Remote, locate
+from seqconv.data.cache import Remote, is_local, locate
 from seqconv.data.tasks import SeriesTask
 from seqconv.data.weather import COLUMNS, target_problems
 from seqconv.errors import DataError, FileError, Problem
@@ -48,6 +48,10 @@ class JenaConfig:
     def problems(self) -> Iterator[Problem]:
         """The column must be one of the record's."""
         return target_problems(self.target_column)
+
+    def is_local(self) -> bool:
+        """Whether the file is on this machine."""
+        return is_local(REMOTE, self.path)
 
 
 @DATASETS.register("jena", config=JenaConfig, task=SeriesTask)

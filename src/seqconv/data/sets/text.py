@@ -43,6 +43,13 @@ class TextConfig:
                 "path", "is missing: name a .csv, .jsonl or .parquet file, or a folder per class"
             )
 
+    def is_local(self) -> bool:
+        """Whether there is such a file or folder."""
+        try:
+            return Path(self.path or "").expanduser().exists()
+        except (OSError, RuntimeError, ValueError):
+            return False
+
 
 @DATASETS.register("text", config=TextConfig, task=ColumnTextTask)
 def load(config: TextConfig, task: ColumnTextTask) -> TextData:
