@@ -97,5 +97,5 @@ def test_time_may_be_unknown_and_configuration_comes_back(tmp_path):
     ],
 )
 def test_another_kind_is_refused(other):
-    with pytest.raises(ValueError, match="Use keras.layers.Conv1D for another kind"):
+    with pytest.raises(ValueError, match=r"Use keras\.layers\.Conv1D for another kind"):
         ReLUConv1D(4, 3, **other)
