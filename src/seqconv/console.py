@@ -110,6 +110,17 @@ class NativeNotices:
                 _to_log(line)
 
 
+@contextlib.contextmanager
+def native_notices_in_log() -> Iterator[None]:
+    """Keep what native code writes to stderr in a block for the run's log."""
+    notices = NativeNotices()
+    notices.catch()
+    try:
+        yield
+    finally:
+        notices.release()
+
+
 def result(line: str) -> None:
     """One line for scripts, on stdout. A reader that has gone away is no failure of the run."""
     try:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from seqconv.console import NativeNotices
+from seqconv.console import NativeNotices, native_notices_in_log
 
 if TYPE_CHECKING:
     from seqconv.config import Config
@@ -82,12 +82,8 @@ class Loading:
             if self._error is not None:
                 raise self._error
         elif "tensorflow" not in sys.modules:
-            notices = NativeNotices()
-            notices.catch()
-            try:
+            with native_notices_in_log():
                 import_quickly()
-            finally:
-                notices.release()
 
     def leave(self, exit_code: int) -> NoReturn:
         """End the process, without the import where that is still under way.
