@@ -27,6 +27,9 @@ from seqconv.registry import DATASETS, MODELS
 from seqconv.resuming import Resumption
 from seqconv.stopping import StopRequest
 
+# Of the output folder: full, over the quota, turned read-only, broken.
+DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
 log = logging.getLogger("seqconv")
 
 
@@ -135,7 +138,7 @@ def _told(failure: BaseException, stop: StopRequest) -> SeqconvError:
     if stop.number is not None:
         # Libraries that are broken off in the middle make other errors of it.
         return InterruptedRun(stop.number)
-    if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(failure, OSError) and failure.errno in DISK_FAILURES:
         return SeqconvError(f"{failure.filename or 'the output folder'}: {failure.strerror}")
     return _unexpected(failure)
 

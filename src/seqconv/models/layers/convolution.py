@@ -2,7 +2,7 @@
 
 `keras.layers.Conv1D` squeezes the added dimension before it adds the bias, which keeps TensorFlow from joining
 convolution, bias and ReLU into one kernel, and its bias gradient is a slow reduction. Here the three are joined, and
-the gradient of the bias is a matrix product (docs/adr/0006 has the figures).
+the gradient of the bias is a matrix product (docs/adr/0009 has the figures).
 """
 
 from __future__ import annotations
