@@ -9,13 +9,13 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqconv.models.layers.convolution import ReLUConv1D
+from seqconv.models.layers.convolution import Conv1D
 
 
-def pair(features: int, filters: int, kernel_size: int) -> tuple[ReLUConv1D, keras.layers.Conv1D]:
+def pair(features: int, filters: int, kernel_size: int) -> tuple[Conv1D, keras.layers.Conv1D]:
     """Ours and Keras' with the same weights, the bias not zero."""
     layers = (
-        ReLUConv1D(filters, kernel_size),
+        Conv1D(filters, kernel_size),
         keras.layers.Conv1D(filters, kernel_size, activation="relu"),
     )
     random = np.random.default_rng(filters)
@@ -75,7 +75,7 @@ def test_a_whole_model_compiled_by_xla_gives_the_same():
 
 def test_time_may_be_unknown_and_configuration_comes_back(tmp_path):
     inputs = keras.Input((None, 3))
-    model = keras.Model(inputs, ReLUConv1D(4, 5, name="convolution")(inputs))
+    model = keras.Model(inputs, Conv1D(4, 5, name="convolution")(inputs))
     assert model.output.shape == (None, None, 4)
     again = keras.Model.from_config(model.get_config())
     model.save_weights(tmp_path / "own.weights.h5")
@@ -98,4 +98,4 @@ def test_time_may_be_unknown_and_configuration_comes_back(tmp_path):
 )
 def test_another_kind_is_refused(other):
     with pytest.raises(ValueError, match=r"Use keras\.layers\.Conv1D for another kind"):
-        ReLUConv1D(4, 3, **other)
+        Conv1D(4, 3, **other)

@@ -37,14 +37,14 @@ class Stack:
         """
         import keras
 
-        from seqconv.models.layers.convolution import ReLUConv1D
+        from seqconv.models.layers.convolution import Conv1D
 
         pools = {"max": keras.layers.MaxPooling1D, "average": keras.layers.AveragePooling1D}
         for index, size in enumerate(self.filters):
             if index:
                 sequence = pools[self.pooling](self.pool_size, name=f"pooling_{index}")(sequence)
                 present = _any_of(present, self.pool_size, self.pool_size)
-            convolution = ReLUConv1D(size, self.kernel_size, name=f"convolution_{index + 1}")
+            convolution = Conv1D(size, self.kernel_size, name=f"convolution_{index + 1}")
             sequence = convolution(sequence)
             present = _any_of(present, self.kernel_size, 1)
         return sequence, present

@@ -19,7 +19,7 @@ _STRIDES = [1, 1, 1, 1]
 
 
 @keras.saving.register_keras_serializable(package="seqconv")
-class ReLUConv1D(keras.layers.Conv1D):
+class Conv1D(keras.layers.Conv1D):
     """`keras.layers.Conv1D(filters, kernel_size, activation="relu")`: the same weights and results.
 
     Args:
@@ -45,7 +45,7 @@ class ReLUConv1D(keras.layers.Conv1D):
         )
         if kind != ("valid", (1,), (1,), 1, True, keras.activations.relu, "channels_last"):
             raise ValueError(
-                "ReLUConv1D has no padding, strides of 1, a bias and a ReLU; "
+                "The convolution of seqconv has no padding, strides of 1, a bias and a ReLU; "
                 f"received {kwargs}. Use keras.layers.Conv1D for another kind."
             )
 
