@@ -1,4 +1,4 @@
-"""Everything side by side, in alternating rounds: `bench.py [steps windows job startup memory growth]`.
+"""Everything side by side, in alternating rounds: `bench.py [PART ...]`.
 
 Prints medians, spreads and ratios; writes them with versions and machine to `results/`, and a plot. Ratios are medians
 over rounds of what a contestant took against what seqconv took in the same round, so that a load that comes and goes
@@ -321,7 +321,20 @@ def growth(bench: Bench) -> Results:
     return results
 
 
-PARTS = {f.__name__: f for f in (steps, windows, job, startup, memory, growth)}
+def checkpoints(bench: Bench) -> Results:
+    """What a checkpoint after each of the book's epochs costs: of 500 steps of conv_gru, validation left out."""
+    (bench.scratch / "cache").mkdir(exist_ok=True)
+    with bench.contestants("ours") as peers:
+        asked = {name: (peers["ours"], name) for name in ("conv_gru", "checkpoint")}
+        found = bench.blocks(asked, bench.options.steps)
+    result = summary(found)
+    share = result["checkpoint"]["median"] / (500 * result["conv_gru"]["median"])
+    show("a step and a checkpoint", "ms", result, 1e3)
+    print(f"  a checkpoint every 500 steps takes {share:.2%} of their time")
+    return {"seconds": result, "share_of_500_steps": share}
+
+
+PARTS = {f.__name__: f for f in (steps, windows, job, startup, memory, growth, checkpoints)}
 
 
 def machine() -> Results:
@@ -381,7 +394,11 @@ def main() -> None:
     if unknown:
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     sys.stdout.reconfigure(line_buffering=True)
-    results: Results = {"machine": machine(), "options": vars(options) | {"out": str(options.out)}}
+    # Paths stay out of what is kept.
+    asked = {
+        k: v for k, v in vars(options).items() if k in ("rounds", "steps", "job_rounds", "quick")
+    }
+    results: Results = {"machine": machine(), "options": asked}
     print(json.dumps(results["machine"]))
     with tempfile.TemporaryDirectory(prefix="seqconv-bench-") as scratch:
         bench = Bench(options, Path(scratch))

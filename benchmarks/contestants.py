@@ -161,6 +161,39 @@ def our_step_on_rows(rows: int) -> Runner:
     return run
 
 
+def our_checkpoint() -> Runner:
+    """Saving a training of the book's conv_gru, flushed to disk, as after an epoch that was the best."""
+    import tempfile
+    from pathlib import Path
+
+    from seqconv.checkpoints import CheckpointStore
+    from seqconv.composing import read_command_line
+    from seqconv.loop import Training
+    from seqconv.stopping import StopRequest
+    from seqconv.training import build_model
+
+    split = ["split.train_end=0.5", "split.validation_end=0.75"]
+    data, config = (
+        our_data(50_000, *split),
+        read_command_line([*WORKS["conv_gru"], *split]).only_job,
+    )
+    store = CheckpointStore(Path(tempfile.mkdtemp(dir=os.environ["SEQCONV_DATA_DIR"])))
+    training = Training(
+        config,
+        data,
+        build_model(config, data),
+        checkpoints=store,
+        stop=StopRequest(),
+        record_epoch=lambda record: None,
+    )
+
+    def save() -> None:
+        training.progress.epoch += 1
+        training.save(best=True)
+
+    return save
+
+
 # Keras
 
 
@@ -281,6 +314,8 @@ def make(contestant: str, work: str) -> tuple[Runner, dict[str, Any]]:
         return matrix_product(), {"gflop": 2 * 2048**3 / 1e9}
     if kind == "rows":
         return our_step_on_rows(int(size)), {}
+    if work == "checkpoint":
+        return our_checkpoint(), {}
     if contestant == "ours":
         words = [f"lookback={3 * int(size)}"] if size else []
         return our_step([*WORKS[kind], *words], batch_of(kind, int(size or 240)))
