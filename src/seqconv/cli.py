@@ -32,7 +32,6 @@ from seqconv.composing import (
 )
 from seqconv.errors import (
     ConfigError,
-    InterruptedRun,
     RequirementError,
     SeqconvError,
     SweepError,
@@ -54,7 +53,8 @@ def main() -> None:
     except BaseException:
         if not LOADING.under_way:
             raise
-        traceback.print_exc()
+        if sys.stderr is not None:
+            traceback.print_exc()
         exit_code = 1
     LOADING.leave(exit_code)
 
@@ -114,6 +114,8 @@ def _new_run(line: CommandLine, stop: StopRequest) -> None:
     data = training.load_data(config)
     run_dir = _own_directory(line.run_dir, chosen=line.chooses("hydra.run.dir"))
     with rundir.locked(run_dir):
+        # Another process may have had it in the meantime, from its beginning to its end.
+        rundir.check_free(run_dir)
         _run([*line.words, f"hydra.run.dir={_quoted(run_dir)}"], config, run_dir, data, None, stop)
 
 
@@ -258,22 +260,23 @@ def sweep_job(composed: DictConfig) -> float:
     """
     from seqconv import console, rundir, training
     from seqconv.config import parse
+    from seqconv.stopping import StopRequest
 
     sweep = HydraConfig.get().sweep
     run_dir = Path(sweep.dir) / sweep.subdir
-    with rundir.locked(run_dir):
+    with rundir.locked(run_dir), StopRequest() as stop:
         try:
-            outcome = training.run(parse(composed), run_dir)
+            outcome = training.run(parse(composed), run_dir, stop=stop)
         except ConfigError as error:
             outcome = training.not_started(error, run_dir)
     if os.environ.get(REPORTING_PROCESS) == str(os.getpid()):
-        console.result(rundir.json_line(outcome.summary))
         _REPORTED.add(run_dir)
+        console.result(rundir.json_line(outcome.summary))
     if outcome.error is not None:
         console.error(outcome.error)
-    if isinstance(outcome.error, InterruptedRun) and not outcome.error.time_is_up:
-        # Hydra goes on with the next job after an Exception, but not after this.
-        raise SystemExit(outcome.error.exit_code)
+    if stop.number is not None:
+        # Also one that came too late for this job. Hydra goes on with the next one after an Exception, not after this.
+        raise SystemExit(128 + stop.number)
     return outcome.objective
 
 

@@ -61,11 +61,14 @@ class NativeNotices:
     """What native code writes to stderr, such as TensorFlow's start-up notices, kept for the run's log.
 
     They are no news to a user, and no Python setting reaches the ones written before TensorFlow's own logging
-    has started. In the meantime `sys.stderr` writes where it wrote before, for people. Where stderr is no file of the
-    system (a test that captures it), nothing is redirected.
+    has started. Where stderr is no file of the system (a test that captures it), nothing is redirected.
+
+    Args:
+        people: whether people are written to in the meantime: `sys.stderr` then writes where it wrote before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, people: bool = False) -> None:
+        self._people = people
         self._notices: IO[bytes] | None = None
         self._terminal = -1
         self._before: Any = None
@@ -74,25 +77,29 @@ class NativeNotices:
     def catch(self) -> None:
         """From now on."""
         try:
-            sys.stderr.flush()
-            terminal = os.dup(2)
-        except (OSError, ValueError, AttributeError):
+            notices = tempfile.TemporaryFile()  # noqa: SIM115
+        except OSError:
             return
-        self._terminal = terminal
+        try:
+            sys.stderr.flush()
+            self._terminal = os.dup(2)
+        except (OSError, ValueError, AttributeError):
+            notices.close()
+            return
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            if sys.stderr.fileno() == 2:
+            if self._people and sys.stderr.fileno() == 2:
                 self._before = sys.stderr
                 # Left open at the end: a log handler may have been given it.
                 self._meanwhile = sys.stderr = open(  # noqa: SIM115
-                    terminal,
+                    self._terminal,
                     "w",
                     buffering=1,
                     encoding=sys.stderr.encoding,
                     errors=sys.stderr.errors,
                     closefd=False,
                 )
-        self._notices = tempfile.TemporaryFile()  # noqa: SIM115
-        os.dup2(self._notices.fileno(), 2)
+        self._notices = notices
+        os.dup2(notices.fileno(), 2)
 
     def release(self) -> None:
         """No longer; what was written until now goes to the log."""

@@ -53,15 +53,22 @@ class Loading:
         """
         if not self._own_process or self._notices is not None or "tensorflow" in sys.modules:
             return
-        is_local = getattr(config.dataset, "is_local", None)
-        if is_local is not None and not is_local():
+        may_be_read_beside = getattr(config.dataset, "may_be_read_beside", None)
+        if may_be_read_beside is not None and not may_be_read_beside():
             return
         for name in SHARED:
             importlib.import_module(name)
-        self._notices = NativeNotices()
-        self._notices.catch()
+        sys.meta_path.insert(0, _HIDDEN)
+        notices = NativeNotices(people=True)
+        notices.catch()
         # A daemon: a process that has to end does not wait for it.
-        threading.Thread(target=self._import, name="import-tensorflow", daemon=True).start()
+        thread = threading.Thread(target=self._import, name="import-tensorflow", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # No more threads: then it is imported where it is needed.
+            notices.release()
+        else:
+            self._notices = notices
 
     @property
     def under_way(self) -> bool:
@@ -84,6 +91,8 @@ class Loading:
         elif "tensorflow" not in sys.modules:
             with native_notices_in_log():
                 import_quickly()
+        # What was imported, and what has been read, is there to stay: the garbage collector leaves it alone.
+        gc.freeze()
 
     def leave(self, exit_code: int) -> NoReturn:
         """End the process, without the import where that is still under way.
@@ -123,35 +132,40 @@ def import_quickly() -> None:
 
 
 class _Hidden:
-    """A finder that finds, for one thread, that the packages of `WITHOUT` are not there."""
+    """A finder that finds, for one thread, that the packages of `WITHOUT` are not there.
 
-    def __init__(self) -> None:
-        self._thread = threading.get_ident()
+    It stays in its place: another thread may be going through `sys.meta_path`.
+    """
+
+    thread: int | None = None
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        if name in WITHOUT and threading.get_ident() == self._thread:
+        if name in WITHOUT and threading.get_ident() == self.thread:
             raise ModuleNotFoundError(f"{name} is left out while TensorFlow is imported", name=name)
+
+
+_HIDDEN: Any = _Hidden()
 
 
 @contextlib.contextmanager
 def _without_companions() -> Iterator[None]:
     """Let Keras take optional packages for missing."""
-    finder: Any = _Hidden()
-    sys.meta_path.insert(0, finder)
+    if _HIDDEN not in sys.meta_path:
+        sys.meta_path.insert(0, _HIDDEN)
+    _HIDDEN.thread = threading.get_ident()
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
+        _HIDDEN.thread = None
 
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """Keep the garbage collector from going through what is imported, now and later: it is there to stay."""
+    """Keep the garbage collector from going through what is imported again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
-        gc.freeze()
     finally:
         if enabled:
             gc.enable()

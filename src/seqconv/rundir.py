@@ -87,11 +87,8 @@ def claim(path: Path) -> Path:
     try:
         if not _is_free(path):
             raise OutputError(f"{path}: holds files already; a run needs a directory of its own")
-        # Where a start has left its lock, taking that decides between two processes.
-        if not (path / LOCK).exists():
-            (path / CONFIG).touch(exist_ok=False)
-    except FileExistsError:
-        raise OutputError(f"{path}: another run has just taken this directory") from None
+        # Between two processes that come this far, taking the lock decides.
+        (path / LOCK).touch()
     except OSError as error:
         raise OutputError(f"{path}: cannot be used ({error.strerror})") from error
     return path

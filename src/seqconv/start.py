@@ -23,5 +23,5 @@ def main() -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    # Nothing has been made yet. An exception would be told as a failure by the library that it comes upon.
+    # There is nothing to save, or it is saved. An exception would be told as a failure by the library it comes upon.
     os._exit(128 + number)

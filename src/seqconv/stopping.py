@@ -44,9 +44,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         for number in SIGNALS:
             try:
-                # `nohup` asks to survive the terminal by having SIGHUP ignored; then it stays so.
-                hang_up = number == getattr(signal, "SIGHUP", None)
-                if hang_up and signal.getsignal(number) == signal.SIG_IGN:
+                # `nohup` has SIGHUP ignored, a shell SIGINT for what it starts in the background; that stays so.
+                if signal.getsignal(number) == signal.SIG_IGN:
                     continue
                 self._previous[number] = signal.signal(number, self._note)
             except ValueError:  # Not the main thread: a host program handles its signals itself.

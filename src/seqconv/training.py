@@ -280,7 +280,7 @@ def build_model(config: Config, data: Any) -> Any:
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
-    # Without it the gradient of an embedding is summed in another order each time.
+    # TensorFlow's own sums of a gradient over tokens, for one, have another order each time without it.
     tf.config.experimental.enable_op_determinism()
     return MODELS.get(config.model.name).build(config.model, data.spec)
 

@@ -23,7 +23,7 @@ BLOCKED = """
 import sys
 sys.modules["tensorflow"] = sys.modules["keras"] = None
 sys.argv[0] = "seqconv-train"
-from seqconv.cli import main
+from seqconv.start import main
 main()
 """
 
@@ -228,7 +228,9 @@ def test_a_signal_while_tensorflow_is_imported(in_empty_folder: Path, signals: l
         assert process.wait(timeout=60) == 128 + signals[0]
         assert "Traceback" not in rest
     (run_dir,) = in_empty_folder.glob("outputs/*/*")
-    assert json.loads((run_dir / "metrics.json").read_text())["status"] == "interrupted"
+    # The second one ends it at once, wherever it is.
+    if len(signals) == 1:
+        assert json.loads((run_dir / "metrics.json").read_text())["status"] == "interrupted"
 
 
 def test_data_that_must_be_fetched_comes_before_tensorflow(in_empty_folder: Path):

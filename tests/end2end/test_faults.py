@@ -188,12 +188,25 @@ def test_a_full_disk(command, words, monkeypatch, number):
     assert answer.exit_code == 1
     run_dir = only_run()
     assert "No space left on device" in answer.stderr
+    assert "Traceback" not in answer.stderr
     assert f"last good checkpoint: {last_of(run_dir)}" in answer.stderr
     assert last_of(run_dir).name == f"epoch-00001-step-000000{number - 1}"
     assert leftovers(run_dir) == []
     metrics = metrics_of(run_dir)
     assert (metrics["status"], metrics["checkpoint"]) == ("failed", str(last_of(run_dir)))
     assert command([f"resume={run_dir}"]).exit_code == 0
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO, errno.EDQUOT])
+def test_a_disk_that_breaks_is_told_without_a_traceback(command, words, monkeypatch, number):
+    def broken():
+        raise OSError(number, os.strerror(number))
+
+    at_save(monkeypatch, 2, broken)
+    answer = command(words)
+    assert answer.exit_code == 1
+    assert os.strerror(number) in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 def test_a_disk_too_full_for_the_results(command, words, monkeypatch):
@@ -229,6 +242,18 @@ def test_not_a_number_names_the_last_good_checkpoint(command, words, monkeypatch
     last = last_of(only_run())
     assert last.name == "epoch-00002-step-0000001"
     assert f"last good checkpoint: {last}" in answer.stderr
+
+
+def test_a_validation_figure_that_is_no_number(command, words, monkeypatch):
+    evaluate = Training.evaluate
+
+    def spoil(self, *arguments, **options):
+        return {**evaluate(self, *arguments, **options), "rmse": float("inf")}
+
+    monkeypatch.setattr(Training, "evaluate", spoil)
+    answer = command(words)
+    assert answer.exit_code == 4
+    assert "the validation rmse is inf" in answer.stderr
 
 
 def test_the_cache_deleted_under_a_run(command, in_empty_folder, tmp_path, monkeypatch):

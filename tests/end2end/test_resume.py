@@ -477,6 +477,19 @@ def test_a_checkpoint_of_another_model_changes_nothing(command, finished, record
     assert everything(finished / "checkpoints") == before
 
 
+@pytest.mark.slow
+def test_a_state_that_sums_up_other_figures_is_refused(command, record, killed_at):
+    words = [*SERIES, record, "model=conv1d", *TRAINER, EVERY_STEP]
+    run_dir = killed_at(words, 3)
+    store = CheckpointStore(run_dir / rundir.CHECKPOINTS)
+    last = store.load("last")
+    last.state["progress"]["sums"] = {"loss": 1.0, "fortune": 2.0}
+    store.save(store.pointers()["last"], last, best=False)
+    answer = command([f"resume={run_dir}"])
+    assert answer.exit_code == 3
+    assert "sums up fortune, loss; this run sums up loss and mae" in answer.stderr
+
+
 def test_every_variable_that_matters_is_in_a_checkpoint(command, record):
     """The seed generators of Keras' layers and of ours are variables of the model."""
     from seqconv import training

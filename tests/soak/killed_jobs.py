@@ -173,7 +173,7 @@ class Job:
 def _fork(target: Callable[..., None], *arguments: Any) -> tuple[Any, Connection]:
     """Start a process with everything imported, and the end of a pipe to it as its last argument; the other end."""
     context = multiprocessing.get_context("forkserver")
-    # As `training.build_model` sets it, but that comes after the import here.
+    # As `loading.import_quickly` sets it, but that comes after the import here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     context.set_forkserver_preload(PRELOADED)
     told, telling = context.Pipe(duplex=False)

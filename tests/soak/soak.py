@@ -193,7 +193,7 @@ def soak(minutes: float, seed: int, only: int | None, folder: Path) -> int:
                 totals += report.counts
                 totals["jobs"] += 1
                 wrong = report if report.wrong else wrong
-    jobs = totals.pop("jobs")
+    jobs = totals.pop("jobs", 0)
     print(
         f"seed {seed}: {jobs} jobs; " + ", ".join(f"{n} {totals[n]}" for n in sorted(totals)),
         flush=True,
@@ -215,11 +215,12 @@ def main() -> int:
     parser.add_argument("--job", type=int, help="run this job only")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="seqconv-soak-"))
-    code = 130
+    code = 1  # What goes wrong in another way is kept too.
     try:
         code = soak(arguments.minutes, arguments.seed, arguments.job, folder)
     except KeyboardInterrupt:
         print("stopped")
+        code = 130
     finally:
         if code != 1:
             shutil.rmtree(folder, ignore_errors=True)

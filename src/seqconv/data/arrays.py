@@ -13,6 +13,10 @@ import numpy as np
 
 from seqconv.data.reading import DAMAGED_ARCHIVE
 
+# Of a header that only Python 2 could have written; it is no news to a user. For good, and not around the reading: what
+# is ignored is a setting of the process, and another thread may be importing TensorFlow.
+warnings.filterwarnings("ignore", message="Reading `.npy` or `.npz` file required additional")
+
 HEADERS: dict[tuple[int, int], Callable[[Any], tuple[tuple[int, ...], bool, np.dtype]]] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -26,10 +30,7 @@ def read_header(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
         ValueError: if there is no such header.
     """
     try:
-        with warnings.catch_warnings():
-            # A header that only Python 2 could have written; it is no news to a user.
-            warnings.simplefilter("ignore")
-            return HEADERS[np.lib.format.read_magic(stream)](stream)
+        return HEADERS[np.lib.format.read_magic(stream)](stream)
     # It is read as Python's literals are: whatever that ends with, it is the file that is wrong.
     except Exception as error:
         raise ValueError(f"its header cannot be read ({error})") from error

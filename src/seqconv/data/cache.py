@@ -85,9 +85,16 @@ def cached(remote: Remote) -> Path | None:
 def is_local(remote: Remote, path: str | None) -> bool:
     """Whether `locate` will find a file on this machine, whatever is in it; arguments as there."""
     try:
-        file = cache_folder() / remote.filename if path is None else Path(path).expanduser()
-        return file.exists()
-    except (DataError, OSError, RuntimeError, ValueError):
+        return is_there(path or str(cache_folder() / remote.filename))
+    except DataError:
+        return False
+
+
+def is_there(path: str) -> bool:
+    """Whether there is a file or folder of that name."""
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
         return False
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seqconv.data.cache import Remote, is_local, locate
+from seqconv.data.cache import Remote, locate
 from seqconv.data.tasks import SplitTextTask
 from seqconv.errors import DataError
 from seqconv.fields import STRICT
@@ -42,9 +42,9 @@ class IMDBConfig:
     path: str | None
     """A local file in the layout of Keras' imdb.npz; None: the cache, else a download."""
 
-    def is_local(self) -> bool:
-        """Whether the file is on this machine."""
-        return is_local(REMOTE, self.path)
+    def may_be_read_beside(self) -> bool:
+        """Not beside another thread: while the file is unpickled, the memory of the whole process is limited."""
+        return False
 
 
 @DATASETS.register("imdb", config=IMDBConfig, task=SplitTextTask)

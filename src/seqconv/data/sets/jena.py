@@ -49,7 +49,7 @@ class JenaConfig:
         """The column must be one of the record's."""
         return target_problems(self.target_column)
 
-    def is_local(self) -> bool:
+    def may_be_read_beside(self) -> bool:
         """Whether the file is on this machine."""
         return is_local(REMOTE, self.path)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Interval
 
+from seqconv.data.cache import is_there, named_by_user
 from seqconv.data.tasks import ColumnTextTask
 from seqconv.errors import Problem
 from seqconv.fields import STRICT
@@ -44,12 +44,9 @@ class TextConfig:
                 "path", "is missing: name a .csv, .jsonl or .parquet file, or a folder per class"
             )
 
-    def is_local(self) -> bool:
+    def may_be_read_beside(self) -> bool:
         """Whether there is such a file or folder."""
-        try:
-            return Path(self.path or "").expanduser().exists()
-        except (OSError, RuntimeError, ValueError):
-            return False
+        return is_there(self.path or "")
 
 
 @DATASETS.register("text", config=TextConfig, task=ColumnTextTask)
@@ -60,7 +57,6 @@ def load(config: TextConfig, task: ColumnTextTask) -> TextData:
         DataError: if they cannot be used.
         ConfigError: if the configuration does not fit them.
     """
-    from seqconv.data.cache import named_by_user
     from seqconv.data.corpora import prepare
     from seqconv.data.text_files import read_labelled
     from seqconv.data.tokenizing import Tokenizer
