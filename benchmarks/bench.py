@@ -399,6 +399,10 @@ def main() -> None:
         k: v for k, v in vars(options).items() if k in ("rounds", "steps", "job_rounds", "quick")
     }
     results: Results = {"machine": machine(), "options": asked}
+    if options.torch:
+        command = [options.torch, "-c", "import torch; print(torch.__version__)"]
+        version = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        results["machine"]["versions"]["torch"] = version
     print(json.dumps(results["machine"]))
     with tempfile.TemporaryDirectory(prefix="seqconv-bench-") as scratch:
         bench = Bench(options, Path(scratch))

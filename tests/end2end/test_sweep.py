@@ -1,12 +1,15 @@
 """Sweeps: one directory and one line per job, and a failure that hides nothing."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from seqconv import rundir
 
 SMALL = [
     "dataset=jena",
@@ -109,3 +112,20 @@ def test_a_signal_between_two_jobs_ends_the_sweep(record, number):
     assert "Traceback" not in done.stderr
     assert f"stopped by signal {int(number)}" in done.stderr
     assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["completed"]
+
+
+def test_a_signal_that_comes_too_late_for_a_job_ends_the_sweep_after_it(
+    command, record, monkeypatch
+):
+    write = rundir.write_json
+
+    def write_and_tell(path, value):
+        if path.name == rundir.METRICS:
+            os.kill(os.getpid(), signal.SIGTERM)
+        write(path, value)
+
+    monkeypatch.setattr(rundir, "write_json", write_and_tell)
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "trainer.baselines=false"]
+    code, stdout, stderr = command([*words, "seed=1,2"])
+    assert code == 143, stderr
+    assert [json.loads(line)["status"] for line in stdout.splitlines()] == ["completed"]
