@@ -280,8 +280,10 @@ def build_model(config: Config, data: Any) -> Any:
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
-    # TensorFlow's own sums of a gradient over tokens, for one, have another order each time without it.
-    tf.config.experimental.enable_op_determinism()
+    # TensorFlow's own sums of a gradient over tokens, for one, have another order each time without it. A step that is
+    # compiled as a whole does not need it on a CPU, and XLA refuses the gradient of a maximum pooling under it.
+    if not config.trainer.jit_compile:
+        tf.config.experimental.enable_op_determinism()
     return MODELS.get(config.model.name).build(config.model, data.spec)
 
 

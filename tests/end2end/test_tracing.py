@@ -1,5 +1,9 @@
 """Steps are traced once: nothing is compiled again after the first epoch."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from seqconv import loop
@@ -25,3 +29,29 @@ def test_no_step_is_traced_again(command, write_jena, aside, in_empty_folder, mo
     ((train, predict),) = made
     assert train.experimental_get_tracing_count() == 1
     assert predict.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dataset", "model"), [("reviews_demo", "conv1d"), ("climate_demo", "conv_gru")]
+)
+def test_a_step_compiled_as_a_whole_has_one_result_too(in_empty_folder, dataset, model):
+    # In processes of their own: this one has deterministic operations switched on by other tests.
+    results = []
+    for _ in range(2):
+        words = [
+            f"dataset={dataset}",
+            f"model={model}",
+            "trainer=smoke",
+            "trainer.jit_compile=true",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", "from seqconv.start import main; main()", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        results.append({k: v for k, v in json.loads(done.stdout).items() if k != "run_dir"})
+    assert results[0] == results[1]
