@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import os
+import signal
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,15 @@ class Answer(NamedTuple):
     exit_code: int
     stdout: str
     stderr: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_arrive() -> None:
+    """Undo what `nohup` or a shell in the background has made this process ignore, and its children after it."""
+    for name, handler in (("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_handler)):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture
