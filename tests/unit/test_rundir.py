@@ -135,9 +135,12 @@ def test_check_free_without_permission(tmp_path, monkeypatch):
     assert asked == [(tmp_path, os.W_OK | os.X_OK)]
 
 
-def test_claim_takes_an_empty_directory_once(tmp_path):
+def test_claim_takes_an_empty_directory_until_a_run_has_begun_in_it(tmp_path):
     assert rundir.claim(tmp_path) == tmp_path
-    assert names(tmp_path) == [rundir.CONFIG]
+    assert names(tmp_path) == [rundir.LOCK]
+    # As after a death at this moment.
+    assert rundir.claim(tmp_path) == tmp_path
+    (tmp_path / rundir.CONFIG).write_text("seed: 0\n")
     with pytest.raises(
         OutputError, match="holds files already; a run needs a directory of its own"
     ):
@@ -187,12 +190,16 @@ def test_files_without_a_lock_are_nobody_elses_to_take(tmp_path):
         rundir.claim(tmp_path)
 
 
-def test_claim_of_two_at_the_same_moment(tmp_path, monkeypatch):
-    # Both have seen an empty directory.
-    monkeypatch.setattr(rundir.Path, "iterdir", lambda path: iter(()))
+def test_of_two_that_claim_at_the_same_moment_the_lock_lets_one_through(tmp_path):
     rundir.claim(tmp_path)
-    with pytest.raises(OutputError, match="another run has just taken this directory"):
-        rundir.claim(tmp_path)
+    rundir.claim(tmp_path)
+    with rundir.locked(tmp_path):
+        with pytest.raises(OutputError, match="another process"), rundir.locked(tmp_path):
+            pass
+        (tmp_path / rundir.CONFIG).write_text("seed: 0\n")
+    # And one that comes to the lock after the other's end looks again.
+    with rundir.locked(tmp_path), pytest.raises(OutputError, match="holds files already"):
+        rundir.check_free(tmp_path)
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_text("a file")])
