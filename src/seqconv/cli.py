@@ -275,7 +275,8 @@ def sweep_job(composed: DictConfig) -> float:
     if outcome.error is not None:
         console.error(outcome.error)
     if stop.number is not None:
-        # Also one that came too late for this job. Hydra goes on with the next one after an Exception, not after this.
+        # Also one that came too late for this job; but not the end of its own time, which is no signal and says nothing
+        # about the others. Hydra goes on with the next one after an Exception, not after this.
         raise SystemExit(128 + stop.number)
     return outcome.objective
 

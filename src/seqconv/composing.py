@@ -117,10 +117,8 @@ def _readable(word: str) -> str:
     """An override whose value Hydra's grammar cannot read, such as `require=test.mae<2.5`, as quoted text."""
     try:
         OverridesParser.create().parse_overrides([word])
-    except (
-        HydraException,
-        ValueError,
-    ):  # The latter for a number of more digits than Python reads.
+    # A ValueError is for a number of more digits than Python reads.
+    except (HydraException, ValueError):
         key, equals, value = word.partition("=")
         if not equals or not re.fullmatch(r"(\+\+?|~)?[\w./@-]+", key):
             return word

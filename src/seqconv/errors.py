@@ -73,13 +73,11 @@ class InterruptedRun(SeqconvError):
 
     Attributes:
         signal_number: SIGHUP, SIGINT or SIGTERM; the exit code is 128 more.
-        time_is_up: whether it was the limit of this run's time, which says nothing about other runs.
     """
 
-    def __init__(self, signal_number: int, message: str | None = None, *, time_is_up: bool = False):
+    def __init__(self, signal_number: int, message: str | None = None):
         super().__init__(message or f"stopped by signal {signal_number}")
         self.signal_number = signal_number
-        self.time_is_up = time_is_up
         self.exit_code = 128 + signal_number
 
 

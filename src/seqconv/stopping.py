@@ -73,7 +73,6 @@ class StopRequest:
                 return InterruptedRun(
                     signal.SIGTERM,
                     f"the time of `trainer.max_time` is up ({spent:.0f} s)",
-                    time_is_up=True,
                 )
         return None
 

@@ -85,7 +85,7 @@ def cached(remote: Remote) -> Path | None:
 def is_local(remote: Remote, path: str | None) -> bool:
     """Whether `locate` will find a file on this machine, whatever is in it; arguments as there."""
     try:
-        return is_there(path or str(cache_folder() / remote.filename))
+        return is_there(str(cache_folder() / remote.filename) if path is None else path)
     except DataError:
         return False
 
