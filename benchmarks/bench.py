@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib.metadata
 import json
 import os
@@ -25,7 +26,7 @@ import numpy as np
 from contestants import JENA_ROWS, WORKS
 
 HERE = Path(__file__).resolve().parent
-TRAIN = Path(sys.executable).parent / "seqconv-train"
+PYTHON = Path(sys.executable)
 NAMES = {
     "ours": "seqconv",
     "keras": "Keras by default",
@@ -36,6 +37,8 @@ NAMES = {
     "book": "the book's program",
     "import": "import tensorflow",
     "ours_jena": "seqconv, Jena file",
+    "before": "seqconv before",
+    "before_jena": "seqconv before, Jena file",
 }
 Results = dict[str, Any]
 
@@ -84,6 +87,12 @@ class Bench:
         for name in names:
             command = [sys.executable, str(HERE / "contestants.py"), name]
             env = self.environment
+            if name == "before":
+                command = [
+                    str(self.before),
+                    str(self.options.before / HERE.name / "contestants.py"),
+                ]
+                command.append("ours")
             if name.startswith("torch"):
                 command = [self.options.torch, str(HERE / "torch_peer.py")]
                 # By default its threads wait spinning, which on a busy machine costs it many times the step.
@@ -118,7 +127,7 @@ class Bench:
         if not path.exists():
             import polars as pl
 
-            from seqconv.data.climate import COLUMNS, simulate_climate
+            from seqconv.data.simulated.climate import COLUMNS, simulate_climate
 
             times, values = simulate_climate(JENA_ROWS // 8 if self.options.quick else JENA_ROWS)
             frame = pl.DataFrame(values.astype(np.float64).round(2), schema=list(COLUMNS))
@@ -128,11 +137,22 @@ class Bench:
             frame.insert_column(0, stamps).write_csv(path)
         return path
 
-    def seqconv(self, *words: str) -> tuple[list[str], Path]:
+    @property
+    def before(self) -> Path:
+        """The Python of another checkout of seqconv."""
+        return self.options.before / ".venv" / "bin" / "python"
+
+    @property
+    def versions(self) -> list[str]:
+        """This checkout, and another one to compare with if there is one."""
+        return ["ours", "before"] if self.options.before else ["ours"]
+
+    def seqconv(self, *words: str, version: str = "ours") -> tuple[list[str], Path]:
         """The command of a run, and its directory."""
         self.runs += 1
         run_dir = self.scratch / f"run-{self.runs}"
-        return [str(TRAIN), f"hydra.run.dir={run_dir}", *words], run_dir
+        program = (PYTHON if version == "ours" else self.before).parent / "seqconv-train"
+        return [str(program), f"hydra.run.dir={run_dir}", *words], run_dir
 
     def run(self, command: list[str]) -> tuple[str, float, float]:
         """The output of a command, its seconds from start to end, and its peak memory in MB."""
@@ -186,7 +206,7 @@ def steps(bench: Bench) -> Results:
     """One training step on a batch in memory, and the floor: its matrix products at this machine's own rate."""
     results: Results = {}
     torch = ["torch", "torch_passive"] if bench.options.torch else []
-    with bench.contestants("ours", "keras", "keras_no_xla", *torch) as peers:
+    with bench.contestants(*bench.versions, "keras", "keras_no_xla", *torch) as peers:
         rates: list[float] = []
         for work in WORKS:
             asked = {name: (peer, work) for name, peer in peers.items()}
@@ -210,7 +230,7 @@ def steps(bench: Bench) -> Results:
 def windows(bench: Bench) -> Results:
     """A batch of 128 windows of 240 x 14, as fast as it is given; ten at a time."""
     torch = ["torch"] if bench.options.torch else []
-    with bench.contestants("ours", "book", "keras", "tf_gather", *torch) as peers:
+    with bench.contestants(*bench.versions, "book", "keras", "tf_gather", *torch) as peers:
         asked = {name: (peer, "windows") for name, peer in peers.items()}
         found = bench.blocks(asked, 20)
     result = summary({n: [np.array(block) / 10 for block in b] for n, b in found.items()})
@@ -233,8 +253,8 @@ def job(bench: Bench) -> Results:
     book += ["--steps", str(steps_per_epoch), "--train-end", str(train_end)]
     book += ["--validation-end", str(validation_end)]
 
-    def ours() -> tuple[float, float, float]:
-        command, run_dir = bench.seqconv(*words)
+    def ours(version: str) -> tuple[float, float, float]:
+        command, run_dir = bench.seqconv(*words, version=version)
         _, seconds, memory = bench.run(command)
         metrics = json.loads((run_dir / "metrics.json").read_text())
         return seconds, metrics["timing"]["fit_seconds"], memory
@@ -243,7 +263,10 @@ def job(bench: Bench) -> Results:
         out, seconds, memory = bench.run(book)
         return seconds, json.loads(out.splitlines()[-1])["fit"], memory
 
-    found = bench.alternate({"ours": ours, "book": theirs}, bench.options.job_rounds)
+    runners: dict[str, Callable[[], Any]] = {
+        version: functools.partial(ours, version) for version in bench.versions
+    }
+    found = bench.alternate(runners | {"book": theirs}, bench.options.job_rounds)
     results: Results = {}
     for index, (key, unit) in enumerate((("process", "s"), ("fit", "s"), ("peak_memory", "MB"))):
         picked = {name: [run[index] for run in runs] for name, runs in found.items()}
@@ -260,8 +283,8 @@ def startup(bench: Bench) -> Results:
 
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
-    def first_step(*words: str) -> float:
-        command, run_dir = bench.seqconv("trainer.checkpoint_seconds=1e-9", *words)
+    def first_step(version: str, *words: str) -> float:
+        command, run_dir = bench.seqconv("trainer.checkpoint_seconds=1e-9", *words, version=version)
         started = time.perf_counter()
         with subprocess.Popen(command, env=bench.environment, **quiet) as process:
             while process.poll() is None:
@@ -276,11 +299,12 @@ def startup(bench: Bench) -> Results:
     jena = ["dataset=jena", f"dataset.path={bench.record()}", "model=conv_gru"]
     if bench.options.quick:
         jena += ["split.train_end=0.5", "split.validation_end=0.75"]
-    runners = {
+    runners: dict[str, Callable[[], Any]] = {
         "import": lambda: bench.run([sys.executable, "-c", "import tensorflow"])[1],
-        "ours": first_step,
-        "ours_jena": lambda: first_step(*jena),
     }
+    for version in bench.versions:
+        runners[version] = functools.partial(first_step, version)
+        runners[f"{version}_jena"] = functools.partial(first_step, version, *jena)
     runners["import"]()  # Reads what is on disk.
     result = summary(bench.alternate(runners, bench.options.rounds))
     show("to the first step", "s", result)
@@ -388,6 +412,11 @@ def main() -> None:
     parser.add_argument("--job-rounds", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="a small record, a short job")
     parser.add_argument("--torch", help="a Python that has PyTorch")
+    parser.add_argument(
+        "--before",
+        type=Path,
+        help="another checkout of seqconv with its own .venv, to compare with",
+    )
     parser.add_argument("--out", type=Path, default=HERE / "results")
     options = parser.parse_args()
     unknown = set(options.parts) - PARTS.keys()

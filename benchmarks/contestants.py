@@ -79,83 +79,99 @@ def batch_of(work: str, time_steps: int = 240) -> tuple[np.ndarray, np.ndarray]:
 # seqconv
 
 
-def our_training(words: list[str], data: Any = None) -> tuple[Callable[..., Any], Any]:
-    """The compiled training step of seqconv, and its model."""
-    from seqconv.composing import read_command_line
-    from seqconv.shapes import SequenceSpec
-    from seqconv.steps import build_optimizer, compile_steps
-    from seqconv.training import build_model
+def our_config(words: list[str]) -> Any:
+    """The checked configuration of a command line."""
+    from seqconv.cli.overrides import read_command_line
 
-    config = read_command_line(words).only_job
-    if data is None:
-        tokens = hasattr(config.task, "max_features")
+    return read_command_line(words).only_job
+
+
+def our_training(words: list[str], task: Any = None) -> tuple[Callable[..., Any], Any]:
+    """The compiled training step of seqconv, and its model."""
+    from seqconv.tasks.contract import SequenceSpec
+    from seqconv.training.predictor import build_model
+    from seqconv.training.steps import build_optimizer, compile_training
+
+    config = our_config(words)
+    if task is None:
+        tokens, keys = config.dataset.name == "imdb", config.settings
         spec = SequenceSpec(
-            time=config.task.time_steps,
+            time=keys.time_steps,
             features=None if tokens else COLUMNS,
-            vocabulary=config.task.max_features if tokens else None,
-            embedding=config.task.embedding_size if tokens else None,
-            outputs=1,
-            targets=1,
+            vocabulary=keys.max_features if tokens else None,
+            embedding=keys.embedding_size if tokens else None,
+            outputs=(1,) if tokens else (1, 1),
+            targets=(1,) if tokens else (1, 1),
         )
-        loss = "binary_crossentropy" if tokens else config.task.loss
-        data = SimpleNamespace(spec=spec, loss=loss)
-    model = build_model(config, data)
+        loss = "binary_crossentropy" if tokens else keys.loss
+    else:
+        spec, loss = task.spec, task.loss
+    model = build_model(config, spec)
     optimizer = build_optimizer(config.trainer, model)
-    return compile_steps(config.trainer, data, model, optimizer)[0], model
+    return compile_training(config.trainer, model, spec, loss, optimizer), model
 
 
 def our_step(words: list[str], batch: tuple[np.ndarray, np.ndarray]) -> tuple[Runner, Any]:
     """One step as the loop takes it: arrays in, the loss and the predictions out."""
-    from seqconv.data.windows import aligned_empty
-    from seqconv.steps import as_tensor
+    from seqconv.tasks.forecasting.windows import aligned_empty
+    from seqconv.training.steps import as_tensor
+    from seqconv.training.tensorflow_import import deterministic_operations
 
-    train, model = our_training(words)
+    with deterministic_operations(True):
+        train, model = our_training(words)
     inputs, targets = batch
     if inputs.dtype == np.float32:  # Windows are gathered into aligned arrays; tokens are not.
         inputs = aligned_empty(batch[0].shape)
         inputs[:] = batch[0]
+        targets = targets[:, None]
 
     def run() -> None:
-        loss, predictions = train(as_tensor(inputs), targets, np.float32(1e-3))
+        with deterministic_operations(True):
+            loss, predictions = train(as_tensor(inputs), targets, np.float32(1e-3))
         float(loss)
         predictions.numpy()
 
     return run, {"parameters": model.count_params()}
 
 
-def our_data(rows: int, *words: str) -> Any:
+def our_task(rows: int, *words: str) -> Any:
     """Windows of a simulated record of so many rows."""
-    from seqconv.composing import read_command_line
-    from seqconv.data.climate import COLUMNS as NAMES
-    from seqconv.data.climate import simulate_climate
     from seqconv.data.records import clean_record
-    from seqconv.data.series import SeriesData
+    from seqconv.data.simulated.climate import COLUMNS as NAMES
+    from seqconv.data.simulated.climate import simulate_climate
+    from seqconv.tasks.forecasting.task import prepare
 
     times, values = simulate_climate(rows)
-    facts = {"columns": NAMES, "target": 1, "source": "simulated", "fingerprint": ""}
-    record = clean_record(times, values.astype(np.float64), **facts)
-    return SeriesData("jena", record, read_command_line([*SERIES, *words]).only_job.task)
+    record = clean_record(
+        times,
+        values.astype(np.float64),
+        columns=NAMES,
+        targets=(1,),
+        source="simulated",
+        fingerprint="",
+    )
+    return prepare("jena", record, our_config([*SERIES, *words]).settings)
 
 
-def our_batches(data: Any = None) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
-    """Batch after batch, drawn as in training."""
-    from seqconv.data.drawing import TrainingOrder
+def our_batches(task: Any = None) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    """Batch after batch, sampled as in training."""
+    from seqconv.training.sampling import TrainingOrder
 
-    data = data or our_data(JENA_ROWS)
-    order, steps = TrainingOrder(data.count("train"), BATCH, 500, seed=0), itertools.count()
-    return lambda: data.batch("train", order.indices(1, next(steps)))
+    samples = (task or our_task(JENA_ROWS)).samples("train")
+    order, steps = TrainingOrder(len(samples), BATCH, 500, seed=0), itertools.count()
+    return lambda: samples.batch(order.indices(1, next(steps)))
 
 
 def our_step_on_rows(rows: int) -> Runner:
-    """Drawing a batch from a record of so many rows, and the step on it."""
-    from seqconv.steps import as_tensor
+    """Sampling a batch from a record of so many rows, and the step on it."""
+    from seqconv.training.steps import as_tensor
 
-    data = our_data(rows, "split.train_end=0.5", "split.validation_end=0.75")
-    train, _ = our_training(WORKS["conv_gru"], data)
-    draw = our_batches(data)
+    task = our_task(rows, "split.train_end=0.5", "split.validation_end=0.75")
+    train, _ = our_training(WORKS["conv_gru"], task)
+    batches = our_batches(task)
 
     def run() -> None:
-        inputs, targets = draw()
+        inputs, targets = batches()
         float(train(as_tensor(inputs), targets, np.float32(1e-3))[0])
 
     return run
@@ -166,24 +182,20 @@ def our_checkpoint() -> Runner:
     import tempfile
     from pathlib import Path
 
-    from seqconv.checkpoints import CheckpointStore
-    from seqconv.composing import read_command_line
-    from seqconv.loop import Training
-    from seqconv.stopping import StopRequest
-    from seqconv.training import build_model
+    from seqconv.runs.checkpoints import CheckpointStore
+    from seqconv.training.loop import Training
+    from seqconv.training.run import build_predictor
+    from seqconv.training.signals import Signals
 
     split = ["split.train_end=0.5", "split.validation_end=0.75"]
-    data, config = (
-        our_data(50_000, *split),
-        read_command_line([*WORKS["conv_gru"], *split]).only_job,
-    )
+    task, config = our_task(50_000, *split), our_config([*WORKS["conv_gru"], *split])
     store = CheckpointStore(Path(tempfile.mkdtemp(dir=os.environ["SEQCONV_DATA_DIR"])))
     training = Training(
         config,
-        data,
-        build_model(config, data),
+        task,
+        build_predictor(config, task),
         checkpoints=store,
-        stop=StopRequest(),
+        signals=Signals(),
         record_epoch=lambda record: None,
     )
 
@@ -250,7 +262,7 @@ def flop(model: Any) -> tuple[float, float]:
 
 def scaled_record() -> np.ndarray:
     """A simulated record of Jena's length, `(rows, 14)` float64."""
-    from seqconv.data.climate import simulate_climate
+    from seqconv.data.simulated.climate import simulate_climate
 
     values = simulate_climate(JENA_ROWS)[1].astype(np.float64)
     return (values - values.mean(axis=0)) / values.std(axis=0)

@@ -1,1 +1,1 @@
-"""The YAML pages of seqconv, shipped as the import package ``seqconv.conf``."""
+"""The config files of seqconv, shipped as the import package ``seqconv.conf``."""

@@ -75,11 +75,10 @@ def command(
     """Run `seqconv-train WORDS` in this process; what it changes for its own process is put back."""
     from hydra.core.singleton import Singleton
 
-    from seqconv import cli
+    from seqconv.cli import train as cli
 
     def run(words: Sequence[str]) -> Answer:
         monkeypatch.setattr(sys, "argv", ["seqconv-train", *words])
-        monkeypatch.setattr(cli, "_REPORTED", set())
         capfd.readouterr()
         exit_code = cli.run_command(list(words))
         return Answer(exit_code, *capfd.readouterr())
@@ -146,7 +145,7 @@ JENA_HEADER = '"Date Time",' + ",".join(
 @functools.cache
 def _jena_lines(rows: int) -> tuple[str, ...]:
     """Header and rows of a SIMULATED record as the station writes them."""
-    from seqconv.data.climate import simulate_climate
+    from seqconv.data.simulated.climate import simulate_climate
 
     times, values = simulate_climate(rows)
     stamps = [f"{time.item():%d.%m.%Y %H:%M:%S}" for time in times]
@@ -325,19 +324,19 @@ def write_texts() -> Callable[..., Path]:
 def words_for_dataset(
     tmp_path: Path, write_imdb, write_texts, text_corpus
 ) -> Callable[[str], list[str]]:
-    """The words that choose a dataset, with what its page cannot know: the name of a file.
+    """The words that choose a dataset, with what its config file cannot know: the name of a file.
 
     The files of imdb and text are there, and small; so are the settings that such a file needs.
     """
     from omegaconf import OmegaConf
 
-    from seqconv.composing import CONFIG_MODULE
+    from seqconv.cli.overrides import CONFIG_MODULE
 
-    pages = importlib.resources.files(CONFIG_MODULE.removeprefix("pkg://"))
+    files = importlib.resources.files(CONFIG_MODULE)
     small_text = ["max_len=64", "embedding_size=8"]
 
     def words(name: str) -> list[str]:
-        page = OmegaConf.create(pages.joinpath("dataset", f"{name}.yaml").read_text("utf-8"))
+        shipped = OmegaConf.create(files.joinpath("dataset", f"{name}.yaml").read_text("utf-8"))
         chosen = [f"dataset={name}"]
         if name == "imdb":
             path = write_imdb(tmp_path / "reviews.npz")
@@ -345,7 +344,7 @@ def words_for_dataset(
         if name == "text":
             path = write_texts(tmp_path / "notes.jsonl", *text_corpus)
             return [*chosen, f"dataset.path={path}", "max_features=60", *small_text]
-        return [*chosen, "dataset.path=a_file.csv"] if "path" in page["dataset"] else chosen
+        return [*chosen, "dataset.path=a_file.csv"] if "path" in shipped["dataset"] else chosen
 
     return words
 
@@ -379,11 +378,11 @@ def completed_run(tmp_path: Path, in_empty_folder: Path) -> Path:
 
     Checkpoints are inside the first epoch, at its end (the best one), and at the end of the second.
     """
-    from seqconv import rundir
-    from seqconv.checkpoints import Checkpoint, CheckpointStore
-    from seqconv.composing import read_command_line
-    from seqconv.config import to_yaml
-    from seqconv.loop import Progress
+    from seqconv.cli.overrides import read_command_line
+    from seqconv.config.schema import to_yaml
+    from seqconv.runs import layout as rundir
+    from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
+    from seqconv.training.loop import Progress
 
     path = tmp_path / "run"
     path.mkdir()

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from seqconv.errors import ConfigError, SeqconvError
+from seqconv.config.errors import ConfigError, SeqconvError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,8 +37,8 @@ def printable(text: str) -> str:
     return "".join(c if c in "\n\t" or c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def say(text: str) -> None:
-    """A line for people."""
+def info(text: str) -> None:
+    """A message for people."""
     text = printable(text)
     # A terminal that has hung up, or a reader that has gone, is no failure of the run: the log has it all.
     with contextlib.suppress(OSError):
@@ -49,7 +49,7 @@ def say(text: str) -> None:
 
 
 def _to_log(text: str) -> None:
-    """A message for the run's log. A log that cannot be written, as on a full disk, is no news beside the cause."""
+    """A message for the log of a run. A log that cannot be written, as on a full disk, is not reported too."""
     before, logging.raiseExceptions = logging.raiseExceptions, False
     try:
         log.info("%s", text)
@@ -60,7 +60,7 @@ def _to_log(text: str) -> None:
 class NativeNotices:
     """What native code writes to stderr, such as TensorFlow's start-up notices, kept for the run's log.
 
-    They are no news to a user, and no Python setting reaches the ones written before TensorFlow's own logging
+    They are of no use on the terminal, and no Python setting reaches the ones written before TensorFlow's own logging
     has started. Where stderr is no file of the system (a test that captures it), nothing is redirected.
 
     Args:
@@ -138,13 +138,13 @@ def result(line: str) -> None:
 
 
 def error(failure: SeqconvError, program: str = "seqconv-train") -> None:
-    """A failure in a few lines: what, where, what to do."""
+    """An error in a few lines: what, where, what to do."""
     if isinstance(failure, ConfigError):
         count = len(failure.problems)
         head = f"{count} problem{'s' if count > 1 else ''} with the configuration"
-        say("\n".join([f"{program}: {head}", *(f"  {problem}" for problem in failure.problems)]))
+        info("\n".join([f"{program}: {head}", *(f"  {problem}" for problem in failure.problems)]))
     else:
-        say(f"{program}: {failure}")
+        info(f"{program}: {failure}")
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -228,7 +228,7 @@ class TrainingProgress:
 
     def epoch(self, line: str) -> None:
         """The line of a finished epoch."""
-        say(line)
+        info(line)
 
 
 class DownloadBar:
@@ -267,7 +267,7 @@ class DownloadBar:
         """So many bytes more have come."""
         if self._task is None:
             if not self._bar.console.is_terminal:
-                say(f"downloading {self._name}, {self.total / 1e6:.1f} MB")
+                info(f"downloading {self._name}, {self.total / 1e6:.1f} MB")
             self._task = self._bar.add_task("", total=self.total)
             self._bar.start()
         self._bar.update(self._task, advance=size)

@@ -23,8 +23,12 @@ import numpy as np
 import pytest
 
 import seqconv
-from seqconv import checkpoints, console, resuming, rundir, training
-from seqconv.errors import DataError
+from seqconv import console
+from seqconv.runs import checkpoints
+from seqconv.runs import resume as resuming
+from seqconv.runs import layout as rundir
+from seqconv.training.run import run as training
+from seqconv.config.errors import DataError
 
 WRONG = 2
 NO_DATA = 3
@@ -362,7 +366,7 @@ def test_control_characters_do_not_reach_the_log(caplog: pytest.LogCaptureFixtur
 
 
 def test_a_report_on_a_file_holds_no_control_characters(write_jena, aside: Path):
-    from seqconv.data.inspecting import inspect_series
+    from seqconv.data.inspect import inspect_series
 
     path = write_jena(
         aside / "record.csv",

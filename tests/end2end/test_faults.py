@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from seqconv import rundir, training
-from seqconv.checkpoints import CheckpointStore, read
-from seqconv.loop import Training
+from seqconv.runs import layout as rundir
+
+from seqconv.training.run import run as training
+from seqconv.runs.checkpoints import CheckpointStore, read
+from seqconv.training.loop import Training
 
 SMALL = [
     "dataset=jena",
@@ -158,7 +160,7 @@ def test_a_second_interrupt_stops_at_once_and_keeps_the_last_checkpoint(
 
 
 def test_a_signal_after_the_fit_is_honoured_and_the_rest_done_later(command, words, monkeypatch):
-    from seqconv import baselines
+    from seqconv.tasks.forecasting import baselines
 
     compute = baselines.baselines_of
     with monkeypatch.context() as patch:
@@ -279,7 +281,7 @@ def test_a_closed_stdout_is_no_failure(command, words, monkeypatch):
 
 
 def test_a_clock_set_back(in_empty_folder, monkeypatch):
-    from seqconv import cli
+    from seqconv.cli import train as cli
 
     class Clock(cli.datetime):
         @classmethod

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from seqconv import commands
-from seqconv.data.sets import imdb, jena
-from seqconv.registry import DATASETS, MODELS
+from seqconv.cli import tools as commands
+from seqconv.data.datasets import imdb, jena
+from seqconv.config.registry import DATASETS, MODELS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -105,7 +105,7 @@ def test_pictures_are_there():
 
 
 def test_exit_codes_are_those_of_the_errors():
-    from seqconv import errors
+    from seqconv.config.schema import errors
 
     listed = set(map(int, re.findall(r"^\| (\d) \|", README, flags=re.MULTILINE)))
     assert listed == {0} | {

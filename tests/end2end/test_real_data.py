@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from seqconv.data.inspecting import inspect_series
-from seqconv.data.sets import imdb, jena
-from seqconv.data.tasks import SeriesSplit, SeriesTask
+from seqconv.data.inspect import inspect_series
+from seqconv.data.datasets import imdb, jena
+from seqconv.tasks.forecasting.settings import SeriesSplit, SeriesTask
 
 
 def test_two_years_of_jena(shared_data):

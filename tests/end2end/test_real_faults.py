@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 import seqconv
-from seqconv import reporting, rundir
-from seqconv.checkpoints import CheckpointStore, read
-from seqconv.loop import Training
+from seqconv.runs import report as reporting
+from seqconv.runs import layout as rundir
+from seqconv.runs.checkpoints import CheckpointStore, read
+from seqconv.training.loop import Training
 
 pytestmark = pytest.mark.slow
 
@@ -187,12 +188,12 @@ def test_a_run_on_a_disk_that_can_no_longer_be_written(command, words, disk, asi
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
-import seqconv.rundir
+import seqconv.runs.layout
 os.setgid(65534)
 os.setuid(65534)
 try:
-    seqconv.rundir.check_free(Path(sys.argv[1]))
-except seqconv.rundir.OutputError as error:
+    seqconv.runs.layout.check_free(Path(sys.argv[1]))
+except seqconv.runs.layout.OutputError as error:
     print(error.exit_code, error)
 """
 

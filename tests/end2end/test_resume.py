@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import yaml
 
-from seqconv import checkpoints, rundir
-from seqconv.checkpoints import CheckpointStore
-from seqconv.loop import Training
+from seqconv.runs import checkpoints
+
+from seqconv.runs import layout as rundir
+from seqconv.runs.checkpoints import CheckpointStore
+from seqconv.training.loop import Training
 
 SERIES = [
     "dataset=jena",
@@ -492,8 +494,8 @@ def test_a_state_that_sums_up_other_figures_is_refused(command, record, killed_a
 
 def test_every_variable_that_matters_is_in_a_checkpoint(command, record):
     """The seed generators of Keras' layers and of ours are variables of the model."""
-    from seqconv import training
-    from seqconv.composing import read_command_line
+    from seqconv.training.run import run as training
+    from seqconv.cli.overrides import read_command_line
 
     words = [*SERIES, record, "trainer=smoke", "model.dropout=0.1", "model.recurrent_dropout=0.1"]
     for name, layers in (("conv_gru", 1), ("lstm", 1)):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seqconv import rundir
+from seqconv.runs import layout as rundir
 
 SMALL = [
     "dataset=jena",

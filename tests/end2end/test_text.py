@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-from seqconv import baselines, rundir
-from seqconv.checkpoints import CheckpointStore
-from seqconv.composing import read_command_line
-from seqconv.data.drawing import POOL_BATCHES, TrainingOrder
-from seqconv.data.texts import TextData
-from seqconv.loop import Training
-from seqconv.registry import MODELS
-from seqconv.training import load_data
+from seqconv.tasks.forecasting import baselines
+
+from seqconv.runs import layout as rundir
+from seqconv.runs.checkpoints import CheckpointStore
+from seqconv.cli.overrides import read_command_line
+from seqconv.training.sampling import POOL_BATCHES, TrainingOrder
+from seqconv.tasks.classification.task import TextData
+from seqconv.training.loop import Training
+from seqconv.config.registry import MODELS
+from seqconv.training.run import load_data
 
 FORMATS = ["notes.jsonl", "notes.csv", "notes.parquet", "notes"]
 SMALL = ["max_features=60", "max_len=64", "embedding_size=8", "batch_size=32"]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from seqconv import loop
+from seqconv.training.run import loop
 
 
 @pytest.mark.parametrize("model", ["conv1d", "gru"])

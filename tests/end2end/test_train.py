@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from seqconv import rundir
-from seqconv.checkpoints import CheckpointStore
-from seqconv.config import load_config
+from seqconv.runs import layout as rundir
+from seqconv.runs.checkpoints import CheckpointStore
+from seqconv.config.schema import load_config
 
 # Six days of 10-minute rows in each split leave room for windows of one day.
 SMALL = [
@@ -215,7 +215,7 @@ def test_a_chosen_directory_is_never_shared(command, record, tmp_path):
 
 
 def test_signals_save_what_was_reached(command, record, monkeypatch):
-    from seqconv.loop import Training
+    from seqconv.training.loop import Training
 
     count = Training._count
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqconv.errors import SeqconvError
+from seqconv.config.errors import SeqconvError
 
 # A few in every run of the tests, the number in `make test-all`.
 EXAMPLES = pytest.mark.parametrize("examples", [15, pytest.param(2000, marks=pytest.mark.slow)])

@@ -18,10 +18,14 @@ import yaml
 from examples import EXAMPLES, outcome, try_all
 from hypothesis import strategies as st
 
-from seqconv import cli, rundir, training
-from seqconv.composing import CONFIG_MODULE, CommandLine, read_command_line
-from seqconv.config import to_yaml
-from seqconv.errors import DataError
+from seqconv.cli import train as cli
+
+from seqconv.runs import layout as rundir
+
+from seqconv.training.run import run as training
+from seqconv.cli.overrides import CONFIG_MODULE, CommandLine, read_command_line
+from seqconv.config.schema import to_yaml
+from seqconv.config.errors import DataError
 
 GROUPS = ("dataset", "model", "trainer", "experiment", "pair")
 
@@ -38,7 +42,7 @@ def _flat(tree: Any, prefix: str = "") -> list[str]:
 @functools.cache
 def _known() -> tuple[list[str], list[str]]:
     """The keys of all pages, and words that choose a page."""
-    pages = importlib.resources.files(CONFIG_MODULE.removeprefix("pkg://"))
+    pages = importlib.resources.files(CONFIG_MODULE)
     keys, choices = {"resume", "dataset.path", "require"}, []
     for group in GROUPS:
         for page in pages.joinpath(group).iterdir():

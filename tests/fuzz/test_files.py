@@ -25,12 +25,18 @@ import pytest
 from examples import EXAMPLES, damaged, outcome, try_all
 from hypothesis import strategies as st
 
-from seqconv import checkpoints, cli, rundir, training
-from seqconv.composing import read_command_line
-from seqconv.data.sets import imdb, jena
+from seqconv.runs import checkpoints
+
+from seqconv.cli import train as cli
+
+from seqconv.runs import layout as rundir
+
+from seqconv.training.run import run as training
+from seqconv.cli.overrides import read_command_line
+from seqconv.data.datasets import imdb, jena
 from seqconv.data.store import Store
-from seqconv.data.text_files import read_labelled
-from seqconv.errors import DataError
+from seqconv.data.texts import read_labelled
+from seqconv.config.errors import DataError
 
 # What a reader may take while it says no to files of a few kilobytes.
 MEMORY = 300 * 2**20
@@ -73,7 +79,7 @@ def _readable_or_refused(read: Callable[[], Any]) -> Any:
 
 @functools.cache
 def _table() -> bytes:
-    from seqconv.data.climate import simulate_climate
+    from seqconv.data.simulated.climate import simulate_climate
     from seqconv.data.weather import COLUMNS
 
     times, values = simulate_climate(80)

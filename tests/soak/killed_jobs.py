@@ -22,9 +22,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from seqconv import rundir
-from seqconv.checkpoints import POINTERS, STAGING, CheckpointStore, read
-from seqconv.errors import DataError
+from seqconv.runs import layout as rundir
+from seqconv.runs.checkpoints import POINTERS, STAGING, CheckpointStore, read
+from seqconv.config.errors import DataError
 
 # What a run loads on its way; the packages of scikit-learn and rich that are imported where they are needed, too.
 PRELOADED = [
@@ -36,13 +36,13 @@ PRELOADED = [
     "rich.progress",
     "rich.table",
     "sklearn.linear_model",
-    "seqconv.cli",
+    "seqconv.cli.train",
     "seqconv.models.conv1d",
     "seqconv.models.conv_gru",
     "seqconv.models.gru",
     "seqconv.models.lstm",
     "seqconv.models.layers.recurrent",
-    "seqconv.training",
+    "seqconv.training.run",
 ]
 
 # Some hundred windows to validate and to test on; the two data sets need no file.
@@ -194,7 +194,9 @@ def _work(words: list[str], folder: Path, telling: Connection) -> None:
             os.dup2(file.fileno(), number)
     sys.argv = ["seqconv-train", *words]
 
-    from seqconv import cli, loop
+    from seqconv.cli import train as cli
+
+    from seqconv.training.run import loop
 
     count, save = loop.Training._count, CheckpointStore.save
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from killed_jobs import differences
 
-from seqconv import rundir
-from seqconv.checkpoints import POINTERS, STATE, VARIABLES, Checkpoint, CheckpointStore
+from seqconv.runs import layout as rundir
+from seqconv.runs.checkpoints import POINTERS, STATE, VARIABLES, Checkpoint, CheckpointStore
 
 FIRST, SECOND = "epoch-00002-step-0000000", "epoch-00003-step-0000000"
 

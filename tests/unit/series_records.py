@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import settings
 
 from seqconv.data.records import Record, clean_record
-from seqconv.data.tasks import SeriesSplit, SeriesTask
+from seqconv.tasks.forecasting.settings import SeriesSplit, SeriesTask
 
 START = np.datetime64("2020-01-01T00:00:00", "s")
 PERIOD = 600  # seconds

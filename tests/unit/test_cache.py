@@ -13,9 +13,9 @@ from series_records import csv_text, make_task, noise, stamps, zipped
 
 from seqconv.data import cache
 from seqconv.data.cache import Remote, cached, download, remove
-from seqconv.data.sets import jena
+from seqconv.data.datasets import jena
 from seqconv.data.weather import COLUMNS
-from seqconv.errors import DataError
+from seqconv.config.errors import DataError
 
 CONTENT = bytes(range(256)) * 200
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seqconv.data.climate import COLUMNS, DEFAULT_ROWS, simulate_climate
+from seqconv.data.simulated.climate import COLUMNS, DEFAULT_ROWS, simulate_climate
 
 DAY_ROWS = 144  # ten-minute rows in a day, and the forecast distance
 LOOKBACK_ROWS = 5 * DAY_ROWS

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from series_records import QUICK
 
 from seqconv.data import corpora
-from seqconv.data.corpora import prepare, split_rows
-from seqconv.data.tasks import ColumnSplit, ColumnTextTask
-from seqconv.data.text_files import LabelledTexts
-from seqconv.data.texts import SPLITS
-from seqconv.data.tokenizing import Tokenizer
+from seqconv.tasks.classification.preparation import prepare, split_rows
+from seqconv.tasks.forecasting.settings import ColumnSplit, ColumnTextTask
+from seqconv.data.texts import LabelledTexts
+from seqconv.tasks.classification.task import SPLITS
+from seqconv.data.tokenizer import Tokenizer
 from seqconv.data.tokens import START, UNKNOWN
-from seqconv.errors import ConfigError, DataError
+from seqconv.config.errors import ConfigError, DataError
 
 WORDS = Tokenizer("lower_and_strip_punctuation", "words", 1)
 

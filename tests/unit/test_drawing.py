@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from series_records import QUICK
 
-from seqconv.data.drawing import TrainingOrder
+from seqconv.training.sampling import TrainingOrder
 
 MODES = pytest.mark.parametrize("steps_per_epoch", [None, 4], ids=["shuffled", "random"])
 

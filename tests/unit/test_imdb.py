@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from seqconv.data.cache import Remote
-from seqconv.data.sets import imdb
-from seqconv.data.tasks import SplitTextTask, ValidationSplit
-from seqconv.errors import ConfigError, DataError
+from seqconv.data.datasets import imdb
+from seqconv.tasks.forecasting.settings import SplitTextTask, ValidationSplit
+from seqconv.config.errors import ConfigError, DataError
 
 REVIEWS = 60
 PARTS = ("train", "test")
@@ -127,7 +127,7 @@ def test_the_reviews_are_kept_without_pickle(path, cache, monkeypatch):
     (kept,) = [found for found in cache.rglob("*") if found.is_file()]
     assert kept.parent == cache / "prepared"
     assert b"numpy" not in kept.read_bytes().lower().replace(b"\x93numpy", b"")
-    monkeypatch.setattr("seqconv.data.unpickling.read_npz", None)
+    monkeypatch.setattr("seqconv.data.pickles.read_npz", None)
     again = loaded(path)
     for split in ("train", "validation", "test"):
         np.testing.assert_array_equal(everything(again, split)[0], everything(first, split)[0])

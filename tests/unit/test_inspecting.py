@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from series_records import COLUMNS, csv_text, noise, stamps
 
-from seqconv.data.inspecting import inspect_series
-from seqconv.errors import DataError
+from seqconv.data.inspect import inspect_series
+from seqconv.config.errors import DataError
 
 
 def inspect(folder, times, values):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from seqconv import rundir, training
-from seqconv.errors import OutputError
+from seqconv.runs import layout as rundir
+
+from seqconv.training.run import run as training
+from seqconv.config.errors import OutputError
 
 
 class Killed(BaseException):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from seqconv import nbsvm
-from seqconv.nbsvm import nbsvm_probabilities
+from seqconv.tasks.classification import nbsvm
+from seqconv.tasks.classification.nbsvm import nbsvm_probabilities
 
 DOCUMENTS = 240
 WORDS = 40  # that mean nothing

@@ -10,8 +10,8 @@ import pytest
 from series_records import COLUMNS, csv_text, gzipped, noise, stamps, zipped
 
 from seqconv.data import reading
-from seqconv.data.reading import read_table
-from seqconv.errors import DataError
+from seqconv.data.tables import read_table
+from seqconv.config.errors import DataError
 
 TIMES, VALUES = stamps(30), noise(30)
 CSV = csv_text(TIMES, VALUES).encode()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from series_records import COLUMNS, PERIOD, QUICK, TARGET, make_record, noise, stamps
 
 from seqconv.data.records import array_fingerprint, unit_of
-from seqconv.errors import DataError
+from seqconv.config.errors import DataError
 
 NAN = np.nan
 

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqconv import resuming, rundir
-from seqconv.checkpoints import Checkpoint, CheckpointStore
-from seqconv.composing import read_command_line
-from seqconv.config import to_yaml
-from seqconv.errors import ConfigError, DataError, OutputError
-from seqconv.loop import Progress
-from seqconv.resuming import find_place
+from seqconv.runs import resume as resuming
+
+from seqconv.runs import layout as rundir
+from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
+from seqconv.cli.overrides import read_command_line
+from seqconv.config.schema import to_yaml
+from seqconv.config.errors import ConfigError, DataError, OutputError
+from seqconv.training.loop import Progress
+from seqconv.runs.resume import find_place
 
 RECORD = {"loss": 0.5, "val_loss": 0.25, "val_mae": 2.0}
 

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from seqconv.data.reviews import (
+from seqconv.data.simulated.reviews import (
     BAD,
     DEFAULT_COUNT,
     GOOD,

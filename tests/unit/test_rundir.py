@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from seqconv import rundir
-from seqconv.errors import OutputError
+from seqconv.runs import layout as rundir
+from seqconv.config.errors import OutputError
 
 
 def names(folder):

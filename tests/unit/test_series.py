@@ -9,8 +9,8 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 from series_records import COLUMNS, QUICK, TARGET, make_record, make_task, noise, stamps
 
-from seqconv.data.series import SPLITS, SeriesData
-from seqconv.errors import ConfigError, DataError
+from seqconv.tasks.forecasting.task import SPLITS, SeriesData
+from seqconv.config.errors import ConfigError, DataError
 
 
 def make_data(rows=100, values=None, **changes) -> SeriesData:

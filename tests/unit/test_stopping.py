@@ -11,10 +11,10 @@ import time
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from seqconv import rundir
-from seqconv.errors import InterruptedRun, OutputError
-from seqconv.fields import Duration
-from seqconv.stopping import SIGNALS, StopRequest
+from seqconv.runs import layout as rundir
+from seqconv.config.errors import InterruptedRun, OutputError
+from seqconv.config.fields import Duration
+from seqconv.training.signals import SIGNALS, StopRequest
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -83,7 +83,7 @@ def test_no_durations(text):
 HOLD = """
 import sys
 from pathlib import Path
-from seqconv import rundir
+from seqconv.runs import layout as rundir
 with rundir.locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -132,7 +132,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
 def test_no_home_directory(tmp_path, monkeypatch):
     from seqconv.data import cache
     from seqconv.data.store import Store
-    from seqconv.errors import DataError
+    from seqconv.config.errors import DataError
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SEQCONV_DATA_DIR", raising=False)

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from seqconv.data import text_files
-from seqconv.data.text_files import read_labelled
-from seqconv.errors import ConfigError, DataError
+from seqconv.data.texts import read_labelled
+from seqconv.config.errors import ConfigError, DataError
 
 FILES = ["notes.csv", "notes.jsonl", "notes.parquet"]
 FORMATS = [*FILES, "notes"]

@@ -10,10 +10,10 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from seqconv.data.tasks import ColumnSplit, ColumnTextTask
-from seqconv.data.texts import SPLITS, Labelled, TextData, check_vocabulary
+from seqconv.tasks.forecasting.settings import ColumnSplit, ColumnTextTask
+from seqconv.tasks.classification.task import SPLITS, Labelled, TextData, check_vocabulary
 from seqconv.data.tokens import from_lists
-from seqconv.errors import ConfigError, DataError
+from seqconv.config.errors import ConfigError, DataError
 
 TASK = ColumnTextTask(
     max_features=40,

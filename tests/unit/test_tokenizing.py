@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from series_records import QUICK
 
-from seqconv.data.tokenizing import Tokenizer, encode, tokenize, vocabulary_of
+from seqconv.data.tokenizer import Tokenizer, encode, tokenize, vocabulary_of
 from seqconv.data.tokens import FIRST_WORD, UNKNOWN, from_lists
 
 TEXT = "It's GOOD,<br />isn't it?  Über-gut: 7/10!"

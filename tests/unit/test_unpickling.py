@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from seqconv.data import reading
-from seqconv.data.unpickling import read_npz
-from seqconv.errors import DataError
+from seqconv.data.pickles import read_npz
+from seqconv.config.errors import DataError
 
 LISTS = [[1, 2, 3], [4], [5, 600_000], []]
 PATH = Path("reviews.npz")
@@ -232,8 +232,8 @@ def test_an_array_that_unpacks_to_too_much(monkeypatch):
 READ_IN_ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
-from seqconv.data.unpickling import read_npz
-from seqconv.errors import DataError
+from seqconv.data.pickles import read_npz
+from seqconv.config.errors import DataError
 try:
     read_npz(Path(sys.argv[1]).read_bytes(), ("x",), Path("reviews.npz"))
 except DataError as error:

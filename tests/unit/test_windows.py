@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from series_records import QUICK, make_task
 
-from seqconv.data.windows import WindowArray, anchor_rows, input_rows
+from seqconv.tasks.forecasting.windows import WindowArray, anchor_rows, input_rows
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from seqconv.data.reading import DAMAGED_ARCHIVE
+from seqconv.data.archives import DAMAGED_ARCHIVE
 
 # Of a header that only Python 2 could have written; it is no news to a user. For good, and not around the reading: what
 # is ignored is a setting of the process, and another thread may be importing TensorFlow.

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqconv.errors import DataError
+from seqconv.config.errors import DataError
 
 
 @dataclass(frozen=True)

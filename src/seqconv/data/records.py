@@ -3,8 +3,8 @@
 Policies, each stated in the run's log when it applies:
 
 - A row whose time stamp is not later than all before it (repeated, or going backward) is dropped.
-- A missing value (an empty cell, or the source's own mark such as -9999) is carried forward from the row
-  before it, which uses no later knowledge. In the target column nothing is invented: the row is dropped.
+- A missing value (an empty cell, or the source's own sentinel such as -9999) is carried forward from the row
+  before it, which uses no later knowledge. In target columns nothing is invented: the row is dropped.
 - Where the time between two kept rows is not the record's period, the record is cut: no window spans it.
 """
 
@@ -13,12 +13,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from seqconv.errors import DataError
+from seqconv.config.errors import DataError
 
 # A record that loses more than this share of its rows to time stamps is not one series in order.
 LARGEST_DISORDER = 0.1
@@ -30,14 +29,14 @@ class Record:
 
     Attributes:
         times: `(rows,)` datetime64[s], strictly ascending.
-        values: `(rows, columns)` float64, without missing values.
+        values: `(rows, columns)` float64, without missing values, each column in its own unit.
         columns: their names, as in the source.
-        target: index of the column to predict.
+        targets: indices of the columns to predict.
         source_rows: `(rows,)` number of each row in the source as read, counting from 0.
         rows_read: rows of the source as read.
         period: seconds from one row to the next.
         segments: `(start, stop)` runs of rows without a gap in time.
-        notes: what cleaning did, one sentence each.
+        notes: what reading and cleaning did, one sentence each.
         source: `file`, `cache`, `download` or `simulated`.
         fingerprint: `sha256:` and the checksum of the source.
     """
@@ -45,19 +44,52 @@ class Record:
     times: np.ndarray
     values: np.ndarray
     columns: tuple[str, ...]
-    target: int
+    targets: tuple[int, ...]
     source_rows: np.ndarray
     rows_read: int
     period: int
     segments: tuple[tuple[int, int], ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...]
     source: str
     fingerprint: str
 
-    @property
-    def unit(self) -> str:
-        """The unit of the target column, as its name has it in parentheses."""
-        return unit_of(self.columns[self.target])
+
+@dataclass(frozen=True)
+class Gaps:
+    """Where a series of ascending time stamps is cut.
+
+    Attributes:
+        period: seconds from one row to the next, the median.
+        after: numbers of the rows after which another time than the period passes.
+        seconds: that pass there.
+    """
+
+    period: int
+    after: np.ndarray
+    seconds: np.ndarray
+
+
+def later_rows(times: np.ndarray) -> np.ndarray:
+    """Whether each time stamp is later than every one before; the others repeat or go backward.
+
+    Args:
+        times: `(rows,)` datetime64[s].
+    """
+    seconds = times.astype("datetime64[s]").astype(np.int64)
+    latest = np.concatenate([[np.iinfo(np.int64).min], np.maximum.accumulate(seconds)[:-1]])
+    return np.asarray(seconds > latest)
+
+
+def find_gaps(times: np.ndarray) -> Gaps:
+    """The period of a series and its gaps.
+
+    Args:
+        times: `(rows,)` datetime64[s], strictly ascending, at least two.
+    """
+    differences = np.diff(times.astype("datetime64[s]").astype(np.int64))
+    period = int(np.median(differences))
+    after = np.flatnonzero(differences != period)
+    return Gaps(period, after, differences[after])
 
 
 def unit_of(column: str) -> str:
@@ -67,40 +99,62 @@ def unit_of(column: str) -> str:
 
 
 def clean_record(
-    times: np.ndarray, values: np.ndarray, *, missing_mark: float | None = None, **facts: Any
+    times: np.ndarray,
+    values: np.ndarray,
+    *,
+    columns: tuple[str, ...],
+    targets: tuple[int, ...],
+    source: str,
+    fingerprint: str,
+    sentinel: float | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Record:
     """Settle repeated stamps, missing values and gaps by the policies above.
 
     Args:
         times: `(rows,)` datetime64[s] as read.
         values: `(rows, columns)` float64 as read; not-a-number is missing.
-        missing_mark: a value that the source writes for a missing one.
-        facts: `columns`, `target`, `source` and `fingerprint` of the `Record`.
+        columns: names.
+        targets: indices of the columns to predict.
+        source: `file`, `cache`, `download` or `simulated`.
+        fingerprint: of the source.
+        sentinel: a value that the source writes for a missing one.
+        notes: what reading had to say.
 
     Raises:
         DataError: if nothing is left, or the stamps are in disorder.
     """
-    notes: list[str] = []
+    found = list(notes)
     rows = len(times)
-    kept = _ascending(times, notes)
+    kept = _ascending(times, found)
     missing = np.isnan(values)
-    if missing_mark is not None:
-        missing |= values == missing_mark
+    if sentinel is not None:
+        missing |= values == sentinel
     values = np.where(missing, np.nan, values)
-    kept = _without_missing(values, missing, kept, facts["columns"], facts["target"], notes)
+    kept = _without_missing(values, missing, kept, columns, targets, found)
     if len(kept) < 2:
         raise DataError(f"the record has {len(kept)} usable rows of {rows}; at least 2 are needed")
     times, values = times[kept], values[kept]
-    period, segments = _segments(times, notes)
+    gaps = find_gaps(times)
+    if len(gaps.after):
+        longest = np.argmax(gaps.seconds)
+        found.append(
+            f"cut at {len(gaps.after)} gaps in time; the longest lasts "
+            f"{gaps.seconds[longest] / 3600:.1f} h from {times[gaps.after[longest]]}"
+        )
+    edges = [0, *(gaps.after + 1).tolist(), len(times)]
     return Record(
         times=times,
         values=values,
+        columns=columns,
+        targets=targets,
         source_rows=kept,
         rows_read=rows,
-        period=period,
-        segments=segments,
-        notes=tuple(notes),
-        **facts,
+        period=gaps.period,
+        segments=tuple(itertools.pairwise(edges)),
+        notes=tuple(found),
+        source=source,
+        fingerprint=fingerprint,
     )
 
 
@@ -114,10 +168,8 @@ def array_fingerprint(*arrays: np.ndarray) -> str:
 
 def _ascending(times: np.ndarray, notes: list[str]) -> np.ndarray:
     """Numbers of the rows whose stamp is later than every stamp before."""
-    seconds = times.astype("datetime64[s]").astype(np.int64)
-    latest = np.concatenate([[np.iinfo(np.int64).min], np.maximum.accumulate(seconds)[:-1]])
-    kept = np.flatnonzero(seconds > latest)
-    dropped = np.flatnonzero(seconds <= latest)
+    later = later_rows(times)
+    dropped = np.flatnonzero(~later)
     if len(dropped) > LARGEST_DISORDER * len(times):
         raise DataError(
             f"{len(dropped)} of {len(times)} time stamps are not later than the one before them "
@@ -128,7 +180,7 @@ def _ascending(times: np.ndarray, notes: list[str]) -> np.ndarray:
             f"dropped {len(dropped)} rows whose time stamp repeats or goes backward "
             f"(first: row {dropped[0]}, {times[dropped[0]]})"
         )
-    return kept
+    return np.flatnonzero(later)
 
 
 def _without_missing(
@@ -136,13 +188,13 @@ def _without_missing(
     missing: np.ndarray,
     kept: np.ndarray,
     columns: Sequence[str],
-    target: int,
+    targets: Sequence[int],
     notes: list[str],
 ) -> np.ndarray:
-    """Carry inputs forward in place; return `kept` without the rows that have no target."""
+    """Carry inputs forward in place; return `kept` without the rows that lack a target."""
     for column in map(int, np.flatnonzero(missing[kept].any(axis=0))):
         absent = missing[kept, column]
-        if column == target:
+        if column in targets:
             notes.append(f"dropped {absent.sum()} rows without a value of `{columns[column]}`")
             continue
         newest = np.maximum.accumulate(np.where(absent, -1, np.arange(len(kept))))
@@ -159,19 +211,3 @@ def _without_missing(
             )
     complete = ~np.isnan(values[kept]).any(axis=1)
     return kept[complete]
-
-
-def _segments(times: np.ndarray, notes: list[str]) -> tuple[int, tuple[tuple[int, int], ...]]:
-    """The period in seconds, and the runs of rows that follow one another at it."""
-    seconds = times.astype("datetime64[s]").astype(np.int64)
-    differences = np.diff(seconds)
-    period = int(np.median(differences))
-    gaps = np.flatnonzero(differences != period)
-    if len(gaps):
-        longest = gaps[np.argmax(differences[gaps])]
-        notes.append(
-            f"cut at {len(gaps)} gaps in time; the longest lasts "
-            f"{differences[longest] / 3600:.1f} h from {times[longest]}"
-        )
-    edges = np.concatenate([[0], gaps + 1, [len(times)]])
-    return period, tuple((int(a), int(b)) for a, b in itertools.pairwise(edges))

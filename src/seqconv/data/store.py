@@ -13,8 +13,8 @@ import numpy as np
 
 from seqconv.data.arrays import read_arrays
 from seqconv.data.cache import cache_folder
-from seqconv.errors import DataError
-from seqconv.rundir import read_plain
+from seqconv.config.errors import DataError
+from seqconv.data.files import read_plain
 
 
 class Store:

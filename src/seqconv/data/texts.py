@@ -1,220 +1,319 @@
-"""Labelled token sequences in three splits: what a classifier of texts trains on."""
+"""Labelled texts from files: CSV, JSON lines, Parquet, or a folder per class."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from seqconv.config.errors import ConfigError, DataError, FileError, Problem, did_you_mean
+from seqconv.console import native_notices_in_log
+from seqconv.data.archives import read_bytes, unpack
+from seqconv.data.tables import read_cells
 
-from seqconv.data.tasks import TextTask
-from seqconv.data.tokens import FIRST_WORD, UNKNOWN, Tokens
-from seqconv.errors import ConfigError, DataError, Problem
-from seqconv.shapes import SequenceSpec
-
-LEAST_PROBABILITY = 1e-7
-SPLITS = ("train", "validation", "test")
+# A text longer than this is a file that lost its line ends, not a text.
+LONGEST_TEXT = 10_000_000
+# More classes than this, or more than half as many as texts, is a measurement and no label.
+MOST_CLASSES = 1000
+# More rows than these are believed only of a file with as many bytes: a repeated value takes none.
+MANY_ROWS = 1_000_000
+# Reviews without a label in the layout of aclImdb.
+UNLABELLED_FOLDER = "unsup"
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Texts of one split.
+class LabelledTexts:
+    """What was read.
 
     Attributes:
-        tokens: with start marks, limited to the vocabulary, cut to `max_len`.
-        words: the whole texts with all words told apart, for baselines.
-        labels: `(texts,)` int64, numbers of classes.
+        texts: in an order of their own, which does not depend on that of the source.
+        labels: the class of each, as text.
+        parts: `train`, `validation` or `test` of each; None where the source has no parts.
+        fingerprint: `sha256:` and a checksum of texts, labels and parts, whatever file they came from.
+        origin: the file or folder, for messages.
+        places: where each text stands in it, for messages.
+        notes: what people must know of how it was read.
     """
 
-    tokens: Tokens
-    words: Tokens
-    labels: np.ndarray
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+    parts: tuple[str, ...] | None
+    fingerprint: str
+    origin: str = field(compare=False)
+    places: tuple[str, ...] = field(compare=False)
+    notes: tuple[str, ...] = field(compare=False, default=())
 
-    def select(self, rows: np.ndarray) -> Labelled:
-        """Some of the texts."""
-        return Labelled(self.tokens.select(rows), self.words.select(rows), self.labels[rows])
+
+@dataclass(frozen=True)
+class _Row:
+    """One labelled text, and where it stands."""
+
+    text: Any
+    label: Any
+    part: Any
+    place: str
 
 
-class TextData:
-    """Texts of three splits.
+def read_labelled(path: Path, *, text: str, label: str, part: str | None) -> LabelledTexts:
+    """Read and check labelled texts.
 
     Args:
-        name: of the dataset.
-        splits: `train`, `validation` and `test`.
-        task: lengths and vocabulary.
-        classes: names, in the order of their numbers.
-        facts: `source`, `fingerprint`, `rows` and `notes` for `metrics.json`.
-        vocabulary: words in the order of their tokens, from the first word on; None where only ranks are known.
-        origin: the file or folder, for messages; the name if left out.
+        path: `.csv`, `.jsonl` (either may be packed with gzip or zip), `.parquet`, or a folder with a folder per
+            class, perhaps below `train` and `test`.
+        text: column of the texts.
+        label: column of the classes.
+        part: column of `train`, `validation` and `test`; None: there is none.
 
     Raises:
-        DataError: if a class is absent from a split.
+        DataError: naming file and row of what cannot be used.
+        ConfigError: if a column is not there.
     """
+    try:
+        if not path.exists():
+            raise FileError(f"{path}: no such file or folder (`dataset.path`)")
+        found = Rows(list(_folder_rows(path))) if path.is_dir() else None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+    if found is None:
+        columns: Columns = {"text": text, "label": label, "part": part}
+        found = _reader(path)(read_bytes(path), path, columns)
+    rows = list(found.rows)
+    if not rows:
+        raise DataError(f"{path}: there are no texts in it")
+    checked = [_checked(row, path) for row in rows]
+    _refuse_measurements(checked, path, label)
+    if checked[0].part is not None:
+        _refuse_missing_parts({row.part for row in checked}, path)
+    # The same texts in another order, or from another kind of file, give the same run.
+    checked.sort(key=lambda row: (row.text, row.label, row.part or ""))
+    digest = hashlib.sha256()
+    for row in checked:
+        digest.update(json.dumps([row.text, row.label, row.part]).encode())
+    return LabelledTexts(
+        texts=tuple(row.text for row in checked),
+        labels=tuple(row.label for row in checked),
+        parts=None if checked[0].part is None else tuple(row.part for row in checked),
+        fingerprint=f"sha256:{digest.hexdigest()}",
+        origin=str(path),
+        places=tuple(row.place for row in checked),
+        notes=found.notes,
+    )
 
-    headline, unit, larger_is_better, reference = "accuracy", "", True, "majority"
-    has_details = True
 
-    def __init__(
-        self,
-        name: str,
-        splits: Mapping[str, Labelled],
-        task: TextTask,
-        classes: Sequence[str],
-        facts: Mapping[str, Any],
-        vocabulary: Sequence[str] | None = None,
-        *,
-        origin: str | None = None,
-    ):
-        self.name = name
-        self.splits = dict(splits)
-        self.task = task
-        self.classes = tuple(classes)
-        self.facts = dict(facts)
-        self.vocabulary = vocabulary
-        for split in SPLITS:
-            counts = np.bincount(self.splits[split].labels, minlength=len(classes))
-            for absent in np.flatnonzero(counts == 0):
-                raise DataError(
-                    f"{origin or name}: class `{self.classes[absent]}` is absent from the {split} split "
-                    f"({len(self.splits[split].labels)} texts)"
-                )
+Columns = dict[str, str | None]
 
-    # Shapes and samples
 
-    @property
-    def spec(self) -> SequenceSpec:
-        """The shapes of a text and of its label."""
-        return SequenceSpec(
-            time=self.task.max_len,
-            features=None,
-            vocabulary=self.task.max_features,
-            embedding=self.task.embedding_size,
-            outputs=1 if self.binary else len(self.classes),
-            targets=1,
+@dataclass(frozen=True)
+class Rows:
+    """What a file holds, and what people must know of how it was read."""
+
+    rows: Iterable[_Row]
+    notes: tuple[str, ...] = ()
+
+
+def _reader(path: Path) -> Callable[[bytes, Path, Columns], Rows]:
+    names = path.name.lower().removesuffix(".gz").removesuffix(".zip")
+    readers = {
+        ".csv": _csv_rows,
+        ".jsonl": _json_rows,
+        ".ndjson": _json_rows,
+        ".parquet": _parquet_rows,
+    }
+    for suffix, reader in readers.items():
+        if names.endswith(suffix):
+            return reader
+    raise ConfigError(
+        [
+            Problem(
+                "dataset.path",
+                f"must be a folder or end in {', '.join(readers)} (.gz and .zip may follow); received {path}",
+            )
+        ]
+    )
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}: line {line} is no UTF-8 (byte {content[error.start]:#04x}); "
+            "convert the file, for instance with iconv"
+        ) from error
+
+
+def _csv_rows(content: bytes, path: Path, columns: Columns) -> Rows:
+    cells = read_cells(unpack(content, path), path)
+    return Rows(_frame_rows(cells.frame, columns), cells.notes)
+
+
+def _parquet_rows(content: bytes, path: Path, columns: Columns) -> Rows:
+    import polars as pl
+
+    unpacked = unpack(content, path)
+    try:
+        # Some damage makes polars panic, which it tells at length on stderr, and which is no Exception.
+        with native_notices_in_log():
+            rows = pl.scan_parquet(io.BytesIO(unpacked)).select(pl.len()).collect().item()
+            if rows > max(MANY_ROWS, len(unpacked)):
+                raise DataError(f"{path}: states {rows:,} rows, but has {len(unpacked):,} bytes")
+            frame = pl.read_parquet(io.BytesIO(unpacked))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: cannot be read as Parquet ({reason})") from error
+    return Rows(_frame_rows(frame, columns))
+
+
+def _frame_rows(frame: Any, columns: Columns) -> Iterator[_Row]:
+    _require_columns(frame.columns, columns)
+    texts, labels = frame[columns["text"]], frame[columns["label"]]
+    parts = frame[columns["part"]] if columns["part"] else [None] * frame.height
+    for number, (text, label, part) in enumerate(zip(texts, labels, parts, strict=True)):
+        yield _Row(text, label, _named(part, columns), f"row {number}")
+
+
+def _json_rows(content: bytes, path: Path, columns: Columns) -> Rows:
+    return Rows(_json_lines(content, path, columns))
+
+
+def _json_lines(content: bytes, path: Path, columns: Columns) -> Iterator[_Row]:
+    columns_are_checked = False
+    for number, line in enumerate(_decoded(unpack(content, path), path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        place = f"line {number}"
+        if len(line) > 2 * LONGEST_TEXT:
+            raise DataError(
+                f"{path}: {place} has {len(line):,} characters; at most {LONGEST_TEXT:,}"
+            )
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: {place} is no JSON ({error})") from error
+        if not isinstance(found, dict):
+            raise DataError(f"{path}: {place} must be an object; received {type(found).__name__}")
+        if not columns_are_checked:
+            _require_columns(list(found), columns)
+            columns_are_checked = True
+        part = found.get(columns["part"]) if columns["part"] else None
+        yield _Row(
+            found.get(columns["text"]), found.get(columns["label"]), _named(part, columns), place
         )
 
-    @property
-    def binary(self) -> bool:
-        """Whether there are two classes, told apart by one logit."""
-        return len(self.classes) == 2
 
-    @property
-    def loss(self) -> str:
-        """Name of the loss to train on: the log loss."""
-        return "binary_crossentropy" if self.binary else "sparse_categorical_crossentropy"
+def _named(part: Any, columns: Columns) -> Any:
+    """A part that is missing from a column of parts is reported by its row, not taken for «no parts»."""
+    return "" if part is None and columns["part"] else part
 
-    def count(self, split: str) -> int:
-        """Number of texts of a split."""
-        return len(self.splits[split].labels)
 
-    def lengths(self, split: str) -> np.ndarray:
-        """Tokens of each text, `(texts,)`."""
-        return self.splits[split].tokens.lengths
+def _require_columns(found: list[str], columns: Columns) -> None:
+    keys = {"text": "dataset.text", "label": "dataset.label", "part": "dataset.split_column"}
+    shown = ", ".join(name[:40] for name in found[:20])
+    problems = [
+        Problem(
+            keys[role],
+            f"no column `{name}`.{did_you_mean(name, found)} The file has: {shown}",
+        )
+        for role, name in columns.items()
+        if name is not None and name not in found
+    ]
+    if problems:
+        raise ConfigError(problems)
 
-    def batch(self, split: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens `(n, max_len)` int32, filled up in front, and labels `(n, 1)` float32."""
-        labelled = self.splits[split]
-        return (
-            labelled.tokens.padded(indices, self.task.max_len),
-            labelled.labels[indices].astype(np.float32)[:, None],
+
+def _folder_rows(path: Path) -> Iterator[_Row]:
+    parted = [part for part in PARTS if (path / part).is_dir()]
+    parts: list[str | None] = [*parted] or [None]
+    for part in parts:
+        base = path / part if part else path
+        for folder in sorted(base.iterdir()):
+            if not folder.is_dir() or folder.name == UNLABELLED_FOLDER:
+                continue
+            if folder.is_symlink():
+                raise DataError(f"{folder}: must be a plain folder, not a link")
+            for file in sorted(folder.glob("*.txt")):
+                # A link could lead to any file of the machine.
+                if file.is_symlink() or not file.is_file():
+                    raise DataError(f"{file}: must be a plain file")
+                place = str(file.relative_to(path))
+                yield _Row(_decoded(read_bytes(file), file), folder.name, part, place)
+
+
+def _checked(row: _Row, path: Path) -> _Row:
+    """The row as text, or an error that names it."""
+    where = f"{path}: {row.place}"
+    if not isinstance(row.text, str) or not row.text.strip():
+        received = "nothing" if row.text is None or row.text == "" else repr(row.text)[:40]
+        raise DataError(f"{where}: the text is empty; received {received}")
+    if len(row.text) > LONGEST_TEXT:
+        raise DataError(
+            f"{where}: a text of {len(row.text):,} characters; at most {LONGEST_TEXT:,} are read"
+        )
+    # Not-a-number is the one value that is not itself.
+    absent = row.label is None or row.label != row.label or not str(row.label).strip()
+    if absent or isinstance(row.label, list | dict):
+        raise DataError(f"{where}: the label is missing")
+    for part in (row.text, str(row.label)):
+        if not _is_unicode(part):
+            raise DataError(f"{where}: holds half a character (a lone surrogate)")
+    if row.part is not None and row.part not in PARTS:
+        raise DataError(
+            f"{where}: the part must be one of {', '.join(PARTS)}; received {row.part!r}"
+        )
+    return replace(row, label=_label(row.label))
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _label(value: Any) -> str:
+    """A class by name: 1, 1.0 and "1" are one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def _refuse_measurements(rows: list[_Row], path: Path, column: str) -> None:
+    """Refuse one class, and labels that are measurements."""
+    distinct = {row.label for row in rows}
+    if len(distinct) == 1:
+        raise DataError(
+            f"{path}: all texts have one label, {rows[0].label!r}; at least two are needed"
+        )
+    fractional = next((row for row in rows if _is_fraction(row.label)), None)
+    if fractional is not None:
+        raise DataError(
+            f"{path}: {fractional.place}: the labels (`dataset.label={column}`) must be classes; "
+            f"received the measurement {fractional.label}"
+        )
+    if len(distinct) > min(MOST_CLASSES, max(2, len(rows) // 2)):
+        raise DataError(
+            f"{path}: the labels (`dataset.label={column}`) have {len(distinct)} distinct values in "
+            f"{len(rows)} texts; that is a measurement or a name, not a class"
         )
 
-    def augment(self, inputs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Inputs of a training step, with some of the words hidden behind the mark for unknown ones."""
-        if not self.task.hidden_words:
-            return inputs
-        hidden = generator.random(inputs.shape, np.float32) < self.task.hidden_words
-        return np.where(hidden & (inputs >= FIRST_WORD), np.int32(UNKNOWN), inputs)
 
-    # Figures
-
-    def sample_metrics(self, predictions: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
-        """Figures of single texts, `(n,)` each: `accuracy`, 0 or 1."""
-        return {"accuracy": (self._predicted(predictions) == targets[:, 0]).astype(np.float64)}
-
-    def summary_metrics(self, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Figures that only a whole split has: the area under the ROC curve, one class against the rest."""
-        from sklearn.metrics import roc_auc_score
-
-        labels = targets[:, 0].astype(np.int64)
-        scores = self.probabilities(predictions)
-        if not np.isfinite(scores).all():
-            return {"auc": float("nan")}  # the training has diverged, and says so itself
-        if self.binary:
-            return {"auc": float(roc_auc_score(labels, scores[:, 1]))}
-        return {"auc": float(roc_auc_score(labels, scores, multi_class="ovr"))}
-
-    def details(self, predictions: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
-        """Precision and recall of each class, and the confusion matrix: a row per true class."""
-        labels, predicted = targets[:, 0].astype(np.int64), self._predicted(predictions)
-        size = len(self.classes)
-        confusion = np.bincount(labels * size + predicted, minlength=size**2).reshape(size, size)
-        right = np.diag(confusion)
-        precision = right / np.maximum(confusion.sum(axis=0), 1)
-        recall = right / np.maximum(confusion.sum(axis=1), 1)
-        return {
-            "classes": {
-                name: {"precision": float(p), "recall": float(r), "texts": int(n)}
-                for name, p, r, n in zip(
-                    self.classes, precision, recall, confusion.sum(axis=1), strict=True
-                )
-            },
-            "confusion": confusion.tolist(),
-        }
-
-    def probabilities(self, predictions: np.ndarray) -> np.ndarray:
-        """Logits `(n, outputs)` as probabilities of the classes, `(n, classes)` float64."""
-        logits = predictions.astype(np.float64)
-        if self.binary:
-            logits = np.hstack([np.zeros_like(logits), logits])
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return shifted / shifted.sum(axis=1, keepdims=True)
-
-    def _predicted(self, predictions: np.ndarray) -> np.ndarray:
-        if self.binary:
-            return (predictions[:, 0] > 0).astype(np.int64)
-        return predictions.argmax(axis=1)
-
-    def measure(self, split: str, probabilities: np.ndarray) -> dict[str, float]:
-        """The figures of a classifier's `(texts, classes)` probabilities, named as the model's."""
-        labels = self.splits[split].labels
-        # A probability of zero for what happens would make the loss infinite; this is Keras' own bound.
-        given = np.clip(probabilities[np.arange(len(labels)), labels], LEAST_PROBABILITY, None)
-        accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-        return {"accuracy": accuracy, "loss": float(-np.log(given).mean())}
-
-    def describe(self) -> dict[str, Any]:
-        """The `dataset` part of `metrics.json`."""
-        lengths = self.lengths("train")
-        return {
-            "name": self.name,
-            **self.facts,
-            "windows": {split: self.count(split) for split in SPLITS},
-            "classes": list(self.classes),
-            "tokens": {"median": float(np.median(lengths)), "longest": int(lengths.max())},
-            "unit": self.unit,
-        }
-
-    def preparation(self) -> dict[str, Any]:
-        """What must be known, besides the configuration, to feed the trained model again."""
-        words = None if self.vocabulary is None else list(self.vocabulary)
-        return {"classes": list(self.classes), "vocabulary": words}
+def _is_fraction(label: str) -> bool:
+    try:
+        return not float(label).is_integer()
+    except (ValueError, OverflowError):
+        return False
 
 
-def check_vocabulary(max_features: int, available: int) -> None:
-    """Refuse a vocabulary larger than the data gives.
-
-    Raises:
-        ConfigError: naming the largest size that it does give.
-    """
-    if max_features > available:
-        raise ConfigError(
-            [
-                Problem(
-                    "max_features",
-                    f"the training texts give {available} tokens, marks included; received {max_features}. "
-                    f"Use max_features={available} or less",
-                )
-            ]
-        )
+def _refuse_missing_parts(found: set[str], path: Path) -> None:
+    for part in ("train", "test"):
+        if part not in found:
+            raise DataError(
+                f"{path}: there is no {part} part; the parts are {', '.join(sorted(found))}"
+            )

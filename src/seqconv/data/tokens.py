@@ -1,12 +1,12 @@
 """Texts as numbers: many sequences of different length in one flat array.
 
-Marks are Keras': 0 fills up, 1 starts a text, 2 stands for a word that the vocabulary does not have; the words
-follow from 3, the most frequent one first.
+Special tokens are Keras': 0 is padding, 1 starts a text, 2 stands for a word that the vocabulary does not have; the
+words follow from 3, the most frequent one first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +51,7 @@ class Tokens:
         return from_lengths(self.flat[from_end <= length], kept)
 
     def padded(self, indices: np.ndarray, length: int) -> np.ndarray:
-        """Some sequences filled up in front, `(len(indices), length)` int32."""
+        """Some sequences padded in front, `(len(indices), length)` int32."""
         batch = np.full((len(indices), length), PADDING, np.int32)
         for row, index in enumerate(indices):
             sequence = self.flat[self.offsets[index] : self.offsets[index + 1]][-length:]
@@ -76,8 +76,16 @@ def from_lists(sequences: Iterable[list[int]]) -> Tokens:
     return from_lengths(flat, lengths)
 
 
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """All sequences of several parts, one part after the other."""
+    return from_lengths(
+        np.concatenate([part.flat for part in parts]),
+        np.concatenate([part.lengths for part in parts]),
+    )
+
+
 def with_start(words: Tokens) -> Tokens:
-    """The same sequences, each behind a start mark."""
+    """The same sequences, each behind a start token."""
     flat = np.insert(words.flat, words.offsets[:-1], START)
     return from_lengths(flat, words.lengths + 1)
 

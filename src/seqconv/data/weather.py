@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from seqconv.errors import Problem, did_you_mean
+from seqconv.config.errors import Problem, did_you_mean
+from seqconv.config.fields import DatasetSection
 
 COLUMNS = (
     "p (mbar)",
@@ -24,10 +26,23 @@ COLUMNS = (
 )
 
 
-def target_problems(name: str) -> Iterator[Problem]:
-    """A problem if there is no such column; told before any file is read."""
-    if name not in COLUMNS:
-        hint = did_you_mean(name, COLUMNS)
-        yield Problem(
-            "target_column", f"no column `{name}`.{hint} The record has: {', '.join(COLUMNS)}"
-        )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeatherSection(DatasetSection):
+    """Keys of a dataset with these columns."""
+
+    target_column: str
+    """The column to predict."""
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """Its index."""
+        return (COLUMNS.index(self.target_column),)
+
+    def problems(self) -> Iterator[Problem]:
+        """The column must be one of the record's; known before any file is read."""
+        if self.target_column not in COLUMNS:
+            hint = did_you_mean(self.target_column, COLUMNS)
+            yield Problem(
+                "target_column",
+                f"no column `{self.target_column}`.{hint} The record has: {', '.join(COLUMNS)}",
+            )

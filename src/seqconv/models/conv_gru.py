@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from seqconv.fields import STRICT, Count, Counts, Share
-from seqconv.models.convolutions import HasStack
+from seqconv.config.fields import Count, Share
+from seqconv.config.registry import KerasModel, register_model
+from seqconv.models.convolutions import StackSection
 from seqconv.models.recurrence import Implementation, gru
 from seqconv.models.stem import head, mask_of, stem
-from seqconv.registry import MODELS
-from seqconv.shapes import PaddingRule, SequenceSpec
+from seqconv.tasks.contract import PaddingRule, SequenceSpec
 
 # Config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ConvGRUConfig(HasStack):
+class ConvGRUConfig(StackSection):
     """Keys of `conf/model/conv_gru.yaml`."""
 
-    __pydantic_config__ = STRICT
-
     name: Literal["conv_gru"]
-    filters: Counts
-    """Output features, one convolution each."""
-    kernel_size: Count
-    """Time steps a filter sees."""
-    pool_size: Count
-    """Time steps pooled into one, between convolutions."""
-    pooling: Literal["max", "average"]
     units: Count
     """Size of the GRU's state."""
     dropout: Share
@@ -42,17 +33,17 @@ class ConvGRUConfig(HasStack):
 
     def padding_rule(self) -> PaddingRule:
         """Steps that see nothing but padding are masked in the GRU; those that see any text must stay."""
-        return PaddingRule(extra=self.stack.receptive_field - 1, multiple=self.stack.stride)
+        return PaddingRule(extra=self.receptive_field - 1, multiple=self.stride)
 
 
 # Functional model
 
 
-@MODELS.register("conv_gru", config=ConvGRUConfig)
-def build(config: ConvGRUConfig, spec: SequenceSpec) -> Any:
-    """A `keras.Model` from `(batch, time, features)` to `(batch, outputs)`."""
+@register_model(ConvGRUConfig)
+def build(config: ConvGRUConfig, spec: SequenceSpec) -> KerasModel:
+    """A `keras.Model` from `(batch, time, features)` to `(batch, *outputs)`."""
     inputs, sequence, present = stem(spec)
-    sequence, present = config.stack(sequence, present)
+    sequence, present = config.convolve(sequence, present)
     features = gru(
         config.units,
         dropout=config.dropout,

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from seqconv.errors import Problem
+from seqconv.config.errors import Problem
+from seqconv.config.fields import Count, Counts, ModelSection
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stack:
-    """`len(filters)` ReLU convolutions, each but the last followed by a pooling.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StackSection(ModelSection):
+    """Keys of models with a stack of ReLU convolutions, each but the last followed by a pooling.
 
-    Attributes:
-        filters: output features of each convolution.
-        kernel_size: time steps a filter sees; no padding, so each convolution shortens by `kernel_size - 1`.
-        pool_size: time steps pooled into one.
-        pooling: `max` or `average`.
+    There is no padding, so each convolution shortens the sequence by `kernel_size - 1`.
     """
 
-    filters: tuple[int, ...]
-    kernel_size: int
-    pool_size: int
-    pooling: str
+    filters: Counts
+    """Output features, one convolution each."""
+    kernel_size: Count
+    """Time steps a filter sees."""
+    pool_size: Count
+    """Time steps pooled into one, between convolutions."""
+    pooling: Literal["max", "average"]
 
-    def __call__(self, sequence: Any, present: Any = None) -> tuple[Any, Any]:
+    def convolve(self, sequence: Any, present: Any = None) -> tuple[Any, Any]:
         """Apply the layers.
 
         Args:
@@ -75,35 +75,8 @@ class Stack:
             )
 
 
-class HasStack:
-    """What the sections of models with convolutions share.
-
-    The section brings the fields: `filters`, `kernel_size`, `pool_size` and `pooling`.
-    """
-
-    __slots__ = ()
-
-    filters: tuple[int, ...]
-    kernel_size: int
-    pool_size: int
-    pooling: str
-
-    @property
-    def stack(self) -> Stack:
-        """The convolutions."""
-        return Stack(
-            filters=self.filters,
-            kernel_size=self.kernel_size,
-            pool_size=self.pool_size,
-            pooling=self.pooling,
-        )
-
-    def length_problems(self, time: int, key: str) -> Iterator[Problem]:
-        """A problem if `time` steps are too few; `key` is the setting that would give more."""
-        return self.stack.length_problems(time, key)
-
-
 def _any_of(present: Any, size: int, strides: int) -> Any:
+    """`present` after a convolution or a pooling: 1 where any of its inputs is."""
     import keras
 
     return None if present is None else keras.ops.max_pool(present, size, strides)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from seqconv.fields import STRICT, Counts, Share
+from seqconv.config.fields import Counts, ModelSection, Share
+from seqconv.config.registry import KerasModel, register_model
 from seqconv.models.recurrence import Implementation, gru
 from seqconv.models.stem import head, mask_of, stem
-from seqconv.registry import MODELS
-from seqconv.shapes import PaddingRule, SequenceSpec
+from seqconv.tasks.contract import PaddingRule, SequenceSpec
 
 # Config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GRUConfig:
+class GRUConfig(ModelSection):
     """Keys of `conf/model/gru.yaml`."""
-
-    __pydantic_config__ = STRICT
 
     name: Literal["gru"]
     units: Counts
@@ -40,9 +38,9 @@ class GRUConfig:
 # Functional model
 
 
-@MODELS.register("gru", config=GRUConfig)
-def build(config: GRUConfig, spec: SequenceSpec) -> Any:
-    """A `keras.Model` from `(batch, time, features)` to `(batch, outputs)`."""
+@register_model(GRUConfig)
+def build(config: GRUConfig, spec: SequenceSpec) -> KerasModel:
+    """A `keras.Model` from `(batch, time, features)` to `(batch, *outputs)`."""
     inputs, sequence, present = stem(spec)
     mask = mask_of(present)
     for index, units in enumerate(config.units, start=1):

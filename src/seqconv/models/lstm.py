@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from seqconv.fields import STRICT, Counts, Share
+from seqconv.config.fields import Counts, ModelSection, Share
+from seqconv.config.registry import KerasModel, register_model
 from seqconv.models.stem import head, mask_of, stem
-from seqconv.registry import MODELS
-from seqconv.shapes import PaddingRule, SequenceSpec
+from seqconv.tasks.contract import PaddingRule, SequenceSpec
 
 # Config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LSTMConfig:
+class LSTMConfig(ModelSection):
     """Keys of `conf/model/lstm.yaml`."""
-
-    __pydantic_config__ = STRICT
 
     name: Literal["lstm"]
     units: Counts
@@ -35,9 +33,9 @@ class LSTMConfig:
 # Functional model
 
 
-@MODELS.register("lstm", config=LSTMConfig)
-def build(config: LSTMConfig, spec: SequenceSpec) -> Any:
-    """A `keras.Model` from `(batch, time, features)` to `(batch, outputs)`."""
+@register_model(LSTMConfig)
+def build(config: LSTMConfig, spec: SequenceSpec) -> KerasModel:
+    """A `keras.Model` from `(batch, time, features)` to `(batch, *outputs)`."""
     import keras
 
     inputs, sequence, present = stem(spec)

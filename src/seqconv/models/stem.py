@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
-from seqconv.shapes import SequenceSpec
+from seqconv.config.registry import KerasModel
+from seqconv.tasks.contract import SequenceSpec
 
 
 class Stem(NamedTuple):
@@ -49,9 +51,11 @@ def mask_of(present: Any) -> Any:
     return None if present is None else keras.ops.squeeze(keras.ops.cast(present, "bool"), -1)
 
 
-def head(inputs: Any, features: Any, spec: SequenceSpec, name: str) -> Any:
-    """One linear layer from `(batch, units)` to `(batch, outputs)`, and the model around it all."""
+def head(inputs: Any, features: Any, spec: SequenceSpec, name: str) -> KerasModel:
+    """One linear layer from `(batch, units)` to `(batch, *outputs)`, and the model around it all."""
     import keras
 
-    outputs = keras.layers.Dense(spec.outputs, name="output")(features)
+    outputs = keras.layers.Dense(math.prod(spec.outputs), name="output")(features)
+    if len(spec.outputs) > 1:
+        outputs = keras.layers.Reshape(spec.outputs, name="targets")(outputs)
     return keras.Model(inputs, outputs, name=name)

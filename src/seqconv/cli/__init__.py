@@ -1,0 +1,1 @@
+"""The two commands: `seqconv-train` and `seqconv`."""

@@ -1,0 +1,350 @@
+"""From the words of a command line to checked configurations, with all mistakes reported together.
+
+Hydra composes; only when it refuses is the command line looked at word by word, since it reports one mistake at a time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+import hydra
+
+# The one private name of Hydra: it offers its argument parser nowhere else, and a copy would miss new flags.
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seqconv.config.errors import ConfigError, Problem, did_you_mean, unknown_key
+from seqconv.config.schema import Config, parse
+from seqconv.tasks.contract import Json
+
+CONFIG_MODULE = "seqconv.conf"
+CONFIG_NAME = "train"
+# A value of `resume`.
+AUTO = "auto"
+# What a run that is resumed knows itself.
+PLACES = ("hydra.run", "hydra.sweep", "hydra.mode", "hydra.output_subdir")
+# A ValueError is for what Hydra has no error of its own for, such as `~trainer=0` or a number of 5,000 digits.
+REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CommandLine:
+    """A command line that can start.
+
+    Attributes:
+        flags: what is no override, such as `-m`.
+        overrides: in a form that Hydra reads.
+        resume: the run directory to resume; `auto`: the newest that fits; None: a new run.
+        changes: values by key for the run to resume; there are no `jobs` then.
+        multirun: whether it is a sweep.
+        run_dir: the resolved `hydra.run.dir`.
+        sweep_dir: the resolved `hydra.sweep.dir`.
+        jobs: the checked configuration of each job, or the error that keeps it from starting.
+    """
+
+    flags: list[str]
+    overrides: list[str]
+    resume: str | None
+    changes: dict[str, Json] = field(default_factory=dict)
+    multirun: bool = False
+    run_dir: str = ""
+    sweep_dir: str = ""
+    jobs: list[Config | ConfigError] = field(default_factory=list)
+
+    @property
+    def words(self) -> list[str]:
+        """To hand over to Hydra."""
+        return [*self.flags, *self.overrides]
+
+    @property
+    def only_job(self) -> Config:
+        """The configuration of a command line that is no sweep."""
+        (job,) = self.jobs
+        if isinstance(job, ConfigError):
+            raise job
+        return job
+
+    def chooses(self, key: str) -> bool:
+        """Whether the user set a key on the command line."""
+        return any(word.partition("=")[0].lstrip("+") == key for word in self.overrides)
+
+
+def asks_hydra(words: Sequence[str]) -> bool:
+    """Whether a command line asks for one of Hydra's own answers, such as `--help` or `--cfg job`."""
+    asked = get_args_parser().parse_intermixed_args(list(words))
+    return bool(asked.help or asked.hydra_help or asked.shell_completion or asked.cfg or asked.info)
+
+
+def read_command_line(words: Sequence[str]) -> CommandLine:
+    """Compose and check everything that a command line asks for.
+
+    Raises:
+        ConfigError: with all mistakes, if no job can start.
+        SystemExit: with 2, from the argument parser, for a wrong flag.
+    """
+    arguments = get_args_parser().parse_intermixed_args(list(words))
+    flags = [word for word in words if word not in arguments.overrides]
+    with hydra.initialize_config_module(
+        CONFIG_MODULE, job_name="seqconv-train", version_base="1.3"
+    ):
+        reader = _Reader(arguments, GlobalHydra.instance().config_loader())
+        try:
+            return reader.resumed(flags) if reader.names_run() else reader.new(flags)
+        except REFUSALS as error:
+            raise ConfigError([*reader.problems, _refusal(error)]) from error
+
+
+def hand_over(words: Sequence[str], job: Callable[[DictConfig], float | None]) -> None:
+    """Let Hydra do what it does for any application: `.hydra/`, the log, callbacks, launchers."""
+    sys.argv[1:] = words
+    path = f"pkg://{CONFIG_MODULE}"
+    hydra.main(version_base="1.3", config_path=path, config_name=CONFIG_NAME)(job)()
+
+
+def quoted(text: str) -> str:
+    """A text as a value that Hydra reads as it is."""
+    # A backslash stands for itself, but for one before a quote or at the end.
+    escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", text).replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+class _Reader:
+    """Reads one command line, inside `initialize_config_module`.
+
+    Attributes:
+        problems: found so far.
+        overrides: those that can be parsed.
+        choices: those that choose from a group, such as `model=gru`.
+        values: those that set a key.
+    """
+
+    def __init__(self, arguments: Namespace, loader: ConfigLoader):
+        self.problems: list[Problem] = []
+        self.config_name = arguments.config_name or CONFIG_NAME
+        self.multirun = bool(arguments.multirun)
+        self.loader = loader
+        self.parser = OverridesParser.create(config_loader=loader)
+        self.overrides = [o for word in arguments.overrides if (o := self._parse(word))]
+        self.search_path = self._search_path(arguments.config_dir)
+        self.choices = [o for o in self.overrides if self._options(o)]
+        self.values = [o for o in self.overrides if o not in self.choices]
+
+    def _search_path(self, folder: str | None) -> list[str]:
+        """The override that does what `--config-dir` does, which Hydra's functions know nothing of."""
+        if folder is None:
+            return []
+        if not os.path.isdir(folder):
+            raise ConfigError([Problem("--config-dir", f"no such folder: {folder}")])
+        chosen = [o.value() for o in self.overrides if o.key_or_group == "hydra.searchpath"]
+        others = [str(path) for value in chosen if isinstance(value, list) for path in value]
+        paths = [f"file://{os.path.abspath(folder)}", *others]
+        return [f"hydra.searchpath=[{','.join(map(quoted, paths))}]"]
+
+    def _parse(self, word: str) -> Override | None:
+        """Read a word; what Hydra's grammar cannot read, such as `require=test.mae<2.5`, as quoted text."""
+        key, _, value = word.partition("=")
+        attempts = [word]
+        if re.fullmatch(r"(\+\+?|~)?[\w./@-]+", key) and value:
+            attempts.append(f"{key}={quoted(value)}")
+        for attempt in attempts:
+            try:
+                (override,) = self.parser.parse_overrides([attempt])
+            except REFUSALS:
+                continue
+            if override.key_or_group:
+                return override
+        rule = "must read like key=value (+key=value, ~key and so on, see --hydra-help)"
+        self.problems.append(Problem(word, rule))
+        return None
+
+    # A new run
+
+    def new(self, flags: list[str]) -> CommandLine:
+        """The command line of a new run, or of a sweep."""
+        choices = [word for o in self.choices for word in self._valid_choice(o)]
+        if self.problems:
+            raise ConfigError(self._diagnosis(choices))
+        try:
+            jobs = [self._compose(words) for words in _jobs(self.overrides)]
+        except REFUSALS as error:
+            raise ConfigError(self._diagnosis(choices) or [_refusal(error)]) from error
+        first = jobs[0]
+        self.problems += self._problems_of_kind(first)
+        checked = [_check(job) for job in jobs]
+        errors = [job for job in checked if isinstance(job, ConfigError)]
+        if self.problems or len(errors) == len(jobs):
+            raise ConfigError([*self.problems, *(p for error in errors for p in error.problems)])
+        return CommandLine(
+            flags=flags,
+            overrides=[str(o.input_line) for o in self.overrides],
+            resume=_unresolved(first).get("resume"),
+            multirun=self._is_sweep(first),
+            run_dir=str(first.hydra.run.dir),
+            sweep_dir=str(first.hydra.sweep.dir),
+            jobs=checked,
+        )
+
+    def _compose(self, words: Sequence[str]) -> DictConfig:
+        return hydra.compose(
+            self.config_name, [*self.search_path, *words], return_hydra_config=True
+        )
+
+    def _is_sweep(self, composed: DictConfig) -> bool:
+        return self.multirun or "MULTIRUN" in str(composed.hydra.mode)
+
+    def _problems_of_kind(self, composed: DictConfig) -> Iterator[Problem]:
+        """What does not go together with one run, or with a sweep."""
+        multirun = self._is_sweep(composed)
+        for override in self.overrides:
+            if override.is_sweep_override() and not multirun:
+                rule = "several values make a sweep; add -m to run one"
+                yield Problem(override.key_or_group, rule)
+        resume = _unresolved(composed).get("resume")
+        if resume not in (None, AUTO):
+            rule = f"must be null or auto here, or name a run directory; received {resume!r}"
+            yield Problem("resume", rule)
+        elif resume and multirun:
+            rule = "is for one run, not for a sweep; leave out -m, or resume its jobs by name"
+            yield Problem("resume", rule)
+
+    def _valid_choice(self, override: Override) -> list[str]:
+        """The word of a choice; the nearest one stands in for what does not exist, so that the rest is checked too."""
+        if override.is_delete():
+            return [str(override.input_line)]
+        group, options = override.key_or_group, self._options(override)
+        names = [word.partition("=")[2].strip("'\"") for word in _alternatives(override)]
+        for name in names:
+            if name not in options:
+                rule = f"unknown {group} `{name}`.{did_you_mean(name, options)} Known: {', '.join(options)}"
+                self.problems.append(Problem(group, rule))
+        nearest = get_close_matches(names[0], options, 1)
+        return [f"{override.get_key_element()}={name}" for name in nearest]
+
+    def _diagnosis(self, choices: list[str]) -> list[Problem]:
+        """All that is wrong with a command line that cannot be composed as a whole."""
+        try:
+            base = self._compose(choices)
+        except REFUSALS as error:
+            self.problems.append(_refusal(error))
+            base = self._compose([])
+        known = list(_keys(_unresolved(base)))
+        for override in self.values:
+            key = override.key_or_group
+            if key in known or override.is_add() or override.is_force_add():
+                self._set(base, override)
+            else:
+                ours = [key for key in known if not key.startswith("hydra.")]
+                self.problems.append(unknown_key(key, ours))
+        self.problems += self._problems_of_kind(base)
+        checked = _check(base)
+        return [*self.problems, *(checked.problems if isinstance(checked, ConfigError) else ())]
+
+    def _set(self, composed: DictConfig, override: Override) -> None:
+        """Set a key, to the first value of a sweep, so that it is checked with the others."""
+        if override.is_delete():
+            return
+        for first in self.parser.parse_overrides(_alternatives(override)[:1]):
+            OmegaConf.update(composed, first.key_or_group, first.value(), force_add=True)
+
+    def _options(self, override: Override) -> list[str]:
+        """What a group offers; empty if the key is none."""
+        return self.loader.get_group_options(override.key_or_group, overrides=self.search_path)
+
+    # A run to resume
+
+    def names_run(self) -> bool:
+        """Whether a run directory is named; `auto` and null may stand in a config file too."""
+        return self._run() not in (None, AUTO)
+
+    def _run(self) -> str | None:
+        chosen = [o for o in self.overrides if o.key_or_group == "resume"]
+        if not chosen or chosen[-1].is_sweep_override() or chosen[-1].value() is None:
+            return None
+        return str(chosen[-1].value())
+
+    def resumed(self, flags: list[str]) -> CommandLine:
+        """The command line that resumes a run and changes single keys of it; its own config.yaml has the others."""
+        if self.multirun:
+            self.problems.append(Problem("resume", "is for one run, not for a sweep; leave out -m"))
+        changes = {}
+        for override in self.overrides:
+            key = override.key_or_group
+            if rule := self._against_change(override):
+                self.problems.append(Problem(key, rule))
+            elif key != "resume" and not override.is_hydra_override():
+                changes[key] = override.value()
+        if self.problems:
+            raise ConfigError(self.problems)
+        own = [str(o.input_line) for o in self.overrides if o.is_hydra_override()]
+        return CommandLine(flags=flags, overrides=own, resume=self._run(), changes=changes)
+
+    def _against_change(self, override: Override) -> str:
+        """Why an override cannot change a run that is resumed; empty if it may."""
+        key = override.key_or_group
+        if override in self.choices or key.startswith(PLACES):
+            return "is the run's own; leave it out, or let `resume=auto` find the run of this command line"
+        if override.is_hydra_override() or key == "resume":
+            return ""
+        odd = override.is_sweep_override() or override.is_delete() or override.is_add()
+        if odd or "${" in str(override.input_line):
+            return "takes one plain value in a run that is resumed: write key=value"
+        return ""
+
+
+def _check(composed: DictConfig) -> Config | ConfigError:
+    try:
+        return parse(
+            OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        )
+    except ConfigError as error:
+        return error
+
+
+def _jobs(overrides: Sequence[Override]) -> Iterator[list[str]]:
+    """The words of each job, in the order of Hydra's own sweeper."""
+    # Intervals are for sweepers that draw from them; those jobs are not known before.
+    known = [o for o in overrides if not o.is_sweep_override() or o.is_discrete_sweep()]
+    for job in itertools.product(*map(_alternatives, known)):
+        yield list(job)
+
+
+def _alternatives(override: Override) -> list[str]:
+    """The words that an override stands for, one for each value of a sweep."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if not override.is_discrete_sweep():
+        return []
+    key = override.get_key_element()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _unresolved(composed: DictConfig) -> dict[str, Json]:
+    """As plain values, with interpolations as they are written: what they refer to may be a secret."""
+    tree = OmegaConf.to_container(composed, resolve=False)
+    return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else {}
+
+
+def _keys(tree: Json, prefix: str = "") -> Iterator[str]:
+    """All keys with their sections, `trainer.epochs`."""
+    for key, value in tree.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _refusal(error: Exception) -> Problem:
+    """Hydra's own message on one line."""
+    return Problem("configuration", " ".join(str(error).split()) or str(error.__cause__))

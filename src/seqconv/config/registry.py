@@ -1,0 +1,208 @@
+"""The closed registry: names in the configuration to the code of this package, and to nothing else.
+
+A module in `seqconv.models` or `seqconv.data.datasets` registers itself when it is imported, and all of them are
+imported when a name is looked up. These modules must stay light: what is heavy (keras, polars, numpy) is imported
+inside the functions they register, so that a misspelt key is reported without loading TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from seqconv.config.errors import did_you_mean
+from seqconv.config.fields import DatasetSection, ModelSection
+from seqconv.tasks.contract import (
+    SequenceSpec,
+    Settings,
+    Source,
+    StoredPreparation,
+    Task,
+    TaskKind,
+    TaskSettings,
+)
+
+if TYPE_CHECKING:
+    from seqconv.data.cache import Remote
+
+KerasModel = Any
+"""A `keras.Model`; Keras comes without types."""
+
+
+class BuildModel(Protocol):
+    """From the checked section of a model and the shapes of the data to a Keras model."""
+
+    def __call__(self, config: Any, spec: SequenceSpec) -> KerasModel: ...
+
+
+class BuildTask(Protocol):
+    """From the checked section of a dataset and the task's settings to what a run trains on."""
+
+    def __call__(
+        self,
+        config: DatasetSection,
+        settings: TaskSettings,
+        preparation: StoredPreparation | None = None,
+    ) -> Task: ...
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """What the name of a model stands for.
+
+    Attributes:
+        name: as written in the configuration.
+        section: the frozen dataclass of the section; its fields are the section's keys.
+        build: makes the Keras model.
+    """
+
+    name: str
+    section: type[ModelSection]
+    build: BuildModel
+
+
+@dataclass(frozen=True)
+class Download:
+    """Where a dataset's file comes from.
+
+    Attributes:
+        remote: the file on the web.
+        verify: called with the downloaded file; raises DataError to refuse it.
+    """
+
+    remote: Remote
+    verify: Callable[[Path], object]
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """What the name of a dataset stands for.
+
+    Attributes:
+        name: as written in the configuration.
+        section: the frozen dataclass of the section; its fields are the section's keys.
+        settings: the dataclass of the top-level keys that its task brings along.
+        build: finds, reads, checks and prepares the data.
+        download: where its file comes from; None for those that need none.
+    """
+
+    name: str
+    section: type[DatasetSection]
+    settings: type[TaskSettings]
+    build: BuildTask
+    download: Download | None = None
+
+
+class UnknownNameError(LookupError):
+    """A name that nothing is registered under; the message lists what there is."""
+
+
+Entry = TypeVar("Entry", ModelEntry, DatasetEntry)
+Section = TypeVar("Section", bound=DatasetSection)
+
+
+class Registry(Generic[Entry]):
+    """Names of one kind of thing, found in one package.
+
+    Args:
+        kind: what the names stand for, used in messages.
+        package: the package whose modules register themselves.
+    """
+
+    def __init__(self, kind: str, package: str):
+        self.kind = kind
+        self.package = package
+        self._entries: dict[str, Entry] = {}
+        self._loaded = False
+
+    def add(self, entry: Entry) -> None:
+        """Register an entry.
+
+        Raises:
+            ValueError: if the name is taken.
+        """
+        if entry.name in self._entries:
+            raise ValueError(f"{self.kind} `{entry.name}` is registered twice")
+        self._entries[entry.name] = entry
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        self._load()
+        return sorted(self._entries)
+
+    def get(self, name: str) -> Entry:
+        """The entry of a name.
+
+        Raises:
+            UnknownNameError: with a suggestion, if there is none.
+        """
+        self._load(name)
+        if name not in self._entries:
+            self._load()
+        if name not in self._entries:
+            known = ", ".join(sorted(self._entries))
+            raise UnknownNameError(
+                f"unknown {self.kind} `{name}`.{did_you_mean(str(name), self._entries)} Known: {known}"
+            )
+        return self._entries[name]
+
+    def _load(self, only: str | None = None) -> None:
+        """Import the modules of the package, or first the one named as what is looked up.
+
+        A module is nearly always named after what it registers, and importing all of them is a quarter of the time
+        that a misspelt key takes to be reported.
+        """
+        if self._loaded:
+            return
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            if not module.ispkg and only in (None, module.name):
+                importlib.import_module(f"{self.package}.{module.name}")
+        self._loaded = only is None
+
+
+DATASETS: Registry[DatasetEntry] = Registry("dataset", "seqconv.data.datasets")
+MODELS: Registry[ModelEntry] = Registry("model", "seqconv.models")
+
+
+def register_model(section: type[ModelSection]) -> Callable[[BuildModel], BuildModel]:
+    """Register the decorated function, which makes a Keras model, under the name in the section's `Literal`."""
+
+    def add(build: BuildModel) -> BuildModel:
+        MODELS.add(ModelEntry(section.registered_name(), section, build))
+        return build
+
+    return add
+
+
+def register_dataset(
+    section: type[Section],
+    kind: TaskKind[Settings, Source],
+    *,
+    settings: type[Settings] | None = None,
+    download: Download | None = None,
+) -> Callable[[Callable[[Section], Source]], Callable[[Section], Source]]:
+    """Register the decorated function, which reads a source, under the name in the section's `Literal`.
+
+    Args:
+        section: of the dataset.
+        kind: of the task that its data is for.
+        settings: of the task, where they differ from the kind's own.
+        download: where its file comes from.
+    """
+    name = section.registered_name()
+
+    def add(load: Callable[[Section], Source]) -> Callable[[Section], Source]:
+        def build(
+            config: Section, settings: Settings, preparation: StoredPreparation | None = None
+        ) -> Task:
+            return kind.prepare(name, load(config), settings, preparation)
+
+        DATASETS.add(DatasetEntry(name, section, settings or kind.settings, build, download))  # type: ignore[arg-type]
+        return load
+
+    return add

@@ -1,0 +1,330 @@
+"""From the composed YAML to frozen dataclasses, with all problems reported together.
+
+YAML owns the defaults, the dataclasses own type, range and meaning.
+"""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from seqconv.config.errors import ConfigError, Problem, unknown_key
+from seqconv.config.fields import (
+    Count,
+    DatasetSection,
+    Duration,
+    Fraction,
+    ModelSection,
+    NonNegative,
+    NonNegativeFloat,
+    PositiveFloat,
+    Section,
+    Seed,
+)
+from seqconv.config.registry import DATASETS, MODELS, Entry, Registry, UnknownNameError
+from seqconv.config.requirements import (
+    Objective,
+    Requirement,
+    read_objective,
+    read_requirements,
+)
+from seqconv.config.yaml_files import dump_tree, load_tree
+from seqconv.tasks.contract import Json, TaskSettings
+
+Checked = TypeVar("Checked")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainerConfig(Section):
+    """How a model is fitted; the keys of `conf/trainer/base.yaml`."""
+
+    epochs: Count
+    """Passes; each ends with a full validation."""
+    steps_per_epoch: Count | None
+    """Training steps per epoch on windows drawn at random; None: every window once, shuffled."""
+    optimizer: Literal["rmsprop", "adam", "adamw", "nadam", "sgd"]
+    learning_rate: PositiveFloat
+    """The highest rate; the schedule lowers it."""
+    weight_decay: NonNegativeFloat
+    """Decoupled weight decay per step, as Keras applies it."""
+    schedule: Literal["constant", "cosine", "plateau"]
+    plateau_factor: Fraction
+    """What a plateau multiplies the rate with."""
+    plateau_patience: Count
+    """Epochs without a better objective that make a plateau."""
+    clip_norm: PositiveFloat | None
+    """Largest norm of all gradients together."""
+    early_stopping: Count | None
+    """Stop after so many epochs without a better objective."""
+    checkpoint_seconds: PositiveFloat | None
+    """Also save inside an epoch after so many seconds."""
+    keep: NonNegative
+    """Checkpoints to keep besides best and last."""
+    max_time: Duration
+    """Seconds after which to save and stop, as if SIGTERM had come; None: no limit."""
+    baselines: bool
+    """Also compute the baselines that take long (NB-SVM for texts, about a minute for 25,000 reviews)."""
+    jit_compile: bool
+    """Compile the whole training step with XLA."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class General(Section):
+    """Top-level keys of every run."""
+
+    seed: Seed
+    batch_size: Count
+    objective: str
+    require: Json
+    """Checked by `read_requirements`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """One run, complete and checked."""
+
+    dataset: DatasetSection
+    model: ModelSection
+    settings: TaskSettings
+    """The top-level keys of the task: windows of a series, or lengths of texts."""
+    trainer: TrainerConfig
+    seed: int
+    batch_size: int
+    objective: Objective
+    require: tuple[Requirement, ...]
+    tree: dict[str, Json]
+    """The same as nested plain values, as `config.yaml` holds it."""
+
+
+def parse(composed: DictConfig) -> Config:
+    """Check a composed configuration and turn it into a `Config`.
+
+    Args:
+        composed: what Hydra composed from `conf/`, without its `hydra` section.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    secrets = list(_resolver_problems(OmegaConf.to_container(composed, resolve=False)))
+    if secrets:
+        raise ConfigError(secrets)
+    try:
+        tree = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        key = error.full_key or "configuration"
+        raise ConfigError([Problem(str(key), str(error).splitlines()[0])]) from error
+    if not isinstance(tree, dict):
+        raise ConfigError([Problem("configuration", "must be a mapping of keys")])
+    # `resume` is about how this process starts, not about what the run is.
+    return parse_tree({str(key): value for key, value in tree.items() if key != "resume"})
+
+
+def _resolver_problems(node: Json, prefix: str = "") -> Iterator[Problem]:
+    """Values that call a resolver, such as `${oc.env:TOKEN}`: resolved, they would stand in `config.yaml`.
+
+    References to other keys, `${lookback}`, are what interpolation is for here.
+    """
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _resolver_problems(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _resolver_problems(value, f"{prefix}[{index}]")
+    elif isinstance(node, str) and _calls_resolver(node):
+        yield Problem(
+            prefix,
+            "may refer to other keys, but not call a resolver: the environment's secrets would be written to "
+            f"config.yaml; received {node!r}. Let the shell put the value in",
+        )
+
+
+def _calls_resolver(text: str) -> bool:
+    """Whether a colon stands inside `${...}`, where it ends the name of a resolver, however that is spelt."""
+    depth = 0
+    for index, character in enumerate(text):
+        if text.startswith("${", index):
+            depth += 1
+        elif character == "}":
+            depth = max(depth - 1, 0)
+        elif character == ":" and depth:
+            return True
+    return False
+
+
+def parse_tree(tree: dict[str, Json]) -> Config:
+    """As `parse`, from nested plain values such as `config.yaml` holds.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems: list[Problem] = []
+    dataset_entry = _entry(DATASETS, tree, "dataset", problems)
+    model_entry = _entry(MODELS, tree, "model", problems)
+    if dataset_entry is None:
+        raise ConfigError(problems)
+    settings_type = dataset_entry.settings
+    known = {"dataset", "model", "trainer", *_keys_at(settings_type), *_keys_at(General)}
+    for key in tree.keys() - known:
+        problems.append(unknown_key(key, known, f" of dataset `{dataset_entry.name}`"))
+
+    def top(cls: type[Checked]) -> Checked | None:
+        values = {key: tree[key] for key in _keys_at(cls) if key in tree}
+        return _section(cls, values, "", problems)
+
+    dataset = _section(dataset_entry.section, tree["dataset"], "dataset.", problems)
+    model = model_entry and _section(model_entry.section, tree["model"], "model.", problems)
+    trainer = _section(TrainerConfig, tree.get("trainer", {}), "trainer.", problems)
+    settings = top(settings_type)
+    general = top(General)
+    objective = _objective(tree, settings_type, problems)
+    require = _requirements(tree, settings_type, problems)
+    if model and settings:
+        for problem in model.length_problems(settings.time_steps, settings.length_key):
+            problems.append(Problem(f"model.{problem.key}", problem.message))
+    if problems or not (dataset and model and trainer and settings and general and objective):
+        raise ConfigError(problems)
+    return Config(
+        dataset=dataset,
+        model=model,
+        settings=settings,
+        trainer=trainer,
+        seed=general.seed,
+        batch_size=general.batch_size,
+        objective=objective,
+        require=require,
+        tree=tree,
+    )
+
+
+def load_config(path: Path) -> Config:
+    """Read the `config.yaml` of a run directory. Interpolations in it are refused: the file is not trusted.
+
+    Raises:
+        ConfigError: if the file is missing, no YAML, or not a complete configuration of this version.
+    """
+    tree = load_tree(path)
+    try:
+        return parse_tree(tree)
+    except ConfigError as error:
+        raise of_another_version(path, error) from error
+
+
+def of_another_version(path: Path, error: ConfigError) -> ConfigError:
+    """What is wrong with a run's own `config.yaml`, in one message that says how that may have come about."""
+    found = "; ".join(str(problem) for problem in error.problems)
+    hint = "is no configuration of this version of seqconv; another version may have written it"
+    return ConfigError([Problem(str(path), f"{hint} ({found})")])
+
+
+def to_yaml(config: Config) -> str:
+    """The complete configuration as the text of `config.yaml`."""
+    return dump_tree(config.tree)
+
+
+def _entry(
+    registry: Registry[Entry], tree: Mapping[str, Json], key: str, problems: list[Problem]
+) -> Entry | None:
+    """The registered entry that a section names; None, and a problem more, if there is none."""
+    section = tree.get(key)
+    if not isinstance(section, Mapping) or not isinstance(section.get("name"), str):
+        problems.append(
+            Problem(f"{key}.name", f"is missing. Choose one of {', '.join(registry.names())}")
+        )
+        return None
+    try:
+        return registry.get(section["name"])
+    except UnknownNameError as error:
+        problems.append(Problem(f"{key}.name", str(error)))
+        return None
+
+
+def _objective(
+    tree: Mapping[str, Json], settings: type[TaskSettings], problems: list[Problem]
+) -> Objective | None:
+    """None, with its problem where it is a text; other values are problems of their section."""
+    name = tree.get("objective")
+    found = read_objective(name, settings.metrics) if isinstance(name, str) else None
+    if isinstance(found, Problem):
+        problems.append(found)
+        return None
+    return found
+
+
+def _requirements(
+    tree: Mapping[str, Json], settings: type[TaskSettings], problems: list[Problem]
+) -> tuple[Requirement, ...]:
+    found = list(read_requirements(tree.get("require"), settings.metrics))
+    problems.extend(each for each in found if isinstance(each, Problem))
+    return tuple(each for each in found if isinstance(each, Requirement))
+
+
+def _section(
+    cls: type[Checked], values: Json, prefix: str, problems: list[Problem]
+) -> Checked | None:
+    """Validate one section; on failure add its problems and return None."""
+    try:
+        # As JSON, since pydantic's strict mode takes no mapping for a dataclass and no list for a tuple else.
+        section = TypeAdapter(cls).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        problems.extend(_problems_of(error, cls, prefix))
+        return None
+    found = list(_rules_between_fields(section, prefix))
+    problems.extend(found)
+    return None if found else section
+
+
+def _rules_between_fields(section: object, prefix: str) -> Iterator[Problem]:
+    """The problems that a section, and the sections in it, find themselves."""
+    if not isinstance(section, Section):
+        return
+    for problem in section.problems():
+        yield Problem(prefix + problem.key, problem.message)
+    for field in fields(section):
+        yield from _rules_between_fields(getattr(section, field.name), f"{prefix}{field.name}.")
+
+
+def _problems_of(error: ValidationError, cls: type, prefix: str) -> Iterator[Problem]:
+    """The findings of pydantic in our words: the full key, the rule, what was received."""
+    for finding in error.errors(include_url=False):
+        yield _problem_of(finding, cls, prefix)
+
+
+def _problem_of(finding: ErrorDetails, cls: type, prefix: str) -> Problem:
+    path = [str(part) for part in finding["loc"]]
+    key = (prefix + ".".join(path)).rstrip(".")
+    if finding["type"] == "missing":
+        return Problem(key, "is missing")
+    if finding["type"] == "unexpected_keyword_argument":
+        owner = key.rpartition(".")[0]
+        return unknown_key(
+            key, [f"{owner}.{name}".lstrip(".") for name in _keys_at(cls, path[:-1])]
+        )
+    rule = finding["msg"].removeprefix("Value error, ")
+    for theirs, ours in WORDING.items():
+        rule = rule.replace(theirs, ours)
+    return Problem(key, f"{rule}; received {finding['input']!r}")
+
+
+# Parts of pydantic's sentences in our words: people write YAML, not JSON.
+WORDING = {
+    "Input should be": "must be",
+    "a valid array": "a list such as [32,32]",
+    "an object": "a section of keys",
+    "Tuple should have at least 1 item after validation, not 0": "must have at least one element",
+}
+
+
+def _keys_at(cls: type, path: Sequence[str] = ()) -> list[str]:
+    """The keys of a section, or of the one at `path` inside it."""
+    for part in path:
+        cls = typing.get_type_hints(cls)[part]
+    return [field.name for field in fields(cls)]

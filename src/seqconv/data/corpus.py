@@ -1,0 +1,108 @@
+"""Labelled texts as numbers of their words: what classification is prepared from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqconv.config.errors import DataError
+from seqconv.data.store import Store
+from seqconv.data.texts import LabelledTexts
+from seqconv.data.tokenizer import Tokenized, Tokenizer, tokenize
+from seqconv.data.tokens import Tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Labelled texts.
+
+    Attributes:
+        tokens: numbers of the words of all texts.
+        words: `words[i]` has number i; None: the tokens are what models read already, start tokens included, numbered by
+            frequency as in Keras' IMDB reviews.
+        labels: `(texts,)` int64, numbers of the classes.
+        classes: their names.
+        parts: `(texts,)` `train`, `validation` or `test`; None where the source has no parts.
+        source: `file`, `cache`, `download` or `simulated`.
+        fingerprint: `sha256:` and a checksum of the source.
+        notes: what reading had to say.
+        origin: the file or folder, for messages.
+    """
+
+    tokens: Tokens
+    words: tuple[str, ...] | None
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    parts: np.ndarray | None
+    source: str
+    fingerprint: str
+    notes: tuple[str, ...]
+    origin: str
+
+    @property
+    def rows(self) -> int:
+        """Number of texts."""
+        return len(self.labels)
+
+
+def tokenize_texts(texts: LabelledTexts, tokenizer: Tokenizer, *, source: str) -> Corpus:
+    """Labelled texts as a corpus.
+
+    Args:
+        texts: as read.
+        tokenizer: how a text becomes tokens.
+        source: `file` or `simulated`.
+
+    Raises:
+        DataError: if a text has no token.
+    """
+    classes = tuple(sorted(set(texts.labels), key=_as_number_or_text))
+    numbers = {label: number for number, label in enumerate(classes)}
+    tokenized = _tokenized(texts, tokenizer)
+    empty = np.flatnonzero(tokenized.tokens.lengths == 0)
+    if len(empty):
+        first = empty[0]
+        raise DataError(
+            f"{texts.origin}: {texts.places[first]}: the text has no token once it is standardized "
+            f"({len(empty)} such texts); received {texts.texts[first][:40]!r}"
+        )
+    repeated = len(texts.texts) - len(set(texts.texts))
+    notes = [f"{repeated} texts stand more than once; copies may lie in different splits"]
+    return Corpus(
+        tokens=tokenized.tokens,
+        words=tokenized.words,
+        labels=np.array([numbers[label] for label in texts.labels], np.int64),
+        classes=classes,
+        parts=None if texts.parts is None else np.array(texts.parts),
+        source=source,
+        fingerprint=texts.fingerprint,
+        notes=(*texts.notes, *(notes if repeated else [])),
+        origin=texts.origin,
+    )
+
+
+def _tokenized(texts: LabelledTexts, tokenizer: Tokenizer) -> Tokenized:
+    """The words of these texts, from the cache where they were found before."""
+    settings = f"{texts.fingerprint} {tokenizer!r}".encode()
+    store = Store(f"tokens-{hashlib.sha256(settings).hexdigest()[:32]}")
+    arrays = store.load()
+    if arrays is not None:
+        words = arrays["words"].tobytes().decode().split("\n")
+        return Tokenized(Tokens(arrays["flat"], arrays["offsets"]), tuple(words))
+    tokenized = tokenize(texts.texts, tokenizer)
+    # A token of its own for a line end cannot be kept in this form; it is made again each time.
+    if not any("\n" in word for word in tokenized.words):
+        words_as_bytes = np.frombuffer("\n".join(tokenized.words).encode(), np.uint8)
+        tokens = tokenized.tokens
+        store.save({"flat": tokens.flat, "offsets": tokens.offsets, "words": words_as_bytes})
+    return tokenized
+
+
+def _as_number_or_text(label: str) -> tuple[bool, int, str]:
+    """Sorts 2 before 10, and numbers before names."""
+    try:
+        return (False, int(label), label)
+    except ValueError:
+        return (True, 0, label)

@@ -1,0 +1,176 @@
+"""What people see of a run: its data, its model, its results, its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seqconv import console
+from seqconv.config.schema import Config, to_yaml
+from seqconv.runs import layout
+from seqconv.runs.plots import draw_history
+from seqconv.runs.progress import EpochRecord, Progress
+from seqconv.runs.result import Result
+from seqconv.tasks.contract import Json, Predicted, Split, Task
+from seqconv.tasks.metrics import Metric
+
+KerasModel = Any
+"""A `keras.Model`; Keras comes without types."""
+
+
+def show_start(config: Config, run_dir: Path) -> None:
+    """The composed configuration, and where everything goes."""
+    console.info(f"run directory {run_dir}\n{to_yaml(config).rstrip()}\n")
+
+
+def show_data(task: Task, dataset: Mapping[str, Json]) -> None:
+    """The data in a few lines.
+
+    Args:
+        task: prepared.
+        dataset: what it describes itself with.
+    """
+    source = "SIMULATED by seqconv" if dataset["source"] == "simulated" else dataset["source"]
+    windows = ", ".join(f"{count:,} {split}" for split, count in dataset["windows"].items())
+    notes = [f"         {note}" for note in dataset["notes"]]
+    for line in (
+        f"data     {dataset['name']} ({source}), {dataset['rows']:,} rows",
+        *notes,
+        f"windows  {windows}",
+        *task.summary(),
+    ):
+        console.info(line)
+
+
+def show_model(model: KerasModel) -> None:
+    """The layers with shapes and parameters; layers that only reshape are left out."""
+    rows = [
+        [layer.name, _kind(layer), _shape(layer.output.shape), f"{layer.count_params():,}"]
+        for layer in model.layers
+        if type(layer).__module__.split(".")[-1] not in ("numpy", "core", "nn", "reshape")
+        or layer.count_params()
+    ]
+    rows.append(["all", "", "", f"{model.count_params():,}"])
+    console.table(f"model {model.name}", ["layer", "type", "output", "parameters"], rows)
+
+
+def _kind(layer: Any) -> str:
+    """The type of a layer, and whether it is one of our own."""
+    ours = type(layer).__module__.startswith("seqconv.")
+    return f"{type(layer).__name__}, fused" if ours else type(layer).__name__
+
+
+def _shape(shape: tuple[int | None, ...]) -> str:
+    return f"(batch, {', '.join('any' if size is None else str(size) for size in shape[1:])})"
+
+
+def epoch_line(record: EpochRecord, epochs: int, *, best: bool) -> str:
+    """What people see of a finished epoch."""
+    validation = {f"val_{name}": value for name, value in record.validation.items()}
+    metrics = "  ".join(
+        f"{name} {value:.4f}"
+        for name, value in {**record.training, **validation}.items()
+        if value is not None
+    )
+    return (
+        f"epoch {record.epoch:>{len(str(epochs))}}/{epochs}  {metrics}  "
+        f"{record.seconds:.1f} s{'  best' if best else ''}"
+    )
+
+
+def show_results(task: Task, model: str, result: Result) -> None:
+    """The final table: the model and what it must beat."""
+    splits: dict[Split, dict[str, Json]] = {
+        "validation": result.validation or {},
+        "test": result.test or {},
+    }
+    show_metrics(task, model, splits, result.baselines or {}, result.dataset or {})
+    if result.epochs is not None:
+        console.info(f"best epoch {result.epochs.best} of {result.epochs.completed}")
+
+
+def show_metrics(
+    task: Task,
+    model: str,
+    splits: Mapping[Split, Mapping[str, Json]],
+    baselines: Mapping[str, Mapping[str, Json]],
+    dataset: Mapping[str, Json],
+) -> None:
+    """The primary metric of the model beside that of its baselines.
+
+    Args:
+        task: knows its primary metric.
+        model: name.
+        splits: metrics by split; the last one is compared with the reference.
+        baselines: as in `metrics.json`.
+        dataset: what the task describes itself with.
+    """
+    metric, last = task.primary_metric, list(splits)[-1]
+    reference = baselines[task.reference][last][metric.name]
+    compared: dict[str, Mapping[Any, Mapping[str, Json]]] = {**baselines, model: splits}
+    rows = [
+        [
+            name.replace("_", " "),
+            *(f"{values[split][metric.name]:.3f}" for split in splits),
+            against(values[last][metric.name], reference, metric),
+        ]
+        for name, values in compared.items()
+    ]
+    title = title_of(task, metric, simulated=dataset["source"] == "simulated")
+    console.table(title, ["", *splits, f"{last}, against {task.reference}"], rows)
+
+
+def title_of(task: Task, metric: Metric, *, simulated: bool) -> str:
+    """What the metrics of the final table are."""
+    unit = task.unit_of(metric)
+    parts = [f"{metric.title} ({unit})" if unit else metric.title]
+    parts += [task.subject] if task.subject else []
+    parts += ["SIMULATED data"] if simulated else []
+    return ", ".join(parts)
+
+
+def against(value: float, reference: float, metric: Metric) -> str:
+    """A metric beside the one it must beat: points of a share, or a share of the error."""
+    if value == reference:
+        return ""
+    better = (value > reference) == metric.larger_is_better
+    size = (
+        f"{100 * abs(value - reference):.1f} points"
+        if metric.larger_is_better
+        else f"{abs(1 - value / reference):.1%}"
+    )
+    return f"{size} {'better' if better else 'worse'}"
+
+
+def draw_pictures(
+    task: Task,
+    model: str,
+    result: Result,
+    progress: Progress,
+    predicted: Mapping[Split, Predicted],
+    run_dir: Path,
+) -> None:
+    """Write `history.png` and the pictures of the task.
+
+    Args:
+        task: that was trained.
+        model: name.
+        result: with baselines.
+        progress: of the whole training.
+        predicted: of the splits whose pictures the task draws.
+        run_dir: where they go.
+    """
+    dataset = result.dataset or {}
+    simulated = " (simulated data)" if dataset["source"] == "simulated" else ""
+    title = console.printable(f"{task.name}{simulated}, {model}")
+    draw_history(
+        run_dir / layout.HISTORY,
+        progress.history,
+        result.baselines or {},
+        best_epoch=progress.best_epoch,
+        title=title,
+        units={metric.name: console.printable(task.unit_of(metric)) for metric in task.metrics},
+    )
+    for split, outcome in predicted.items():
+        task.draw(run_dir, split, outcome, title)

@@ -1,0 +1,170 @@
+"""How a run ended: the typed record behind `metrics.json`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from seqconv.config.fields import STRICT
+from seqconv.runs.files import read_json, write_json
+from seqconv.runs.layout import METRICS
+from seqconv.tasks.contract import Json
+
+Status = Literal["completed", "interrupted", "diverged", "failed"]
+
+
+@dataclass(kw_only=True)
+class ObjectiveResult:
+    """The metric that chose the best epoch, and its value there; None before the first epoch has ended."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    value: float | None
+
+
+@dataclass(kw_only=True)
+class ModelResult:
+    """The model by name and size."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    parameters: int
+
+
+@dataclass(kw_only=True)
+class EpochsResult:
+    """Finished epochs, and the number of the best one, 0 before the first has ended."""
+
+    __pydantic_config__ = STRICT
+
+    completed: int
+    best: int
+
+
+@dataclass(kw_only=True)
+class Timing:
+    """Speed as of the process that ended the run; None where it has done no step."""
+
+    __pydantic_config__ = STRICT
+
+    fit_seconds: float
+    steps_per_second: float | None
+    samples_per_second: float | None
+
+
+@dataclass(kw_only=True)
+class RequirementResult:
+    """A condition, the value it was compared with, and whether it is met."""
+
+    __pydantic_config__ = STRICT
+
+    condition: str
+    value: Json
+    met: bool
+
+
+@dataclass(kw_only=True)
+class ErrorResult:
+    """Why a run did not end well, and its exit code."""
+
+    __pydantic_config__ = STRICT
+
+    message: str
+    exit_code: int
+
+
+@dataclass(kw_only=True)
+class Result:
+    """The content of `metrics.json`. What was not reached is None, and absent from the file.
+
+    Attributes:
+        status: how the run ended.
+        seed: of the run.
+        dataset: what `Task.describe` gives.
+        model: name and size.
+        epochs: how many, and which was best.
+        objective: the metric that chose it.
+        train: metrics of the best epoch.
+        validation: metrics of the best epoch.
+        timing: seconds and rates.
+        baselines: what `Task.baselines` gives.
+        test: metrics and details of the best epoch's checkpoint.
+        require: conditions of the configuration.
+        error: None if the run ended well.
+        checkpoint: the last one, if the run did not complete.
+    """
+
+    __pydantic_config__ = STRICT
+
+    status: Status = "failed"
+    seed: int | None = None
+    dataset: dict[str, Json] | None = None
+    model: ModelResult | None = None
+    epochs: EpochsResult | None = None
+    objective: ObjectiveResult | None = None
+    train: dict[str, Json] | None = None
+    validation: dict[str, Json] | None = None
+    timing: Timing | None = None
+    baselines: dict[str, dict[str, Json]] | None = None
+    test: dict[str, Json] | None = None
+    require: list[RequirementResult] | None = None
+    error: ErrorResult | None = None
+    checkpoint: str | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """The content of `metrics.json`."""
+        return {
+            part.name: value
+            for part in fields(self)
+            if (value := asdict(self)[part.name]) is not None
+        }
+
+    @classmethod
+    def from_json(cls, value: Json) -> Result:
+        """Read a result back.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        try:
+            return TypeAdapter(cls).validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"no result of a run ({str(error).splitlines()[0]})") from error
+
+    def value(self, name: str) -> Json:
+        """What stands under a dotted name, such as `test.mae`; None if nothing does."""
+        found: Json = self.to_json()
+        for part in name.split("."):
+            found = found[part] if isinstance(found, dict) and part in found else None
+        return found
+
+
+def read_result(run_dir: Path) -> Result | None:
+    """The result of a run; None where there is none that can be read. The file is not trusted."""
+    content = read_json(run_dir / METRICS)
+    try:
+        return None if content is None else Result.from_json(content)
+    except ValueError:
+        return None
+
+
+def write_result(run_dir: Path, result: Result) -> None:
+    """Write `metrics.json`, the last file of a run."""
+    write_json(run_dir / METRICS, result.to_json())
+
+
+def summary(result: Result, run_dir: Path) -> dict[str, Json]:
+    """The line for scripts: where the run is, how it ended, and its metrics that are single numbers."""
+    metrics = {
+        f"{split}_{name}": value
+        for split, values in (("validation", result.validation), ("test", result.test))
+        for name, value in (values or {}).items()
+        if isinstance(value, int | float)
+    }
+    objective = None if result.objective is None else asdict(result.objective)
+    return {"run_dir": str(run_dir), "status": result.status, "objective": objective, **metrics}

@@ -1,0 +1,1 @@
+"""What is learnt from data and how it is judged: `contract` is the page to read first."""

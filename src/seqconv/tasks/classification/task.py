@@ -1,0 +1,275 @@
+"""A corpus of labelled texts prepared for classification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from seqconv.config.errors import DataError
+from seqconv.data.corpus import Corpus
+from seqconv.data.tokens import FIRST_WORD, UNKNOWN
+from seqconv.tasks.classification import baselines
+from seqconv.tasks.classification.baselines import Probabilities
+from seqconv.tasks.classification.plots import draw_confusion
+from seqconv.tasks.classification.preparation import TextPreparation
+from seqconv.tasks.classification.samples import TextSamples
+from seqconv.tasks.classification.settings import ClassificationSettings
+from seqconv.tasks.contract import (
+    EVALUATED,
+    SPLITS,
+    Json,
+    Predicted,
+    SequenceSpec,
+    Split,
+    StoredPreparation,
+)
+from seqconv.tasks.metrics import (
+    CLASSIFICATION_METRICS,
+    CLASSIFICATION_SAMPLE_METRICS,
+    LOSS,
+    Classified,
+    Metric,
+)
+
+
+def prepare(
+    name: str,
+    corpus: Corpus,
+    settings: ClassificationSettings,
+    stored: StoredPreparation | None = None,
+) -> Classification:
+    """Split a corpus, learn the vocabulary from its training texts, and encode it.
+
+    Args:
+        name: of the dataset.
+        corpus: all texts.
+        settings: lengths, vocabulary and split.
+        stored: the preparation of a finished run, which is used instead of learning one. A corpus other than that run's
+            is the test split as a whole.
+
+    Raises:
+        ConfigError: if the vocabulary is larger than the texts give.
+        DataError: if a class is absent from a split, or was not trained on.
+    """
+    own = stored is None or stored.fingerprint == corpus.fingerprint
+    rows = settings.split.rows(corpus.labels, corpus.parts) if own else _all_for_test(corpus)
+    if stored is None:
+        _refuse_absent_classes(corpus, rows)
+        preparation = TextPreparation.learn(corpus, rows["train"], settings.max_features)
+    else:
+        preparation = TextPreparation.from_json(stored)
+        if preparation.max_features != settings.max_features:
+            raise stored.refused(
+                f"it has a vocabulary of {preparation.max_features}, the configuration of {settings.max_features}"
+            )
+    everything = TextSamples(
+        preparation.encode(corpus).last(settings.max_len),
+        corpus.tokens,
+        preparation.labels(corpus),
+        settings.max_len,
+    )
+    splits = {split: everything.select(rows[split]) for split in SPLITS}
+    return Classification(name, corpus, settings, preparation, splits, own)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The classification task, see `seqconv.tasks.contract.Task`.
+
+    Attributes:
+        name: of the dataset.
+        corpus: all texts.
+        settings: lengths and vocabulary.
+        preparation: classes and vocabulary, learnt from the training texts.
+        splits: the texts of each split.
+        trainable: whether there is a training part; else the corpus is only evaluated on.
+    """
+
+    name: str
+    corpus: Corpus
+    settings: ClassificationSettings
+    preparation: TextPreparation
+    splits: Mapping[Split, TextSamples]
+    trainable: bool
+
+    reference = "majority"
+    metrics: tuple[Metric, ...] = (LOSS, *CLASSIFICATION_METRICS)
+    primary_metric: Metric = CLASSIFICATION_METRICS[0]
+    subject = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Checksum of the source."""
+        return self.corpus.fingerprint
+
+    @property
+    def _binary(self) -> bool:
+        """Whether there are two classes, for which one logit is enough."""
+        return len(self.preparation.classes) == 2
+
+    @property
+    def spec(self) -> SequenceSpec:
+        """The shapes of a text and of its label."""
+        return SequenceSpec(
+            time=self.settings.max_len,
+            features=None,
+            vocabulary=self.settings.max_features,
+            embedding=self.settings.embedding_size,
+            outputs=(1 if self._binary else len(self.preparation.classes),),
+            targets=(1,),
+        )
+
+    @property
+    def loss(self) -> str:
+        """Name of the loss to train on: the log loss."""
+        return "binary_crossentropy" if self._binary else "sparse_categorical_crossentropy"
+
+    def unit_of(self, metric: Metric) -> str:
+        """Nothing here has a unit."""
+        return ""
+
+    # Samples
+
+    def samples(self, split: Split) -> TextSamples:
+        """The texts of a split."""
+        return self.splits[split]
+
+    def augment(self, inputs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Tokens of a training step, some of the words replaced by the unknown token (`word_dropout`)."""
+        if not self.settings.word_dropout:
+            return inputs
+        dropped = generator.random(inputs.shape, np.float32) < self.settings.word_dropout
+        return np.where(dropped & (inputs >= FIRST_WORD), np.int32(UNKNOWN), inputs)
+
+    # Metrics
+
+    def running_metrics(
+        self, predictions: np.ndarray, targets: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Means over samples."""
+        classified = self._classified(predictions, targets)
+        return {
+            metric.name: metric.function(classified) for metric in CLASSIFICATION_SAMPLE_METRICS
+        }
+
+    def measure(self, split: Split, predicted: Predicted) -> dict[str, Json]:
+        """The loss and each metric."""
+        classified = self._classified(predicted.predictions, predicted.targets)
+        loss = float(predicted.losses.astype(np.float64).mean())
+        return {
+            "loss": loss,
+            **{metric.name: metric(classified) for metric in CLASSIFICATION_METRICS},
+        }
+
+    def details(self, split: Split, predicted: Predicted) -> dict[str, Json]:
+        """Precision and recall of each class, and the confusion matrix: a row per true class."""
+        from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+        classified = self._classified(predicted.predictions, predicted.targets)
+        numbers = np.arange(len(self.preparation.classes))
+        pair = (classified.labels, classified.predicted)
+        precision, recall, _, texts = precision_recall_fscore_support(
+            *pair, labels=numbers, zero_division=0
+        )
+        return {
+            "classes": {
+                name: {"precision": float(p), "recall": float(r), "texts": int(n)}
+                for name, p, r, n in zip(
+                    self.preparation.classes, precision, recall, texts, strict=True
+                )
+            },
+            "confusion": confusion_matrix(*pair, labels=numbers).tolist(),
+        }
+
+    def _classified(self, logits: np.ndarray, targets: np.ndarray) -> Classified:
+        """Logits `(n, outputs)` as scores of the classes; the one logit of two classes stands against zero."""
+        scores = logits.astype(np.float64)
+        if self._binary:
+            scores = np.hstack([np.zeros_like(scores), scores])
+
+        def probabilities() -> np.ndarray:
+            from scipy.special import softmax
+
+            return np.asarray(softmax(scores, axis=1))
+
+        return Classified(scores, targets[:, 0].astype(np.int64), probabilities)
+
+    # Baselines
+
+    def baselines(self, *, slow: bool) -> dict[str, dict[str, Json]]:
+        """The majority class and, where there is a training part, NB-SVM."""
+        evaluated: tuple[Split, ...] = EVALUATED if self.trainable else ("test",)
+        shares = self.preparation.shares
+        results = {"majority": self._judged(baselines.majority(self.splits, shares, evaluated))}
+        if slow and self.trainable:
+            classes = len(self.preparation.classes)
+            results["nbsvm"] = self._judged(baselines.nbsvm(self.splits, classes))
+        return results
+
+    def _judged(self, found: Probabilities) -> dict[str, Json]:
+        """The metrics of probabilities, and their log loss."""
+        from sklearn.metrics import log_loss
+
+        results: dict[str, Json] = {}
+        for split, probabilities in found.items():
+            labels = self.samples(split).labels
+            classified = Classified(probabilities, labels, lambda given=probabilities: given)  # type: ignore[misc]
+            numbers = np.arange(probabilities.shape[1])
+            results[split] = {
+                "loss": float(log_loss(labels, probabilities, labels=numbers)),
+                **{metric.name: metric(classified) for metric in CLASSIFICATION_METRICS},
+            }
+        return results
+
+    # What people and files are given
+
+    def describe(self) -> dict[str, Json]:
+        """The `dataset` part of `metrics.json`."""
+        lengths = self.samples("train" if self.trainable else "test").lengths
+        return {
+            "name": self.name,
+            "source": self.corpus.source,
+            "fingerprint": self.corpus.fingerprint,
+            "rows": self.corpus.rows,
+            "notes": list(self.corpus.notes),
+            "windows": {split: len(self.samples(split)) for split in SPLITS},
+            "classes": list(self.preparation.classes),
+            "tokens": {"median": float(np.median(lengths)), "longest": int(lengths.max())},
+            "unit": "",
+        }
+
+    def summary(self) -> list[str]:
+        """The classes, and how long texts are."""
+        tokens = self.describe()["tokens"]
+        return [
+            f"classes  {', '.join(self.preparation.classes)}",
+            f"tokens   {tokens['median']:g} in the median text, {tokens['longest']} at most",
+        ]
+
+    def draw(self, folder: Path, split: Split, predicted: Predicted, title: str) -> None:
+        """Write `confusion.png`."""
+        confusion = self.details(split, predicted)["confusion"]
+        draw_confusion(folder, confusion, self.preparation.classes, title=f"{title}, {split}")
+
+
+def _all_for_test(corpus: Corpus) -> dict[Split, np.ndarray]:
+    nothing = np.empty(0, np.int64)
+    return {"train": nothing, "validation": nothing, "test": np.arange(len(corpus.labels))}
+
+
+def _refuse_absent_classes(corpus: Corpus, rows: Mapping[Split, np.ndarray]) -> None:
+    """Refuse splits that lack a class.
+
+    Raises:
+        DataError: naming the first one.
+    """
+    for split in SPLITS:
+        counts = np.bincount(corpus.labels[rows[split]], minlength=len(corpus.classes))
+        for absent in np.flatnonzero(counts == 0):
+            raise DataError(
+                f"{corpus.origin}: class `{corpus.classes[absent]}` is absent from the {split} split "
+                f"({len(rows[split])} texts)"
+            )

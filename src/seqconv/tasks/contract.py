@@ -1,0 +1,278 @@
+"""What a task is. Forecasting and classification keep to this page; what trains, saves and reports knows no more of them.
+
+A dataset gives a *source* (a cleaned record, a corpus of texts). A task kind prepares it: it learns a *preparation*
+(scaling, vocabulary) from the training part alone and offers *samples* of each split. Whatever a model says of them,
+*predicted*, the task measures in units that people read, beside its baselines.
+
+    source --prepare--> Task: samples(split) --> model --> Predicted --> Task.measure(split, predicted)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+from seqconv.config.errors import DataError
+from seqconv.tasks.metrics import Metric
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Json: TypeAlias = Any
+"""A value as JSON holds it: None, bool, int, float, str, or a list or string-keyed dict of such values."""
+
+Split: TypeAlias = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+EVALUATED: tuple[Split, ...] = ("validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SequenceSpec:
+    """What goes into a model and what comes out: nothing but shapes.
+
+    Attributes:
+        time: time steps of one sample, `lookback / step` of a series or the length of a text.
+        features: columns of a series, input shape `(batch, time, features)`; None for tokens.
+        vocabulary: vocabulary size, input shape `(batch, time)`; None for a series.
+        embedding: size of a token's vector; None for a series.
+        outputs: shape of one prediction: `(leads, columns)`, or `(classes,)` logits, `(1,)` for two classes.
+        targets: shape of what the loss compares it with: `(leads, columns)`, or `(1,)`, the number of a class.
+    """
+
+    time: int
+    features: int | None
+    vocabulary: int | None
+    embedding: int | None
+    outputs: tuple[int, ...]
+    targets: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaddingRule:
+    """How far the padding in front of texts may be cut without changing a result.
+
+    Attributes:
+        extra: positions of padding that must stay in front of the longest text.
+        multiple: what is cut away must be a multiple of this, so that poolings stay aligned.
+    """
+
+    extra: int
+    multiple: int
+
+    def cut(self, longest: int, length: int) -> int:
+        """Positions to cut in front of a batch of `length` whose longest text has `longest` tokens.
+
+        With extra=41 and multiple=5, texts of 500 positions of which 300 are used lose 155: 45 stay.
+        """
+        spare = length - longest - self.extra
+        return max(0, spare // self.multiple * self.multiple)
+
+
+class Samples(Protocol):
+    """The samples of one split. Reading a batch touches only the rows it needs, so memory-mapped arrays serve."""
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """Tokens of each text, `(samples,)`; None where samples have no padding."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets of some samples, in their order.
+
+        Returns:
+            Inputs `(n, time, features)` float32 or `(n, time)` int32, and targets `(n, *spec.targets)` float32 in the
+            units trained on.
+        """
+        ...
+
+
+class Preparation(Protocol):
+    """What was learnt from the training part: with it, `config.yaml` and a checkpoint a run predicts anywhere."""
+
+    def to_json(self) -> dict[str, Json]:
+        """The content of `preparation.json`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a model says of the samples of a split, in their order.
+
+    Attributes:
+        predictions: `(samples, *spec.outputs)` float32, in the units trained on.
+        targets: `(samples, *spec.targets)` float32.
+        losses: `(samples,)` float32.
+    """
+
+    predictions: np.ndarray
+    targets: np.ndarray
+    losses: np.ndarray
+
+
+class Task(Protocol):
+    """A dataset prepared for training and evaluation."""
+
+    @property
+    def name(self) -> str:
+        """Of the dataset."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """`sha256:` and the checksum of the source."""
+        ...
+
+    @property
+    def spec(self) -> SequenceSpec:
+        """The shapes of samples and targets."""
+        ...
+
+    @property
+    def loss(self) -> str:
+        """Name of the loss to train on, a key of `seqconv.training.steps.LOSSES`."""
+        ...
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those that `measure` gives by name, the loss first."""
+        ...
+
+    @property
+    def primary_metric(self) -> Metric:
+        """The metric of the final table."""
+        ...
+
+    @property
+    def reference(self) -> str:
+        """The baseline that the final table compares with."""
+        ...
+
+    @property
+    def preparation(self) -> Preparation:
+        """What was learnt from the training part."""
+        ...
+
+    def samples(self, split: Split) -> Samples:
+        """The samples of a split."""
+        ...
+
+    def augment(self, inputs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Inputs of a training step, changed at random where the settings want it."""
+        ...
+
+    def running_metrics(
+        self, predictions: np.ndarray, targets: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Metrics that are means over samples, `(n,)` values each; what training reports besides the loss."""
+        ...
+
+    def measure(self, split: Split, predicted: Predicted) -> dict[str, Json]:
+        """All metrics of a split by name, the loss first; not-a-number where one is not defined."""
+        ...
+
+    def details(self, split: Split, predicted: Predicted) -> dict[str, Json]:
+        """What is no single number, such as a confusion matrix, for `metrics.json`."""
+        ...
+
+    def baselines(self, *, slow: bool) -> dict[str, dict[str, Json]]:
+        """The metrics of what a model must beat: `{name: {"validation": {metric: value}, "test": ...}}`.
+
+        Args:
+            slow: whether to compute those that take long.
+        """
+        ...
+
+    def describe(self) -> dict[str, Json]:
+        """The `dataset` part of `metrics.json`."""
+        ...
+
+    def summary(self) -> list[str]:
+        """The data in a few lines for people."""
+        ...
+
+    @property
+    def subject(self) -> str:
+        """What the final table is about, such as `24 h ahead`; may be empty."""
+        ...
+
+    def unit_of(self, metric: Metric) -> str:
+        """The unit a metric is in here, such as `degC`; empty if none."""
+        ...
+
+    def draw(self, folder: Path, split: Split, predicted: Predicted, title: str) -> None:
+        """Write the task's own pictures into a run directory."""
+        ...
+
+
+class TaskSettings(Protocol):
+    """The top-level keys that a kind of task brings along."""
+
+    metrics: ClassVar[tuple[Metric, ...]]
+    length_key: ClassVar[str]
+    """The key that makes a sample longer."""
+
+    @property
+    def time_steps(self) -> int:
+        """Time steps of one sample."""
+        ...
+
+
+Settings = TypeVar("Settings", bound=TaskSettings)
+Source = TypeVar("Source")
+Form = TypeVar("Form")
+
+
+@dataclass(frozen=True)
+class TaskKind(Generic[Settings, Source]):
+    """How datasets of one kind become tasks.
+
+    Attributes:
+        name: `forecasting` or `classification`.
+        settings: the dataclass of its top-level keys.
+        prepare: `(dataset name, source, settings, preparation)` to a task. With the JSON of a preparation nothing is
+            learnt, and unless the source is the one it was learnt from, by its fingerprint, all of it is the test split.
+    """
+
+    name: str
+    settings: type[Settings]
+    prepare: Callable[[str, Source, Settings, StoredPreparation | None], Task]
+
+
+@dataclass(frozen=True)
+class StoredPreparation:
+    """A preparation read back from a run directory, which is not trusted.
+
+    Attributes:
+        content: of `preparation.json`.
+        fingerprint: of the data the run was trained on.
+        origin: the file, for messages.
+    """
+
+    content: Mapping[str, Json]
+    fingerprint: str
+    origin: str
+
+    def read(self, form: type[Form]) -> Form:
+        """The content as a dataclass of its keys.
+
+        Raises:
+            DataError: naming the first key that is wrong.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(form).validate_python(self.content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise self.refused(f"`{key}`: {first['msg']}") from error
+
+    def refused(self, reason: str) -> DataError:
+        """The error of a content that cannot be used."""
+        return DataError(
+            f"{self.origin}: not the preparation of such a run of this version of seqconv: {reason}"
+        )

@@ -1,0 +1,25 @@
+"""Forecasting: windows of past rows predict later values of one or more columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seqconv.tasks.contract import StoredPreparation, Task, TaskKind
+from seqconv.tasks.forecasting.settings import ForecastingSettings
+
+if TYPE_CHECKING:
+    from seqconv.data.records import Record
+
+
+def _prepare(
+    name: str, source: Record, settings: ForecastingSettings, stored: StoredPreparation | None
+) -> Task:
+    # Not above: numpy is not loaded to report a misspelt key.
+    from seqconv.tasks.forecasting.task import prepare
+
+    return prepare(name, source, settings, stored)
+
+
+FORECASTING: TaskKind[ForecastingSettings, Record] = TaskKind(
+    "forecasting", ForecastingSettings, _prepare
+)

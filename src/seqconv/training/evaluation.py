@@ -1,0 +1,145 @@
+"""Evaluating a finished run, or one in progress, again: from its directory and the data alone. Nothing is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqconv import console
+from seqconv.config.errors import ConfigError, DataError, OutputError, Problem
+from seqconv.config.registry import DATASETS
+from seqconv.config.schema import Config, load_config, parse_tree
+from seqconv.runs import layout, report
+from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
+from seqconv.runs.files import read_json
+from seqconv.runs.progress import Progress
+from seqconv.runs.result import read_result
+from seqconv.tasks.contract import EVALUATED, Json, Split, StoredPreparation, Task
+from seqconv.training import tensorflow_import
+from seqconv.training.run import build_predictor
+from seqconv.training.tensorflow_import import deterministic_operations
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The metrics of a run's best checkpoint.
+
+    Attributes:
+        run_dir: of the run.
+        status: as in its `metrics.json`; None while it is in progress, or if it was killed.
+        epoch: whose weights were evaluated.
+        model: name.
+        task: that was evaluated on.
+        metrics: by split; of data other than the run's own there is `test` alone, all of it.
+        baselines: as in `metrics.json`.
+    """
+
+    run_dir: Path
+    status: str | None
+    epoch: int
+    model: str
+    task: Task
+    metrics: dict[Split, dict[str, Json]]
+    baselines: dict[str, dict[str, Json]]
+
+    def to_json(self) -> dict[str, Json]:
+        """The line for scripts; parts have the names they have in `metrics.json`."""
+        return {
+            "run_dir": str(self.run_dir),
+            "status": self.status,
+            "epoch": self.epoch,
+            "dataset": self.task.describe(),
+            **{str(split): metrics for split, metrics in self.metrics.items()},
+            "baselines": self.baselines,
+        }
+
+
+def evaluate_run(run_dir: Path, data: str | None = None) -> Evaluation:
+    """Measure the best checkpoint of a run, and its baselines, again.
+
+    Args:
+        run_dir: of a run in whatever state, also beside the process that trains it.
+        data: a file or folder to read instead of the one in `config.yaml`. Where it holds the run's own data, by its
+            fingerprint, the run's splits are evaluated, else all of it.
+
+    Raises:
+        OutputError: if it is no run directory, or no epoch has been finished.
+        ConfigError: if its configuration is none of this version.
+        DataError: if the data or a file of the run is missing, corrupt or does not fit.
+    """
+    if not run_dir.is_dir():
+        raise OutputError(f"{run_dir}: no such run directory")
+    config = load_config(run_dir / layout.CONFIG)
+    if data is not None:
+        config = _with_path(config, data)
+    checkpoint = _best_checkpoint(run_dir)
+    progress = Progress.from_json(checkpoint.state.get("progress"))
+    stored = _stored_preparation(run_dir, checkpoint)
+    tensorflow_import.begin(config)
+    task = DATASETS.get(config.dataset.name).build(config.dataset, config.settings, stored)
+    own = task.fingerprint == stored.fingerprint
+    if not own and data is None:
+        raise DataError(
+            f"{task.name}: the data has changed since the run was trained (fingerprint {stored.fingerprint} then, "
+            f"{task.fingerprint} now). To evaluate the run on other data, name it with --data"
+        )
+    tensorflow_import.finish()
+    splits: tuple[Split, ...] = EVALUATED if own else ("test",)
+    with deterministic_operations(not config.trainer.jit_compile):
+        predictor = build_predictor(config, task)
+        predictor.restore(checkpoint)
+        predicted = {split: predictor.predict(task.samples(split)) for split in splits}
+    result = read_result(run_dir)
+    return Evaluation(
+        run_dir=run_dir,
+        status=None if result is None else result.status,
+        epoch=progress.best_epoch,
+        model=config.model.name,
+        task=task,
+        metrics={split: task.measure(split, outcome) for split, outcome in predicted.items()},
+        baselines=task.baselines(slow=config.trainer.baselines),
+    )
+
+
+def _with_path(config: Config, data: str) -> Config:
+    """The configuration with another file.
+
+    Raises:
+        ConfigError: if the dataset reads none.
+    """
+    dataset = dict(config.tree["dataset"])
+    if "path" not in dataset:
+        raise ConfigError(
+            [Problem("--data", f"the dataset `{config.dataset.name}` reads no file; leave it out")]
+        )
+    return parse_tree({**config.tree, "dataset": {**dataset, "path": data}})
+
+
+def _best_checkpoint(run_dir: Path) -> Checkpoint:
+    store = CheckpointStore(run_dir / layout.CHECKPOINTS)
+    if "best" not in store.pointers():
+        raise OutputError(
+            f"{run_dir}: no epoch of this run has been finished, so there is nothing to evaluate"
+        )
+    return store.load("best")
+
+
+def _stored_preparation(run_dir: Path, checkpoint: Checkpoint) -> StoredPreparation:
+    path = run_dir / layout.PREPARATION
+    content, fingerprint = read_json(path), checkpoint.state.get("fingerprint")
+    if content is None or not isinstance(fingerprint, str):
+        raise DataError(
+            f"{path}: is missing or cannot be read; without it the run cannot be evaluated"
+        )
+    return StoredPreparation(content, fingerprint, str(path))
+
+
+def show_evaluation(evaluation: Evaluation) -> None:
+    """The table of an evaluation, for people."""
+    task = evaluation.task
+    report.show_data(task, task.describe())
+    report.show_metrics(
+        task, evaluation.model, evaluation.metrics, evaluation.baselines, task.describe()
+    )
+    state = evaluation.status or "in progress, or killed"
+    console.info(f"weights of epoch {evaluation.epoch}, the best so far; the run is {state}")

@@ -1,0 +1,290 @@
+"""The training loop: steps, validation, checkpoints; able to start again inside an epoch.
+
+Everything that decides what comes next is in `Progress`, in the model's and the optimizer's variables, or a pure
+function of (seed, epoch, step). A checkpoint of the first two is therefore enough to continue exactly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from seqconv.config.errors import DataError, DivergedError, InterruptedRun
+from seqconv.config.schema import Config, TrainerConfig
+from seqconv.console import TrainingProgress
+from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
+from seqconv.runs.progress import EpochRecord, Progress
+from seqconv.runs.report import epoch_line
+from seqconv.tasks.contract import Predicted, Split, Task
+from seqconv.training.predictor import OPTIMIZER, Predictor, assign, by_path, model_variables
+from seqconv.training.sampling import TrainingOrder
+from seqconv.training.signals import Signals
+from seqconv.training.steps import as_tensor, build_optimizer, compile_training
+
+
+def learning_rate(
+    trainer: TrainerConfig, epoch: int, step: int, rate_factor: float, steps_per_epoch: int
+) -> float:
+    """The learning rate of a step.
+
+    `cosine` falls from `learning_rate` to zero over all steps of all epochs (Loshchilov and Hutter, 2017, SGDR).
+
+    Args:
+        trainer: the schedule.
+        epoch: from 1.
+        step: from 0, within the epoch.
+        rate_factor: what plateaus have multiplied the rate with.
+        steps_per_epoch: steps of one epoch.
+    """
+    if trainer.schedule == "cosine":
+        done = (epoch - 1) * steps_per_epoch + step
+        share = done / (trainer.epochs * steps_per_epoch)
+        return trainer.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+    return trainer.learning_rate * rate_factor
+
+
+class Training:
+    """Fits the model of a predictor to a task. Signals are held back by the caller, except where it says so here.
+
+    Args:
+        config: of the run.
+        task: prepared.
+        predictor: of the model to fit.
+        checkpoints: where to save.
+        signals: asked between steps.
+        record_epoch: called with each finished epoch.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        task: Task,
+        predictor: Predictor,
+        *,
+        checkpoints: CheckpointStore,
+        signals: Signals,
+        record_epoch: Callable[[EpochRecord], None],
+    ):
+        self.config = config
+        self.trainer = config.trainer
+        self.task = task
+        self.predictor = predictor
+        self.checkpoints = checkpoints
+        self.signals = signals
+        self.record_epoch = record_epoch
+        self.samples = task.samples("train")
+        self.order = TrainingOrder(
+            len(self.samples),
+            config.batch_size,
+            config.trainer.steps_per_epoch,
+            config.seed,
+            self.samples.lengths if predictor.padding else None,
+        )
+        self.progress = Progress()
+        self.steps_done = 0
+        self.seconds_in_steps = 0.0
+        self.optimizer = build_optimizer(config.trainer, predictor.model)
+        self._train_step = compile_training(
+            config.trainer, predictor.model, task.spec, task.loss, self.optimizer
+        )
+
+    def fit(self) -> Progress:
+        """Train from where `progress` is to the end.
+
+        Raises:
+            DivergedError: when the loss is no longer a number.
+            InterruptedRun: when a signal or the time limit asked to stop; the state is saved by then.
+        """
+        shown = TrainingProgress(self.trainer.epochs, self.order.steps)
+        with shown.live():
+            while not self.progress.ended(self.trainer):
+                started = time.perf_counter() - self.progress.epoch_seconds
+                self._train_epoch(shown, started)
+                shown.status("validation")
+                validation = self._validate()
+                self.progress.epoch_seconds = time.perf_counter() - started
+                self._end_epoch(validation, shown)
+        return self.progress
+
+    def predict(self, split: Split) -> Predicted:
+        """What the model says of every sample of a split; stops between batches."""
+        return self.predictor.predict(self.task.samples(split), self.signals.check)
+
+    def _validate(self) -> dict[str, Any]:
+        """Measure the validation split; if that is stopped, save what there was before it.
+
+        Keras' LSTM draws dropout masks outside training too, so its random state moves on while a validation
+        runs. One that is repeated must begin from the same state.
+        """
+        before = self.variables()
+        try:
+            return self.task.measure("validation", self.predict("validation"))
+        except InterruptedRun:
+            self.save(best=False, variables=before)
+            raise
+
+    # One epoch
+
+    def _train_epoch(self, shown: TrainingProgress, started: float) -> None:
+        progress = self.progress
+        saved = time.monotonic()
+        while progress.step < self.order.steps:
+            # The first step compiles, for seconds: a signal may break it off anywhere, since nothing of it is kept.
+            # From then on there is something to save.
+            first = self.steps_done == 0
+            with self.signals.raised() if first else contextlib.nullcontext():
+                loss = self._step()
+            shown.step(progress.epoch, progress.step, progress.sums["loss"] / progress.samples)
+            self._refuse_no_number(loss)
+            every = self.trainer.checkpoint_seconds
+            due = every is not None and time.monotonic() - saved >= every
+            if due or self.signals.reason is not None:
+                progress.epoch_seconds = time.perf_counter() - started
+                self.save(best=False)
+                saved = time.monotonic()
+            self.signals.check()
+
+    def _step(self) -> float:
+        """One training step; its mean loss."""
+        progress = self.progress
+        before = time.perf_counter()
+        rate = learning_rate(
+            self.trainer, progress.epoch, progress.step, progress.rate_factor, self.order.steps
+        )
+        indices = self.order.indices(progress.epoch, progress.step)
+        inputs, targets = self.predictor.batch(self.samples, indices)
+        inputs = self.task.augment(inputs, self.order.generator(progress.epoch, progress.step))
+        mean, predictions = self._train_step(as_tensor(inputs), targets, np.float32(rate))
+        loss = float(mean)
+        self._count(loss, predictions.numpy(), targets, time.perf_counter() - before)
+        return loss
+
+    def _count(
+        self, loss: float, predictions: np.ndarray, targets: np.ndarray, seconds: float
+    ) -> None:
+        progress = self.progress
+        sums = {"loss": loss * len(targets)} | {
+            name: float(values.sum())
+            for name, values in self.task.running_metrics(predictions, targets).items()
+        }
+        for name, value in sums.items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + value
+        progress.samples += len(targets)
+        progress.step += 1
+        progress.step_seconds += seconds
+        self.steps_done += 1
+        self.seconds_in_steps += seconds
+
+    def _refuse_no_number(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the loss is {loss} in epoch {self.progress.epoch}, step {self.progress.step}. "
+                "Lower `trainer.learning_rate`, or set `trainer.clip_norm=1.0`"
+            )
+
+    def _end_epoch(self, validation: dict[str, Any], shown: TrainingProgress) -> None:
+        """Judge the epoch, save it, and record it."""
+        progress = self.progress
+        better = self._judge(validation)
+        record = self._record(validation)
+        progress.history.append(record)
+        progress.fit_seconds += progress.epoch_seconds
+        progress.epoch += 1
+        progress.step, progress.samples, progress.sums = 0, 0, {}
+        progress.step_seconds = progress.epoch_seconds = 0.0
+        self.save(best=better)
+        self.record_epoch(record)
+        shown.epoch(epoch_line(record, self.trainer.epochs, best=better))
+
+    def _judge(self, validation: dict[str, Any]) -> bool:
+        """Whether the epoch is the best so far; patience and plateau are counted.
+
+        Raises:
+            DivergedError: if the loss or the objective is no number.
+        """
+        progress, objective = self.progress, self.config.objective
+        for name in ("loss", objective.metric):
+            if not math.isfinite(validation[name]):
+                raise DivergedError(f"the validation {name} is {validation[name]}")
+        better = objective.better(validation[objective.metric], progress.best)
+        progress.stalled = 0 if better else progress.stalled + 1
+        progress.plateau = 0 if better else progress.plateau + 1
+        if better:
+            progress.best, progress.best_epoch = validation[objective.metric], progress.epoch
+        return better
+
+    def _record(self, validation: dict[str, Any]) -> EpochRecord:
+        """The epoch that ends; a plateau lowers the rate of the next one."""
+        progress, trainer = self.progress, self.trainer
+        rate = learning_rate(trainer, progress.epoch, 0, progress.rate_factor, self.order.steps)
+        if trainer.schedule == "plateau" and progress.plateau >= trainer.plateau_patience:
+            progress.rate_factor *= trainer.plateau_factor
+            progress.plateau = 0
+        patience = trainer.early_stopping
+        return EpochRecord(
+            epoch=progress.epoch,
+            training={name: total / progress.samples for name, total in progress.sums.items()},
+            validation={
+                name: value if math.isfinite(value) else None
+                for name, value in validation.items()
+                if isinstance(value, float)
+            },
+            learning_rate=rate,
+            seconds=round(progress.epoch_seconds, 3),
+            samples_per_second=round(progress.samples / progress.step_seconds, 1),
+            stopped_early=patience is not None and progress.stalled >= patience,
+        )
+
+    # State
+
+    def save(self, *, best: bool, variables: dict[str, np.ndarray] | None = None) -> None:
+        """Write a checkpoint of everything that training goes on from.
+
+        Args:
+            best: whether the epoch that has just ended is the best so far.
+            variables: as they are now, unless given.
+
+        Raises:
+            DivergedError: if a variable is no longer finite; such a state is no good to go on from.
+        """
+        started = time.monotonic()
+        variables = self.variables() if variables is None else variables
+        for value in variables.values():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise DivergedError(
+                    f"weights are no longer numbers before epoch {self.progress.epoch}, step "
+                    f"{self.progress.step + 1}. Lower `trainer.learning_rate`, or set `trainer.clip_norm=1.0`"
+                )
+        state = {"progress": self.progress.to_json(), "fingerprint": self.task.fingerprint}
+        self.checkpoints.save(self.progress.name, Checkpoint(variables, state), best=best)
+        # Twice the slowest one: a time limit is often another program's, and a full disk writes slowly.
+        self.signals.reserve = max(self.signals.reserve, 2 * (time.monotonic() - started))
+
+    def restore(self, checkpoint: Checkpoint, progress: Progress) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            DataError: if it belongs to another model or another length of an epoch. Nothing is changed then.
+        """
+        if progress.step > self.order.steps:
+            raise DataError(
+                f"the checkpoint was made in step {progress.step} of an epoch; one has {self.order.steps}"
+            )
+        assign(self._named_variables(), checkpoint.variables)
+        # A copy, since sums and history grow.
+        self.progress = replace(progress, sums=dict(progress.sums), history=list(progress.history))
+
+    def variables(self) -> dict[str, np.ndarray]:
+        """All variables by path: weights, the state of the seed generators, the optimizer's."""
+        return {
+            name: np.asarray(variable).copy() for name, variable in self._named_variables().items()
+        }
+
+    def _named_variables(self) -> dict[str, Any]:
+        return model_variables(self.predictor.model) | by_path(OPTIMIZER, self.optimizer.variables)

@@ -1,0 +1,344 @@
+"""The story of one run: task, model, fit, best checkpoint, metrics, record."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import signal
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqconv import console
+from seqconv.config.errors import (
+    ConfigError,
+    DataError,
+    DivergedError,
+    InterruptedRun,
+    Problem,
+    RequirementError,
+    SeqconvError,
+)
+from seqconv.config.registry import DATASETS
+from seqconv.config.requirements import Requirement
+from seqconv.config.schema import Config, to_yaml
+from seqconv.runs import layout, report
+from seqconv.runs.checkpoints import CheckpointStore
+from seqconv.runs.environment import environment
+from seqconv.runs.files import json_line, read_json, write_json, write_text
+from seqconv.runs.progress import EpochRecord
+from seqconv.runs.result import (
+    EpochsResult,
+    ErrorResult,
+    ModelResult,
+    ObjectiveResult,
+    RequirementResult,
+    Result,
+    Status,
+    Timing,
+    summary,
+    write_result,
+)
+from seqconv.runs.resume import ResumePoint
+from seqconv.tasks.contract import Json, Task
+from seqconv.training.loop import Training
+from seqconv.training.predictor import Predictor, build_model
+from seqconv.training.signals import Signals
+from seqconv.training.tensorflow_import import deterministic_operations, finish
+
+# Of the output folder: full, over the quota, turned read-only, broken.
+DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        result: as in `metrics.json`.
+        run_dir: where everything is.
+        error: why it did not end well; None if it did.
+    """
+
+    result: Result
+    run_dir: Path
+    error: SeqconvError | None = None
+
+    @property
+    def objective(self) -> float:
+        """The value for optimizing sweepers; not-a-number if the run did not complete."""
+        found = self.result.objective
+        if found is None or found.value is None or self.result.status != "completed":
+            return float("nan")
+        return found.value
+
+    @property
+    def summary(self) -> dict[str, Json]:
+        """The line for scripts."""
+        return summary(self.result, self.run_dir)
+
+
+def not_started(error: SeqconvError, run_dir: Path) -> Outcome:
+    """The outcome of a job that has a directory, but a configuration that it cannot start with."""
+    return _finish(Result(), run_dir, error)
+
+
+def load_task(config: Config) -> Task:
+    """Find, read, check and prepare the dataset of a configuration. TensorFlow is not needed for it.
+
+    Raises:
+        DataError: if the data is missing or corrupt.
+        ConfigError: if the configuration does not fit it.
+    """
+    task = DATASETS.get(config.dataset.name).build(config.dataset, config.settings)
+    names = [metric.name for metric in task.metrics]
+    if config.objective.metric not in names:
+        known = ", ".join(f"val_{name}" for name in names)
+        raise ConfigError(
+            [
+                Problem(
+                    "objective",
+                    f"must be one of {known} with several targets or leads; received `{config.objective.name}`",
+                )
+            ]
+        )
+    return task
+
+
+def run(
+    config: Config,
+    run_dir: Path,
+    task: Task | None = None,
+    *,
+    resume_point: ResumePoint | None = None,
+    signals: Signals | None = None,
+) -> Outcome:
+    """Train as configured and leave everything in `run_dir`, which exists and is locked by the caller.
+
+    Errors are returned, not raised, and are in `metrics.json` too: a job of a sweep does not end the others.
+
+    Args:
+        config: checked.
+        run_dir: of this run alone.
+        task: from `load_task`, where that was done already.
+        resume_point: where to resume; None: a new run.
+        signals: where the caller listens for signals already.
+    """
+    result = Result(seed=config.seed)
+    error: SeqconvError | None = None
+    with contextlib.ExitStack() as listening:
+        signals = signals or listening.enter_context(Signals())
+        signals.limit(config.trainer.max_time)
+        with signals.held():
+            try:
+                _train(config, run_dir, task, result, signals, resume_point)
+                result.status = "completed"
+                error = check_requirements(config.require, result)
+            except (Exception, KeyboardInterrupt) as failure:
+                error = _reported(failure, signals)
+                result.status = _status(error)
+            return _finish(result, run_dir, error)
+
+
+def _train(
+    config: Config,
+    run_dir: Path,
+    task: Task | None,
+    result: Result,
+    signals: Signals,
+    point: ResumePoint | None,
+) -> None:
+    """Fill `result` step by step, so that what was reached is there when a step fails."""
+    # First of all, and whole: with it the run can be resumed.
+    write_text(run_dir / layout.CONFIG, to_yaml(config))
+    with signals.raised():
+        report.show_start(config, run_dir)
+        task = task or load_task(config)
+        result.dataset = task.describe()
+        report.show_data(task, result.dataset)
+        write_json(run_dir / layout.PREPARATION, task.preparation.to_json())
+        # Before TensorFlow is configured.
+        finish()
+    with deterministic_operations(not config.trainer.jit_compile):
+        with signals.raised():
+            predictor = build_predictor(config, task)
+            result.model = ModelResult(
+                name=config.model.name, parameters=predictor.model.count_params()
+            )
+            report.show_model(predictor.model)
+            record_environment(run_dir, point)
+            training = Training(
+                config,
+                task,
+                predictor,
+                checkpoints=CheckpointStore(run_dir / layout.CHECKPOINTS, config.trainer.keep),
+                signals=signals,
+                record_epoch=lambda record: append_line(run_dir / layout.EPOCHS, record),
+            )
+        training.checkpoints.prepare()
+        if point is not None:
+            resume(training, point, run_dir)
+        with _recorded(result, training):
+            training.fit()
+        # All is saved: a signal may break off anything from here on, and a run that is resumed repeats it.
+        with signals.raised():
+            signals.check()
+            evaluate(config, task, training, result, run_dir)
+    console.info(f"run directory {run_dir}")
+
+
+def build_predictor(config: Config, task: Task) -> Predictor:
+    """The model of a configuration for a task, untrained."""
+    model = build_model(config, task.spec)
+    return Predictor(model, task.spec, task.loss, config.model.padding_rule())
+
+
+def evaluate(config: Config, task: Task, training: Training, result: Result, run_dir: Path) -> None:
+    """Baselines, and the test split by the best checkpoint; validation metrics are in the history."""
+    # Only now, since they would delay the first step by seconds.
+    result.baselines = task.baselines(slow=config.trainer.baselines)
+    training.predictor.restore(training.checkpoints.load("best"))
+    predicted = training.predict("test")
+    result.test = {**task.measure("test", predicted), **task.details("test", predicted)}
+    report.draw_pictures(
+        task, config.model.name, result, training.progress, {"test": predicted}, run_dir
+    )
+    report.show_results(task, config.model.name, result)
+
+
+def resume(training: Training, point: ResumePoint, run_dir: Path) -> None:
+    """Put a training where the run was, and its directory too: what came after that point is removed.
+
+    Raises:
+        DataError: if the checkpoint belongs to another model.
+    """
+    for note in point.notes:
+        console.info(note)
+    if point.checkpoint is not None:
+        training.restore(point.checkpoint, point.progress)
+    console.info(f"resuming from {point}")
+    (run_dir / layout.METRICS).unlink(missing_ok=True)
+    best = point.progress.best_name
+    training.checkpoints.rewind(
+        point.progress.name if point.checkpoint is not None else None,
+        best if best in training.checkpoints.names() else None,
+    )
+    lines = [json_line(record.to_json()) + "\n" for record in point.progress.history]
+    write_text(run_dir / layout.EPOCHS, "".join(lines))
+
+
+def record_environment(run_dir: Path, point: ResumePoint | None) -> None:
+    """Write `environment.json`; a run that is resumed keeps the first one and adds to its `resumed`."""
+    import tensorflow as tf
+
+    now = environment([device.name for device in tf.config.list_physical_devices()])
+    path = run_dir / layout.ENVIRONMENT
+    first = read_json(path) if point is not None else None
+    if first is not None:
+        if first.get("packages") != now["packages"]:
+            console.info(
+                "versions of packages differ from those the run was started with: so may its last digits"
+            )
+        resumed = first.get("resumed")
+        earlier = resumed if isinstance(resumed, list) else []
+        now = {**first, "resumed": [*earlier, {**now, "from": str(point)}]}
+    write_json(path, now)
+
+
+def check_requirements(
+    requirements: tuple[Requirement, ...], result: Result
+) -> RequirementError | None:
+    """Record in the result whether each requirement is met; an error that names those that are not."""
+    if not requirements:
+        return None
+    failed = []
+    result.require = []
+    for requirement in requirements:
+        value = result.value(requirement.name)
+        met = isinstance(value, int | float) and requirement.holds(value)
+        result.require.append(RequirementResult(condition=str(requirement), value=value, met=met))
+        if not met:
+            failed.append(f"require={requirement} is not met: {requirement.name} is {value}")
+    return RequirementError("; ".join(failed)) if failed else None
+
+
+@contextlib.contextmanager
+def _recorded(result: Result, training: Training) -> Iterator[None]:
+    """Record what was reached in a block, whether or not the training came to its end."""
+    try:
+        yield
+    finally:
+        progress, objective = training.progress, training.config.objective
+        result.epochs = EpochsResult(completed=progress.completed, best=progress.best_epoch)
+        result.objective = ObjectiveResult(name=objective.name, value=progress.best)
+        if (best := progress.best_record) is not None:
+            result.train, result.validation = dict(best.training), dict(best.validation)
+        # Speed as of this process: one that only repeats the last evaluation has none.
+        seconds = training.seconds_in_steps
+        steps_per_second = training.steps_done / seconds if seconds else None
+        result.timing = Timing(
+            fit_seconds=progress.fit_seconds + progress.epoch_seconds,
+            steps_per_second=steps_per_second,
+            samples_per_second=steps_per_second and steps_per_second * training.config.batch_size,
+        )
+
+
+def append_line(path: Path, record: EpochRecord) -> None:
+    """Add a finished epoch to `metrics.jsonl`."""
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json_line(record.to_json()) + "\n")
+
+
+def _status(error: SeqconvError) -> Status:
+    statuses: dict[Any, Status] = {InterruptedRun: "interrupted", DivergedError: "diverged"}
+    return statuses.get(type(error), "failed")
+
+
+def _reported(failure: BaseException, signals: Signals) -> SeqconvError:
+    """What went wrong, as it is reported."""
+    if isinstance(failure, KeyboardInterrupt):
+        return InterruptedRun(signal.SIGINT, "stopped at once by a second signal")
+    if isinstance(failure, SeqconvError):
+        return failure
+    if signals.number is not None:
+        # Libraries that are broken off in the middle make other errors of it.
+        return InterruptedRun(signals.number)
+    if isinstance(failure, OSError) and failure.errno in DISK_FAILURES:
+        return SeqconvError(f"{failure.filename or 'the output folder'}: {failure.strerror}")
+    # Ours to mend: the traceback goes to people and to the log.
+    console.info("".join(traceback.format_exception(failure)).rstrip())
+    return SeqconvError(f"unexpected {type(failure).__name__}: {failure}")
+
+
+def _finish(result: Result, run_dir: Path, error: SeqconvError | None) -> Outcome:
+    """Write `metrics.json`, the last file of a run, and say what is kept."""
+    if error is not None:
+        result.error = ErrorResult(message=str(error), exit_code=error.exit_code)
+    if result.status != "completed":
+        last = _last_checkpoint(run_dir)
+        if last is not None:
+            result.checkpoint = str(last)
+            console.info(f"last good checkpoint: {last}")
+        if isinstance(error, InterruptedRun):
+            console.info(f"resume with: seqconv-train resume={run_dir}")
+    try:
+        write_result(run_dir, result)
+    except OSError as failure:
+        console.info(f"{run_dir / layout.METRICS}: cannot be written ({failure.strerror})")
+        error = error or SeqconvError(
+            f"{run_dir}: the results cannot be written ({failure.strerror})"
+        )
+        result.status = "failed" if result.status == "completed" else result.status
+    return Outcome(result, run_dir, error)
+
+
+def _last_checkpoint(run_dir: Path) -> Path | None:
+    """The checkpoint that the run could be resumed from; it was complete when it was pointed to."""
+    folder = run_dir / layout.CHECKPOINTS
+    try:
+        name = CheckpointStore(folder).pointers().get("last")
+    except (DataError, OSError):
+        return None
+    return folder / name if name else None

@@ -1,0 +1,138 @@
+"""What is compiled: the training step and the prediction, with their loss and optimizer."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from seqconv.config.schema import TrainerConfig
+from seqconv.tasks.contract import SequenceSpec
+from seqconv.tasks.forecasting.windows import ALIGNMENT
+
+KerasModel: TypeAlias = Any
+KerasOptimizer: TypeAlias = Any
+Tensor: TypeAlias = Any
+Function: TypeAlias = Any
+"""Keras and TensorFlow come without types."""
+
+
+def build_optimizer(trainer: TrainerConfig, model: KerasModel) -> KerasOptimizer:
+    """The Keras optimizer of the configuration, its variables made."""
+    import keras
+
+    optimizers = {
+        "rmsprop": keras.optimizers.RMSprop,
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "nadam": keras.optimizers.Nadam,
+        "sgd": keras.optimizers.SGD,
+    }
+    # AdamW insists on a number; for the others None leaves the decay's operations out.
+    no_decay = 0.0 if trainer.optimizer == "adamw" else None
+    optimizer = optimizers[trainer.optimizer](
+        learning_rate=trainer.learning_rate,
+        weight_decay=trainer.weight_decay or no_decay,
+        global_clipnorm=trainer.clip_norm,
+    )
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+# Name in the configuration: Keras' class and its arguments. Models end in a linear layer.
+LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "mean_absolute_error": ("MeanAbsoluteError", {}),
+    "mean_squared_error": ("MeanSquaredError", {}),
+    "huber": ("Huber", {}),
+    "binary_crossentropy": ("BinaryCrossentropy", {"from_logits": True}),
+    "sparse_categorical_crossentropy": ("SparseCategoricalCrossentropy", {"from_logits": True}),
+}
+
+
+def compile_training(
+    trainer: TrainerConfig,
+    model: KerasModel,
+    spec: SequenceSpec,
+    loss: str,
+    optimizer: KerasOptimizer,
+) -> Function:
+    """The training step as a graph, traced once for every batch size.
+
+    Returns:
+        `train(inputs, targets, rate) -> (mean loss, predictions)`.
+    """
+    import tensorflow as tf
+
+    loss_function = _sample_losses(loss)
+
+    @tf.function(
+        input_signature=[*_signature(model, spec), tf.TensorSpec((), "float32")],
+        jit_compile=trainer.jit_compile,
+    )
+    def train(inputs: Tensor, targets: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+        optimizer.learning_rate.assign(rate)
+        with tf.GradientTape() as tape:
+            predictions = model(inputs, training=True)
+            mean = tf.reduce_mean(loss_function(targets, predictions))
+        gradients = tape.gradient(mean, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        return mean, predictions
+
+    return train
+
+
+def compile_prediction(model: KerasModel, spec: SequenceSpec, loss: str) -> Function:
+    """The prediction as a graph, traced once for every batch size.
+
+    Returns:
+        `predict(inputs, targets) -> (predictions, losses)`, losses `(batch,)`.
+    """
+    import tensorflow as tf
+
+    loss_function = _sample_losses(loss)
+
+    @tf.function(input_signature=_signature(model, spec))
+    def predict(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        predictions = model(inputs, training=False)
+        return predictions, loss_function(targets, predictions)
+
+    return predict
+
+
+def _signature(model: KerasModel, spec: SequenceSpec) -> list[Any]:
+    """Types and shapes of inputs and targets."""
+    import tensorflow as tf
+
+    return [
+        tf.TensorSpec((None, *model.input.shape[1:]), model.input.dtype),
+        tf.TensorSpec((None, *spec.targets), "float32"),
+    ]
+
+
+def _sample_losses(name: str) -> Function:
+    """Keras' loss of targets and predictions, `(batch,)`: means over all axes but the first."""
+    import keras
+    import tensorflow as tf
+
+    class_name, options = LOSSES[name]
+    function = getattr(keras.losses, class_name)(reduction="none", **options)
+
+    def losses(targets: Tensor, predictions: Tensor) -> Tensor:
+        values = function(targets, predictions)
+        # Keras takes the mean over the last axis, the columns; what is left are the leads.
+        return values if values.shape.rank == 1 else tf.reduce_mean(values, axis=1)
+
+    return losses
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """A tensor over an array's own memory where TensorFlow can use that, which saves 0.4 ms a step; else a copy.
+
+    The array must not be changed afterwards.
+    """
+    import tensorflow as tf
+
+    flags = array.flags
+    if flags.c_contiguous and flags.writeable and array.ctypes.data % ALIGNMENT == 0:
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return tf.constant(array)

@@ -1,0 +1,87 @@
+"""`seqconv data`, over a server on loopback that stands in for the web."""
+
+import functools
+import http.server
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from seqconv.cli import tools as commands
+from seqconv.data.cache import Remote
+from seqconv.data.datasets import jena
+
+
+@pytest.fixture
+def served(write_jena, aside, in_empty_folder, monkeypatch):
+    """The Jena record, short and simulated, where `jena.REMOTE` leads."""
+    path = write_jena(aside / "jena_climate_2009_2016.csv.zip", 500)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(aside))
+    handler.log_message = lambda *arguments: None
+    monkeypatch.setattr(
+        http.server.SimpleHTTPRequestHandler, "log_message", lambda *arguments: None
+    )
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}/{path.name}"
+    monkeypatch.setattr(jena, "REMOTE", Remote(url, path.name, size=path.stat().st_size))
+    monkeypatch.setattr(jena, "REMOTE_ROWS", 500)
+    yield path
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def invoke(*words):
+    return CliRunner().invoke(commands.app, ["data", *words])
+
+
+def test_list_fetch_list_clear(served):
+    assert "not fetched" in invoke("list").output
+    fetched = invoke("fetch", "jena")
+    assert fetched.exit_code == 0, fetched.output
+    assert "MB" in invoke("list").output
+    again = invoke("fetch", "jena")
+    assert again.output.splitlines()[-1] == fetched.output.splitlines()[-1]
+    assert invoke("clear", "jena").output.count("removed") == 2
+    assert "not fetched" in invoke("list").output
+    assert "nothing to remove" in invoke("clear").output
+
+
+def test_training_downloads_once(served, command):
+    words = ["dataset=jena", "model=conv1d", "trainer=smoke", "lookback=48", "step=6", "delay=6"]
+    words += ["model.filters=[8]", "split.train_end=0.5", "split.validation_end=0.75"]
+    sources = []
+    for _ in range(2):
+        code, stdout, stderr = command(words)
+        assert code == 0, stderr
+        metrics = json.loads((Path(json.loads(stdout)["run_dir"]) / "metrics.json").read_text())
+        sources.append(metrics["dataset"]["source"])
+
+    assert sources == ["download", "cache"]
+
+
+def test_a_download_of_other_length_is_refused_and_not_kept(served, monkeypatch, tmp_path):
+    monkeypatch.setattr(jena, "REMOTE_ROWS", 420_551)
+    refused = invoke("fetch", "jena")
+
+    assert "must have 420,551 rows; received 500" in str(refused.exception)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_check_prints_what_is_in_a_file(served):
+    found = json.loads(invoke("check", str(served), "--json").output)
+
+    assert found["rows"] == 500
+    assert found["period_seconds"] == 600
+    assert "rows" in invoke("check", str(served)).output
+
+
+def test_an_unknown_dataset_is_wrong_usage(served):
+    for verb in ("fetch", "clear"):
+        answer = invoke(verb, "jna")
+        assert answer.exit_code == 2
+        assert "jena" in answer.output

@@ -1,0 +1,109 @@
+"""Every model, dataset, trainer and experiment page runs, found by listing; nothing is skipped.
+
+Datasets that come from the web are written by the test in the original format.
+"""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from seqconv.config.registry import DATASETS as KNOWN_DATASETS
+from seqconv.tasks.forecasting.settings import TextTask
+
+CONF = files("seqconv.conf")
+
+
+def pages(group):
+    return sorted(
+        Path(page.name).stem
+        for page in CONF.joinpath(group).iterdir()
+        if page.name.endswith("yaml")
+    )
+
+
+MODELS, DATASETS, TRAINERS, EXPERIMENTS = map(pages, ("model", "dataset", "trainer", "experiment"))
+
+# What makes a run of any page of series small: a short record instead of years. Texts have settings in conftest.py.
+SHORT = ["lookback=288", "step=4", "delay=36"]
+
+
+@pytest.fixture
+def settings(write_jena, words_for_dataset, aside, in_empty_folder):
+    """The words that give each dataset its data, and are short."""
+
+    def of(dataset):
+        if dataset == "jena":
+            path = write_jena(aside / "jena.zip", 3000)
+            return [f"dataset.path={path}", "split.train_end=0.5", "split.validation_end=0.75"]
+        if dataset == "climate_demo":
+            # Two years cannot be made shorter; what every epoch evaluates can.
+            return ["split.train_end=0.94", "split.validation_end=0.97"]
+        return [*words_for_dataset(dataset)[1:], "batch_size=32"]
+
+    return of
+
+
+def short(dataset):
+    return [] if issubclass(KNOWN_DATASETS.get(dataset).task, TextTask) else SHORT
+
+
+def test_there_are_pages():
+    assert all([MODELS, DATASETS, TRAINERS, EXPERIMENTS])
+    assert sorted(KNOWN_DATASETS.names()) == DATASETS
+
+
+def pairs():
+    """All of them; by default every page runs once or more, and every pair in `make test-all`."""
+    for dataset in DATASETS:
+        for model in MODELS:
+            usual = dataset == "jena" or model == "conv1d" or (dataset, model) == ("imdb", "gru")
+            marks = () if usual else pytest.mark.slow
+            yield pytest.param(dataset, model, id=f"{dataset}-{model}", marks=marks)
+
+
+@pytest.mark.parametrize(("dataset", "model"), list(pairs()))
+def test_every_model_with_every_dataset(command, settings, dataset, model):
+    code, stdout, stderr = command(
+        [
+            f"dataset={dataset}",
+            f"model={model}",
+            "trainer=smoke",
+            *short(dataset),
+            *settings(dataset),
+        ]
+    )
+
+    assert code == 0, stderr
+    summary = json.loads(stdout)
+    assert summary["status"] == "completed"
+    assert Path(summary["run_dir"]).parent.name == f"{dataset}-{model}"
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_every_trainer(command, settings, trainer):
+    code, _, stderr = command(
+        [
+            "dataset=jena",
+            f"trainer={trainer}",
+            "trainer.epochs=1",
+            "trainer.steps_per_epoch=2",
+            *SHORT,
+            *settings("jena"),
+        ]
+    )
+
+    assert code == 0, stderr
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_in_smoke(command, settings, experiment):
+    dataset = next(name for name in DATASETS if experiment.startswith(name))
+    code, stdout, stderr = command(
+        [f"experiment={experiment}", "trainer=smoke", *settings(dataset)]
+    )
+
+    assert code == 0, stderr
+    run_dir = Path(json.loads(stdout)["run_dir"])
+    assert json.loads((run_dir / "metrics.json").read_text())["epochs"]["completed"] == 2

@@ -1,0 +1,42 @@
+"""Both implementations of a GRU in whole models: same weights, same results."""
+
+import numpy as np
+import pytest
+
+from seqconv.cli.overrides import read_command_line
+from seqconv.config.registry import MODELS
+from seqconv.tasks.contract import SequenceSpec
+
+SPEC = SequenceSpec(time=72, features=3, vocabulary=None, embedding=None, outputs=1, targets=1)
+
+
+def built(model, implementation):
+    words = [f"model={model}", f"model.implementation={implementation}", "lookback=432"]
+    config = read_command_line(words).only_job.model
+    return MODELS.get(model).build(config, SPEC)
+
+
+def layer_of(model):
+    return next(layer for layer in model.layers if layer.name.startswith("gru"))
+
+
+@pytest.mark.parametrize("model", ["gru", "conv_gru"])
+def test_both_implementations_agree(model):
+    fused, keras = built(model, "fused"), built(model, "keras")
+    keras.set_weights(fused.get_weights())
+    windows = np.random.default_rng(0).normal(size=(5, 72, 3)).astype(np.float32)
+
+    assert type(layer_of(fused)).__module__ == "seqconv.models.layers.recurrent"
+    assert type(layer_of(keras)).__module__.startswith("keras.")
+    np.testing.assert_allclose(fused(windows), keras(windows), rtol=1e-5, atol=1e-6)
+
+
+def test_auto_takes_ours_without_a_gpu_and_keras_where_cudnn_serves(monkeypatch):
+    from seqconv.models import recurrence
+
+    def chosen(recurrent_dropout, gpu):
+        monkeypatch.setattr(recurrence, "_has_gpu", lambda: gpu)
+        layer = recurrence.gru(4, recurrent_dropout=recurrent_dropout, implementation="auto")
+        return "keras" if type(layer).__module__.startswith("keras.") else "fused"
+
+    assert [chosen(0.0, False), chosen(0.0, True), chosen(0.5, True)] == ["fused", "keras", "fused"]
