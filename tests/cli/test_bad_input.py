@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 
 from seqconv.data.datasets import jena
+from seqconv.tasks.forecasting.settings import ForecastingSettings
 
 WRONG = 2
 NO_DATA = 3
 OWN_SPLIT = ["split.train_end=0.5", "split.validation_end=0.75"]
+METRICS = ", ".join(metric.name for metric in ForecastingSettings.metrics)
+OBJECTIVES = ", ".join(f"val_{metric.name}" for metric in ForecastingSettings.metrics)
 SHORT_WINDOWS = ["lookback=72", "step=6", "delay=6", "model=gru"]
 
 Refuse = Callable[..., list[str]]
@@ -151,7 +154,7 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
         pytest.param(
             ["~trainer=0.5"],
             "configuration: Config group override deletion value must be a string",
-            id="deleted-page-with-a-number",
+            id="deleted-choice-with-a-number",
         ),
         pytest.param(
             ["model.name=[gru]"],
@@ -159,9 +162,14 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
             id="list-for-a-name",
         ),
         pytest.param(
-            ["resume=~nobody-of-that-name/run"],
-            "resume: no such run directory: ~nobody-of-that-name/run",
-            id="home-of-nobody",
+            ["+trainer=smoke"],
+            "configuration: Multiple values for trainer. To override a value use",
+            id="config-file-chosen-twice",
+        ),
+        pytest.param(
+            ["hydra/launcher=basik"],
+            "hydra/launcher: unknown hydra/launcher `basik`. Did you mean `basic`?",
+            id="unknown-launcher",
         ),
         pytest.param(
             ["lookback=[1,2]"],
@@ -282,7 +290,7 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
         ),
         pytest.param(
             ["require=test.mea<2"],
-            "require: `test.mea`: `test` has loss, mae, rmse, not `mea`",
+            f"require: `test.mea`: `test` has {METRICS}, not `mea`",
             id="require-unknown-metric",
         ),
         pytest.param(
@@ -292,13 +300,12 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
         ),
         pytest.param(
             ["objective=val_maee"],
-            "objective: must be one of val_loss, val_mae, val_rmse; received `val_maee`. "
-            "Did you mean `val_mae`?",
+            f"objective: must be one of {OBJECTIVES}; received `val_maee`. Did you mean `val_mae`?",
             id="unknown-objective",
         ),
         pytest.param(
             ["objective=loss"],
-            "objective: must be one of val_loss, val_mae, val_rmse; received `loss`",
+            f"objective: must be one of {OBJECTIVES}; received `loss`",
             id="objective-of-training",
         ),
         pytest.param(
@@ -309,7 +316,7 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
         pytest.param(
             ["model=gru,lstm"],
             "model: several values make a sweep; add -m to run one",
-            id="sweep-of-pages-without-m",
+            id="sweep-of-models-without-m",
         ),
         pytest.param(
             ["-m", "seed=1,2", "lookbak=3"],
@@ -338,15 +345,19 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
         ),
     ],
 )
-def test_one_mistake_is_told_in_two_lines(refuse: Refuse, words: list[str], problem: str):
+def test_one_mistake_is_reported_in_two_lines(refuse: Refuse, words: list[str], problem: str):
     lines = refuse(words, WRONG, "seqconv-train: 1 problem with the configuration\n")
     assert len(lines) == 1
     assert lines[0].startswith(f"  {problem}")
 
 
 @pytest.mark.parametrize("flag", ["--flag", "--cfg=nothing"])
-def test_a_wrong_flag_is_told_with_the_usage(refuse: Refuse, flag: str):
+def test_a_wrong_flag_is_reported_with_the_usage(refuse: Refuse, flag: str):
     refuse([flag], WRONG, "usage: seqconv-train", "error: ")
+
+
+def test_a_run_directory_in_the_home_of_nobody(refuse: Refuse):
+    refuse(["resume=~nobody/run"], WRONG, "~nobody/run: no such run directory")
 
 
 def test_a_folder_of_too_long_a_name(refuse: Refuse):
@@ -361,24 +372,24 @@ def test_a_configuration_that_does_not_exist(refuse: Refuse):
     ("words", "keys"),
     [
         pytest.param(
-            ["modl=3", "trainer.epochs=-1", "model.units=0", "lookback=721", "target=chang"],
-            ["modl", "trainer.epochs", "model.units", "lookback", "target"],
+            ["modl=3", "trainer.epochs=-1", "model.units=0", "target=chang"],
+            ["modl", "trainer.epochs", "model.units", "target"],
             id="in-every-section",
         ),
         pytest.param(
             ["dataset=jenna", "model=grru", "trainer=smok", "batch_size=0"],
             ["dataset", "model", "trainer", "batch_size"],
-            id="pages-and-values",
+            id="choices-and-values",
         ),
         pytest.param(
             ["objective=val_mea", "require=[tset.mae<1,test.mea<1]", "split.train_end=0.9"],
             ["objective", "require", "split.validation_end"],
-            id="figures",
+            id="metrics",
         ),
         pytest.param(
             ["seed=x", "objective=val_mea", "require=nonsense"],
             ["seed", "objective", "require"],
-            id="figures-beside-a-wrong-top-level-key",
+            id="metrics-beside-a-wrong-top-level-key",
         ),
         pytest.param(
             ["lookback", "seed=x", "lookbak=3"],
@@ -387,8 +398,8 @@ def test_a_configuration_that_does_not_exist(refuse: Refuse):
         ),
         pytest.param(
             ["+trainer=smoke", "seed=x", "lookbak=3"],
-            ["trainer", "seed", "lookbak"],
-            id="page-named-twice-beside-others",
+            ["configuration", "seed", "lookbak"],
+            id="config-file-chosen-twice-beside-others",
         ),
         pytest.param(
             ["~lookbak", "seed=x"],
@@ -412,7 +423,7 @@ def test_a_configuration_that_does_not_exist(refuse: Refuse):
         ),
     ],
 )
-def test_several_mistakes_are_told_at_once(refuse: Refuse, words: list[str], keys: list[str]):
+def test_several_mistakes_are_reported_at_once(refuse: Refuse, words: list[str], keys: list[str]):
     lines = refuse(words, WRONG, " with the configuration\n")
     assert {line.strip().partition(":")[0] for line in lines} == set(keys)
 

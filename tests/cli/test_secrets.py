@@ -28,7 +28,7 @@ def test_a_resolver_is_refused_without_being_called(
     assert list(in_empty_folder.iterdir()) == []
 
 
-def test_a_page_of_ones_own_may_not_either(
+def test_a_config_file_of_ones_own_may_not_either(
     command, in_empty_folder, without_tensorflow, monkeypatch, aside
 ):
     monkeypatch.setenv("SEQCONV_TOKEN", "hush-hush")
@@ -46,4 +46,4 @@ def test_other_keys_may_be_referred_to(command, in_empty_folder, without_tensorf
     from seqconv.cli.overrides import read_command_line
 
     words = ["dataset=jena", "model=gru", "lookback=144", "delay='${lookback}'"]
-    assert read_command_line(words).only_job.task.delay == 144
+    assert read_command_line(words).only_job.settings.delay == 144

@@ -86,8 +86,8 @@ def write_levels(write_file: Callable[[str, str], Path], levels: tuple[str, ...]
         ),
         "recipe": (
             "recipe/mine-mine",
-            f"# @package _global_\nlookback: {LOOKBACK['pair']}\n"
-            f"trainer: {{epochs: {EPOCHS['pair']}}}\n",
+            f"# @package _global_\nlookback: {LOOKBACK['recipe']}\n"
+            f"trainer: {{epochs: {EPOCHS['recipe']}}}\n",
         ),
         "trainer": ("trainer/mine", f"epochs: {EPOCHS['trainer']}\n"),
         "experiment": (

@@ -14,6 +14,7 @@ CONV1D = [
     "Conv1D",
     "GlobalMaxPooling1D",
     "Dense",
+    "Reshape",
 ]
 TEXT_CONV1D = [
     "Embedding",
@@ -23,7 +24,7 @@ TEXT_CONV1D = [
     "GlobalMaxPooling1D",
     "Dense",
 ]
-CONV_GRU = ["Conv1D", "MaxPooling1D", "Conv1D", "GRU", "Dense"]
+CONV_GRU = ["Conv1D", "MaxPooling1D", "Conv1D", "GRU", "Dense", "Reshape"]
 
 
 def settings(*words):
@@ -35,12 +36,12 @@ def built(config, features=14):
 
     keras.backend.clear_session()
     spec = SequenceSpec(
-        time=config.task.time_steps,
+        time=config.settings.time_steps,
         features=features,
-        vocabulary=None if features else config.task.max_features,
-        embedding=None if features else config.task.embedding_size,
-        outputs=1,
-        targets=1,
+        vocabulary=None if features else config.settings.max_features,
+        embedding=None if features else config.settings.embedding_size,
+        outputs=(1, 1) if features else (1,),
+        targets=(1, 1) if features else (1,),
     )
     return MODELS.get(config.model.name).build(config.model, spec)
 
@@ -50,25 +51,28 @@ def built(config, features=14):
     [
         ("conv1d", (1440, 6, 144), CONV1D, 12_609),
         ("conv_gru", (720, 3, 144), CONV_GRU, 13_793),
-        ("gru", (1440, 6, 144), ["GRU", "Dense"], 4_641),
+        ("gru", (1440, 6, 144), ["GRU", "Dense", "Reshape"], 4_641),
     ],
 )
-def test_the_jena_pairs(model, window, layers, parameters):
+def test_the_jena_recipes(model, window, layers, parameters):
     config = settings("dataset=jena", f"model={model}")
     network = built(config)
 
-    assert (config.task.lookback, config.task.step, config.task.delay) == window
+    assert (config.settings.lookback, config.settings.step, config.settings.delay) == window
     assert [type(layer).__name__ for layer in network.layers[1:]] == layers
     assert network.count_params() == parameters
-    assert config.task.loss == "mean_absolute_error"
-    assert config.task.target == "value"
-    assert (config.task.split.train_end, config.task.split.validation_end) == (200_000, 300_000)
+    assert config.settings.loss == "mean_absolute_error"
+    assert config.settings.target == "value"
+    assert (config.settings.split.train_end, config.settings.split.validation_end) == (
+        200_000,
+        300_000,
+    )
     trainer = config.trainer
     assert (trainer.optimizer, trainer.learning_rate) == ("rmsprop", 1e-3)
     assert (trainer.epochs, trainer.steps_per_epoch, config.batch_size) == (20, 500, 128)
 
 
-def test_the_layers_of_the_jena_pairs_have_the_books_sizes():
+def test_the_layers_of_the_jena_recipes_have_the_books_sizes():
     network = built(settings("dataset=jena", "model=conv_gru"))
     convolutions = [layer for layer in network.layers if type(layer).__name__ == "Conv1D"]
     (gru,) = [layer for layer in network.layers if type(layer).__name__ == "GRU"]
@@ -114,11 +118,11 @@ def test_pooling_and_what_follows_are_configuration(flattening, pooling):
         pytest.param(["dataset=text", "dataset.path=reviews.csv"], id="text"),
     ],
 )
-def test_the_pairs_of_texts(words):
+def test_the_recipes_of_texts(words):
     config = settings(*words, "model=conv1d")
     network = built(config, features=None)
 
-    task, trainer = config.task, config.trainer
+    task, trainer = config.settings, config.trainer
     assert (task.max_features, task.max_len, task.embedding_size) == (10_000, 500, 128)
     assert task.split.validation == 0.2
     assert [type(layer).__name__ for layer in network.layers[1:]] == TEXT_CONV1D

@@ -7,7 +7,9 @@ from seqconv.cli.overrides import read_command_line
 from seqconv.config.registry import MODELS
 from seqconv.tasks.contract import SequenceSpec
 
-SPEC = SequenceSpec(time=72, features=3, vocabulary=None, embedding=None, outputs=1, targets=1)
+SPEC = SequenceSpec(
+    time=72, features=3, vocabulary=None, embedding=None, outputs=(1, 1), targets=(1, 1)
+)
 
 
 def built(model, implementation):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from series_records import QUICK
+from small_records import QUICK
 
 from seqconv.data import corpora
 from seqconv.tasks.classification.preparation import prepare, split_rows

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
-from series_records import COLUMNS, QUICK, TARGET, make_record, make_task, noise, stamps
+from small_records import COLUMNS, QUICK, TARGET, make_record, make_task, noise, stamps
 
 from seqconv.tasks.forecasting.task import SPLITS, SeriesData
 from seqconv.config.errors import ConfigError, DataError

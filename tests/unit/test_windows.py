@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from series_records import QUICK, make_task
+from small_records import QUICK, make_task
 
 from seqconv.tasks.forecasting.windows import WindowArray, anchor_rows, input_rows
 

@@ -1,23 +1,21 @@
 """Types of configuration fields: what a value may be, said once and checked by pydantic.
 
-Sections are frozen dataclasses without defaults: the YAML files own the defaults. A section's method `problems()` yields
-what no single field can know (rules between fields).
+Sections are frozen dataclasses without defaults: the YAML files own the defaults. A section's method `problems()`
+yields what no single field can know (rules between fields).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import ConfigDict, PlainValidator
+from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError
 
 from seqconv.config.errors import Problem
-
-if TYPE_CHECKING:
-    from seqconv.tasks.contract import PaddingRule
 
 # Unknown keys are errors, "12" is not 12, and not-a-number is no setting.
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -71,6 +69,24 @@ def _duration(value: Any) -> float | None:
 Duration = Annotated[float | None, PlainValidator(_duration)]
 
 
+Form = TypeVar("Form")
+
+
+def read_values(form: type[Form], value: Any) -> Form:
+    """Plain values, as JSON holds them, as a dataclass of strict types.
+
+    Raises:
+        ValueError: naming the first key that is wrong.
+    """
+    try:
+        # As JSON, since pydantic's strict mode takes no mapping for a dataclass else.
+        return TypeAdapter(form).validate_json(json.dumps(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "it"
+        raise ValueError(f"{key}: {first['msg']}") from error
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
     """A group of keys."""
@@ -102,6 +118,27 @@ class DatasetSection(NamedSection):
     def is_local(self) -> bool:
         """Whether the data is on this machine, so that reading it takes no download and its time is worth using."""
         return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaddingRule:
+    """How far the padding in front of texts may be cut without changing a result.
+
+    Attributes:
+        extra: positions of padding that must stay in front of the longest text.
+        multiple: what is cut away must be a multiple of this, so that poolings stay aligned.
+    """
+
+    extra: int
+    multiple: int
+
+    def cut(self, longest: int, length: int) -> int:
+        """Positions to cut in front of a batch of `length` whose longest text has `longest` tokens.
+
+        With extra=41 and multiple=5, texts of 500 positions of which 300 are used lose 155: 45 stay.
+        """
+        spare = length - longest - self.extra
+        return max(0, spare // self.multiple * self.multiple)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

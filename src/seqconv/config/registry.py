@@ -36,7 +36,9 @@ KerasModel = Any
 class BuildModel(Protocol):
     """From the checked section of a model and the shapes of the data to a Keras model."""
 
-    def __call__(self, config: Any, spec: SequenceSpec) -> KerasModel: ...
+    def __call__(self, config: Any, spec: SequenceSpec) -> KerasModel:
+        """Build the model."""
+        ...
 
 
 class BuildTask(Protocol):
@@ -47,7 +49,9 @@ class BuildTask(Protocol):
         config: DatasetSection,
         settings: TaskSettings,
         preparation: StoredPreparation | None = None,
-    ) -> Task: ...
+    ) -> Task:
+        """Build the task; with a stored preparation nothing is learnt."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ class Corpus:
 
     Attributes:
         tokens: numbers of the words of all texts.
-        words: `words[i]` has number i; None: the tokens are what models read already, start tokens included, numbered by
-            frequency as in Keras' IMDB reviews.
+        words: `words[i]` has number i; None: the tokens are what models read already, start tokens included,
+            numbered by frequency as in Keras' IMDB reviews.
         labels: `(texts,)` int64, numbers of the classes.
         classes: their names.
         parts: `(texts,)` `train`, `validation` or `test`; None where the source has no parts.

@@ -1,6 +1,7 @@
 """Object arrays of lists of integers out of an npz file, as Keras distributes reviews: pickled.
 
-A pickle can name any function to call. Here only the names that rebuild a numpy array are known.
+A pickle can name any function to call. Here the three names that rebuild a numpy array are known, and stand-ins are
+given for them: a real array takes bytes for addresses if the state of a hostile one says so.
 """
 
 from __future__ import annotations
@@ -17,6 +18,19 @@ from seqconv.config.errors import DataError
 from seqconv.data.archives import DAMAGED_ARCHIVE, largest_unpacked
 from seqconv.data.arrays import plain_array, read_header
 
+
+class _State:
+    """Stands in for an array or its type, and keeps what the pickle says of it."""
+
+    state: Any = None
+
+    def __init__(self, *arguments: Any) -> None:
+        """Whatever the pickle gives."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
 ALLOWED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -26,10 +40,10 @@ ALLOWED = {
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> type[_State]:
         if (module, name) not in ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        return _State
 
 
 def read_npz(content: bytes, names: tuple[str, ...], path: Path) -> dict[str, np.ndarray]:
@@ -63,17 +77,20 @@ def read_npz(content: bytes, names: tuple[str, ...], path: Path) -> dict[str, np
 def _read_array(content: bytes, name: str, path: Path) -> np.ndarray:
     stream = io.BytesIO(content)
     try:
-        *_, dtype = read_header(stream)
+        shape, _, dtype = read_header(stream)
         if not dtype.hasobject:
             return plain_array(content)
-        array = _ArrayUnpickler(stream).load()
+        # The last part of an array's state is the list of its objects.
+        items = _ArrayUnpickler(stream).load().state[-1]
     # A pickle is a program: whatever it ends with, it is the file that is wrong.
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise DataError(f"{path}: `{name}` cannot be read safely ({reason})") from error
-    if not isinstance(array, np.ndarray) or array.ndim != 1:
+    if type(items) is not list or shape != (len(items),):
         raise DataError(f"{path}: `{name}` must be a list of reviews; received something else")
-    for row, item in enumerate(array):
+    for row, item in enumerate(items):
         if type(item) is not list or not all(type(token) is int for token in item):
             raise DataError(f"{path}: `{name}`, row {row}: must be a list of integers")
+    array = np.empty(len(items), object)
+    array[:] = items
     return array

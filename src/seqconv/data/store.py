@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from seqconv.config.errors import DataError
 from seqconv.data.arrays import read_arrays
 from seqconv.data.cache import cache_folder
-from seqconv.config.errors import DataError
 from seqconv.data.files import read_plain
 
 

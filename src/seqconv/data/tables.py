@@ -39,7 +39,8 @@ class Cells:
 def read_cells(content: bytes, path: Path) -> Cells:
     """The cells of a CSV file with a header.
 
-    Text is UTF-8, with or without a byte order mark; what is not is taken for Latin-1, as stations write it, with a note.
+    Text is UTF-8, with or without a byte order mark; what is not is taken for Latin-1, as stations write it, and
+    a note says so.
 
     Args:
         content: of the file, not packed.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from seqconv.config.fields import Counts, ModelSection, Share
+from seqconv.config.fields import Counts, ModelSection, PaddingRule, Share
 from seqconv.config.registry import KerasModel, register_model
 from seqconv.models.recurrence import Implementation, gru
 from seqconv.models.stem import head, mask_of, stem
-from seqconv.tasks.contract import PaddingRule, SequenceSpec
+from seqconv.tasks.contract import SequenceSpec
 
 # Config
 

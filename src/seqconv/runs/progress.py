@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from seqconv.config.errors import DataError
-from seqconv.config.fields import STRICT, Count, NonNegative, NonNegativeFloat
+from seqconv.config.fields import STRICT, Count, NonNegative, NonNegativeFloat, read_values
 from seqconv.config.schema import TrainerConfig
 
 
@@ -95,10 +92,11 @@ class Progress:
             DataError: if it is no state of a training.
         """
         try:
-            # As JSON, since pydantic's strict mode takes no mapping for a dataclass else.
-            progress = TypeAdapter(cls).validate_json(json.dumps(value))
-        except (ValidationError, TypeError, ValueError) as error:
-            raise DataError(f"no state of a training ({str(error).splitlines()[0]})") from error
+            progress = read_values(cls, value)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"no state of a training of this version of seqconv ({error})"
+            ) from error
         if len(progress.history) != progress.epoch - 1 or progress.best_epoch > progress.completed:
             raise DataError("no state of a training (its epochs contradict each other)")
         return progress

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
-from seqconv.config.fields import STRICT
+from seqconv.config.fields import STRICT, read_values
 from seqconv.runs.files import read_json, write_json
 from seqconv.runs.layout import METRICS
 from seqconv.tasks.contract import Json
@@ -131,10 +129,7 @@ class Result:
         Raises:
             ValueError: if it is none.
         """
-        try:
-            return TypeAdapter(cls).validate_python(value)
-        except ValidationError as error:
-            raise ValueError(f"no result of a run ({str(error).splitlines()[0]})") from error
+        return read_values(cls, value)
 
     def value(self, name: str) -> Json:
         """What stands under a dotted name, such as `test.mae`; None if nothing does."""

@@ -1,4 +1,4 @@
-"""What a task is. Forecasting and classification keep to this page; what trains, saves and reports knows no more of them.
+"""What a task is. Forecasting and classification keep to this page; nothing that trains, saves or reports knows more.
 
 A dataset gives a *source* (a cleaned record, a corpus of texts). A task kind prepares it: it learns a *preparation*
 (scaling, vocabulary) from the training part alone and offers *samples* of each split. Whatever a model says of them,
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from seqconv.config.errors import DataError
+from seqconv.config.fields import Form, read_values
 from seqconv.tasks.metrics import Metric
 
 if TYPE_CHECKING:
@@ -47,27 +48,6 @@ class SequenceSpec:
     embedding: int | None
     outputs: tuple[int, ...]
     targets: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PaddingRule:
-    """How far the padding in front of texts may be cut without changing a result.
-
-    Attributes:
-        extra: positions of padding that must stay in front of the longest text.
-        multiple: what is cut away must be a multiple of this, so that poolings stay aligned.
-    """
-
-    extra: int
-    multiple: int
-
-    def cut(self, longest: int, length: int) -> int:
-        """Positions to cut in front of a batch of `length` whose longest text has `longest` tokens.
-
-        With extra=41 and multiple=5, texts of 500 positions of which 300 are used lose 155: 45 stay.
-        """
-        spare = length - longest - self.extra
-        return max(0, spare // self.multiple * self.multiple)
 
 
 class Samples(Protocol):
@@ -223,7 +203,6 @@ class TaskSettings(Protocol):
 
 Settings = TypeVar("Settings", bound=TaskSettings)
 Source = TypeVar("Source")
-Form = TypeVar("Form")
 
 
 @dataclass(frozen=True)
@@ -233,8 +212,8 @@ class TaskKind(Generic[Settings, Source]):
     Attributes:
         name: `forecasting` or `classification`.
         settings: the dataclass of its top-level keys.
-        prepare: `(dataset name, source, settings, preparation)` to a task. With the JSON of a preparation nothing is
-            learnt, and unless the source is the one it was learnt from, by its fingerprint, all of it is the test split.
+        prepare: `(dataset name, source, settings, preparation)` to a task. With a stored preparation nothing is
+            learnt; a source with another fingerprint than its own is the test split as a whole.
     """
 
     name: str
@@ -262,17 +241,13 @@ class StoredPreparation:
         Raises:
             DataError: naming the first key that is wrong.
         """
-        from pydantic import TypeAdapter, ValidationError
-
         try:
-            return TypeAdapter(form).validate_python(self.content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            raise self.refused(f"`{key}`: {first['msg']}") from error
+            return read_values(form, dict(self.content))
+        except ValueError as error:
+            raise self.refused(str(error)) from error
 
     def refused(self, reason: str) -> DataError:
         """The error of a content that cannot be used."""
         return DataError(
-            f"{self.origin}: not the preparation of such a run of this version of seqconv: {reason}"
+            f"{self.origin}: no preparation of such a run of this version of seqconv ({reason})"
         )

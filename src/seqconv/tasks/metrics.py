@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     import numpy as np
 
-Scored = TypeVar("Scored", contravariant=True)
+Scored = TypeVar("Scored")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

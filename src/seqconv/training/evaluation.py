@@ -96,7 +96,11 @@ def evaluate_run(run_dir: Path, data: str | None = None) -> Evaluation:
         epoch=progress.best_epoch,
         model=config.model.name,
         task=task,
-        metrics={split: task.measure(split, outcome) for split, outcome in predicted.items()},
+        metrics={
+            split: task.measure(split, outcome)
+            | (task.details(split, outcome) if split == "test" else {})
+            for split, outcome in predicted.items()
+        },
         baselines=task.baselines(slow=config.trainer.baselines),
     )
 

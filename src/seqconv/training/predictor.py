@@ -1,4 +1,4 @@
-"""A model and what its inputs need, without optimizer or training step: what validates, tests, evaluates and predicts."""
+"""A model and what its inputs need, without optimizer or training step: it validates, tests, evaluates, predicts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from seqconv.config.errors import DataError
+from seqconv.config.fields import PaddingRule
 from seqconv.config.registry import MODELS
 from seqconv.config.schema import Config
 from seqconv.runs.checkpoints import Checkpoint
-from seqconv.tasks.contract import PaddingRule, Predicted, Samples, SequenceSpec
+from seqconv.tasks.contract import Predicted, Samples, SequenceSpec
 from seqconv.training import tensorflow_import
 from seqconv.training.steps import as_tensor, compile_prediction
 

@@ -162,8 +162,8 @@ def _without_collection() -> Iterator[None]:
 def deterministic_operations(wanted: bool) -> Iterator[None]:
     """Let TensorFlow sum in one order only, for the time of a block.
 
-    Its own sums of a gradient over tokens, for one, have another order each time otherwise. A step that is compiled as a
-    whole does not need it on a CPU, and XLA refuses the gradient of a maximum pooling under it.
+    Its own sums of a gradient over tokens, for one, have another order each time otherwise. A step that is compiled
+    as a whole does not need it on a CPU, and XLA refuses the gradient of a maximum pooling under it.
     """
     # TensorFlow exports the switch to turn it on, not the one to turn it off for the next run of the process.
     from tensorflow.python.framework import config

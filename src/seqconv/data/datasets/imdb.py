@@ -128,8 +128,8 @@ def _part(arrays: dict[str, np.ndarray], part: str) -> tuple[Tokens, np.ndarray]
 def _read_original(content: bytes, path: Path) -> dict[str, np.ndarray]:
     import numpy as np
 
-    from seqconv.data.tokens import FIRST_WORD, from_lists
     from seqconv.data.pickles import read_npz
+    from seqconv.data.tokens import FIRST_WORD, from_lists
 
     names = tuple(f"{kind}_{part}" for part in PARTS for kind in ("x", "y"))
     found = read_npz(content, names, path)

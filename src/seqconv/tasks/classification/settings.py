@@ -23,7 +23,7 @@ class TextSplit(Section):
     """Which texts train, validate and test."""
 
     validation: Fraction
-    """Share of the texts that validate; of the training texts, where the source has a test part and no validation part."""
+    """Share of the texts that validate; of the training texts, where the source has a test part alone."""
 
     @abstractmethod
     def rows(self, labels: np.ndarray, parts: np.ndarray | None) -> dict[Split, np.ndarray]:
@@ -87,8 +87,8 @@ class ClassificationSettings(Section):
     embedding_size: Count
     """Size of a token's vector."""
     word_dropout: Share
-    """Share of words replaced by the unknown token in training, others at every step (Iyyer et al., 2015, Deep Unordered
-    Composition Rivals Syntactic Methods)."""
+    """Share of words replaced by the unknown token in training, others at every step (Iyyer et al., 2015, Deep
+    Unordered Composition Rivals Syntactic Methods)."""
     split: TextSplit
 
     @property

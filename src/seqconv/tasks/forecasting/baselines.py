@@ -10,8 +10,8 @@ from seqconv.tasks.contract import Split
 from seqconv.tasks.forecasting.samples import WindowSamples
 
 SECONDS_PER_DAY = 86_400
-# The window's first and last row and its daily points are a few dozen numbers for tens of thousands of windows: any small
-# penalty does; it only keeps columns that copy one another from cancelling out.
+# The window's first and last row and its daily points are a few dozen numbers for tens of thousands of windows: any
+# small penalty does; it only keeps columns that copy one another from cancelling out.
 RIDGE_PENALTY = 1.0
 
 Forecasts = dict[Split, np.ndarray]

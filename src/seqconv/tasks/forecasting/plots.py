@@ -1,4 +1,4 @@
-"""`forecast.png`: targets and forecasts over stretches of a split, and the error over the hour of the day or the lead."""
+"""`forecast.png`: targets and forecasts over stretches of a split, and the error over the hour of day or the lead."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def draw_forecast(folder: Path, shown: Stretches, title: str) -> None:
 
 def _draw_stretch(axes: Any, shown: Stretches, column: int, place: float) -> None:
     """Targets, forecasts and persistence over some days, with a gap where the record has one."""
-    import matplotlib.dates as dates
+    from matplotlib import dates
 
     windows = len(shown.truth)
     length = min(max(STRETCH_SECONDS // shown.period, 1), LONGEST_STRETCH * _stride(shown), windows)

@@ -152,7 +152,7 @@ class Moments:
     """Mean and standard deviation of columns, block by block.
 
     Blocks are joined as by Chan, Golub and LeVeque (1983, "Algorithms for computing the sample variance").
-    scikit-learn's `StandardScaler.partial_fit` does the same, but importing it takes longer than the whole start of a run.
+    scikit-learn's `StandardScaler.partial_fit` does the same, but importing it would delay the first step by a second.
     """
 
     def __init__(self) -> None:

@@ -1,22 +1,18 @@
 """Reviews come out of a pickle; nothing else does, and nothing in it is run."""
 
-import contextlib
 import io
 import os
 import pickle
-import random
 import re
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from seqconv.data import reading
-from seqconv.data.pickles import read_npz
 from seqconv.config.errors import DataError
+from seqconv.data import archives
+from seqconv.data.pickles import read_npz
 
 LISTS = [[1, 2, 3], [4], [5, 600_000], []]
 PATH = Path("reviews.npz")
@@ -163,7 +159,7 @@ def test_what_is_no_list_of_integers(item):
 
 @pytest.mark.parametrize("items", [[], {"a": 1}, 5, "text", None, (1, 2)])
 def test_a_pickle_of_something_else(items):
-    refused(npz_of_pickle(pickle.dumps(items)), "`x` must be a list of reviews")
+    refused(npz_of_pickle(pickle.dumps(items)), "`x` cannot be read safely")
 
 
 @pytest.mark.parametrize("shape", [(4,), (2,), (3, 1), (), (10**12,)])
@@ -176,37 +172,6 @@ def test_a_table_of_lists():
     refused(npz(x=table), "`x` must be a list of reviews")
 
 
-def test_one_list_in_many_rows_that_would_fill_the_memory():
-    content = npz(x=as_array([[1] * 10_000] * 10_000))
-    assert len(content) < 100_000
-    refused(content, "`x` holds more numbers than a file of its size can")
-
-
-def test_a_claim_of_more_memory_than_there_is():
-    multiarray = np._core.multiarray._reconstruct
-    for shape in ((2**50,), (2**62,), (2**20, 2**30)):
-        pickled = pickle.dumps(Runs(multiarray, np.ndarray, shape, b"O"))
-        refused(npz_of_pickle(pickled), "`x`")
-
-
-@pytest.mark.parametrize(
-    "pickled",
-    [
-        pytest.param(b"]r\xff\xff\xff\x07.", id="memo of 2 GB"),
-        pytest.param(b"]r\xff\xff\xff\x7f.", id="memo of 34 GB"),
-        pytest.param(b"]" * 1_000_000 + b".", id="lists"),
-        pytest.param(b"\x8e" + b"\xff" * 7 + b"\x0f.", id="bytes"),
-    ],
-)
-def test_a_few_bytes_that_ask_for_much_memory(pickled):
-    resource = pytest.importorskip("resource")
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    refused(npz_of_pickle(pickled), "`x`")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000  # kilobytes
-    assert resource.getrlimit(resource.RLIMIT_AS) == limits
-
-
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_shape_of_more_than_the_file_holds(compression):
     header = io.BytesIO()
@@ -216,29 +181,13 @@ def test_a_shape_of_more_than_the_file_holds(compression):
     refused(content, "8,796,093,022,208 bytes; received 64")
 
 
-def test_an_archive_that_is_packed_too_well():
-    content = zipped({"x.npy": bytes(100_000_000)}, zipfile.ZIP_DEFLATED)
-    refused(content, "`x` unpacks to more than 67,108,864 bytes")
-
-
 def test_an_array_that_unpacks_to_too_much(monkeypatch):
     content = repacked(npz(x=np.zeros(10_000)), zipfile.ZIP_DEFLATED)
     assert len(content) < 1000
-    monkeypatch.setattr(reading, "LARGEST_UNPACKED", 2**16)
-    refused(content, "`x` unpacks to more than")
+    monkeypatch.setattr(archives, "LARGEST_UNPACKED", 2**16)
+    refused(content, "unpacks to more than a file of its size can hold")
 
 
-# Numpy's own classes can be told to take bytes for addresses of objects, which ends the process or worse.
-READ_IN_ANOTHER_PROCESS = """
-import sys
-from pathlib import Path
-from seqconv.data.pickles import read_npz
-from seqconv.config.errors import DataError
-try:
-    read_npz(Path(sys.argv[1]).read_bytes(), ("x",), Path("reviews.npz"))
-except DataError as error:
-    print(error)
-"""
 RECONSTRUCT = (np._core.multiarray._reconstruct, np.ndarray, (0,), b"b")
 ADDRESSES = b"A" * 24
 
@@ -281,18 +230,9 @@ def objects():
         ),
     ],
 )
-def test_bytes_are_not_taken_for_addresses(tmp_path, hostile):
-    path = tmp_path / "reviews.npz"
-    path.write_bytes(npz_of_pickle(pickle.dumps(hostile)))
-    done = subprocess.run(
-        [sys.executable, "-c", READ_IN_ANOTHER_PROCESS, str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, f"the process ended with {done.returncode}"
-    assert done.stdout.startswith("reviews.npz: `x`")
+def test_bytes_are_not_taken_for_addresses(hostile):
+    # numpy's own classes can be told to, which ends the process or worse.
+    refused(npz_of_pickle(pickle.dumps(hostile)), "`x`")
 
 
 # Files that are no such archive
@@ -326,21 +266,3 @@ def test_a_pickle_cut_off():
     pickled = pickle.dumps(as_array(LISTS))
     for kept in range(0, len(pickled), 7):
         refused(npz_of_pickle(pickled[:kept], (4,)), "`x`")
-
-
-@pytest.mark.parametrize(
-    "compression",
-    [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA],
-    ids=["stored", "deflated", "bzip2", "lzma"],
-)
-def test_a_damaged_file_is_refused_or_reads_the_same(compression):
-    content = repacked(npz(x=as_array(LISTS)), compression)
-    rng = random.Random(0)
-    # The last bytes are the directory of the archive.
-    places = [rng.randrange(len(content)) for _ in range(150)]
-    places += range(len(content) - 70, len(content))
-    for place in places:
-        damaged = bytearray(content)
-        damaged[place] ^= 1 << rng.randrange(8)
-        with contextlib.suppress(DataError):
-            assert read(bytes(damaged))["x"].tolist() == LISTS

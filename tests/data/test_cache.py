@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from series_records import csv_text, make_task, noise, stamps, zipped
+from small_records import csv_text, noise, stamps, zipped
 
+from seqconv.config.errors import DataError
 from seqconv.data import cache
 from seqconv.data.cache import Remote, cached, download, remove
 from seqconv.data.datasets import jena
 from seqconv.data.weather import COLUMNS
-from seqconv.config.errors import DataError
 
 CONTENT = bytes(range(256)) * 200
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -292,11 +292,11 @@ def test_jena_is_downloaded_once(small_jena, folder):
 
 @pytest.mark.usefixtures("small_jena")
 def test_jena_says_where_the_data_came_from():
-    first, second = (jena.load(config(), make_task()) for _ in range(2))
-    assert [data.record.source for data in (first, second)] == ["download", "cache"]
+    first, second = (jena.load(config()) for _ in range(2))
+    assert [record.source for record in (first, second)] == ["download", "cache"]
     fingerprint = f"sha256:{hashlib.sha256(RECORD).hexdigest()}"
-    assert first.describe()["fingerprint"] == second.describe()["fingerprint"] == fingerprint
-    np.testing.assert_array_equal(first.record.values, VALUES)
+    assert first.fingerprint == second.fingerprint == fingerprint
+    np.testing.assert_array_equal(first.values, VALUES)
 
 
 def test_jena_of_another_length_is_no_jena(small_jena, folder, monkeypatch):
@@ -319,13 +319,13 @@ def test_a_local_file_needs_no_cache(small_jena, folder, tmp_path, monkeypatch):
     (tmp_path / "mine.csv").write_text(csv_text(stamps(ROWS), VALUES, COLUMNS))
     monkeypatch.setenv("HOME", str(tmp_path))
     assert jena.find("~/mine.csv") == (tmp_path / "mine.csv", "file")
-    data = jena.load(config("~/mine.csv"), make_task())
-    assert data.record.source == "file"
+    data = jena.load(config("~/mine.csv"))
+    assert data.source == "file"
     assert small_jena.requests == []
     assert not folder.exists()
 
 
 def test_a_missing_local_file_is_not_replaced_by_a_download(small_jena):
     with pytest.raises(DataError, match=r"none\.csv: no such file"):
-        jena.load(config("none.csv"), make_task())
+        jena.load(config("none.csv"))
     assert small_jena.requests == []

@@ -1,13 +1,13 @@
-"""What `seqconv data inspect` tells of a file."""
+"""What `seqconv data check` says of a file."""
 
 import hashlib
 
 import numpy as np
 import pytest
-from series_records import COLUMNS, csv_text, noise, stamps
+from small_records import COLUMNS, csv_text, make_record, noise, stamps
 
-from seqconv.data.inspect import inspect_series
 from seqconv.config.errors import DataError
+from seqconv.data.inspect import inspect_series
 
 
 def inspect(folder, times, values):
@@ -31,6 +31,7 @@ def test_a_clean_file(tmp_path):
         "gaps": [],
         "sentinels": {},
         "empty_cells": {},
+        "notes": [],
     }
 
 
@@ -58,9 +59,24 @@ def test_sentinels_and_empty_cells(tmp_path):
 
 
 def test_one_row(tmp_path):
-    _, found = inspect(tmp_path, stamps(1), noise(1))
-    assert (found["rows"], found["period_seconds"], found["gaps"]) == (1, 0, [])
-    assert found["rows_that_repeat_or_go_backward"] == 0
+    with pytest.raises(DataError, match=r"has 1 row in order of time; at least 2 are needed"):
+        inspect(tmp_path, stamps(1), noise(1))
+
+
+def test_training_finds_the_same_repeats_and_gaps(tmp_path):
+    # A jump back over a gap, a repeat, and a step of half a row: each seen by both, and in the same place.
+    offsets = [*range(20), *range(30, 40), *range(25, 35), 40, 40, *range(41, 120)]
+    times = stamps(offsets)
+    times[-1] += np.timedelta64(300, "s")
+    values = noise(len(times))
+    _, found = inspect(tmp_path, times, values)
+    record = make_record(times, values)
+    dropped = len(times) - len(record.times)
+    assert found["rows_that_repeat_or_go_backward"] == dropped == 11
+    assert found["period_seconds"] == record.period
+    ends = [record.source_rows[stop - 1] for _, stop in record.segments[:-1]]
+    assert [gap.split(" (")[0] for gap in found["gaps"]] == [f"after row {end}" for end in ends]
+    assert len(ends) == 2
 
 
 def test_a_file_that_cannot_be_read(tmp_path):

@@ -10,9 +10,9 @@ import zipfile
 import polars as pl
 import pytest
 
-from seqconv.data import text_files
-from seqconv.data.texts import read_labelled
 from seqconv.config.errors import ConfigError, DataError
+from seqconv.data import texts as text_files
+from seqconv.data.texts import read_labelled
 
 FILES = ["notes.csv", "notes.jsonl", "notes.parquet"]
 FORMATS = [*FILES, "notes"]
@@ -230,11 +230,18 @@ def test_a_line_that_is_too_long_is_not_parsed(tmp_path, monkeypatch):
     refused(path, "line 2 has 201 characters; at most 100")
 
 
-@pytest.mark.parametrize("name", ["notes.csv", "notes.jsonl"])
-def test_bytes_that_are_no_utf8(tmp_path, write_texts, name):
-    path = write_texts(tmp_path / name, ["one", "two", "three", "four"], LABELS)
+def test_a_csv_file_that_is_no_utf8_is_read_as_latin_1_with_a_note(tmp_path, write_texts):
+    path = write_texts(tmp_path / "notes.csv", ["one", "two", "three", "four"], LABELS)
     path.write_bytes(path.read_bytes().replace(b"three", b"thr\xe9e"))
-    refused(path, f"line {3 if name == 'notes.jsonl' else 4} is no UTF-8 (byte 0xe9)")
+    found = read_labelled(path, text="text", label="label", part=None)
+    assert "thrée" in found.texts
+    assert found.notes == ("read as Latin-1: line 4 is no UTF-8",)
+
+
+def test_json_lines_that_are_no_utf8(tmp_path, write_texts):
+    path = write_texts(tmp_path / "notes.jsonl", ["one", "two", "three", "four"], LABELS)
+    path.write_bytes(path.read_bytes().replace(b"three", b"thr\xe9e"))
+    refused(path, "line 3 is no UTF-8 (byte 0xe9)")
 
 
 def test_bytes_that_are_no_utf8_in_a_folder(tmp_path, write_texts):
@@ -386,7 +393,7 @@ def test_columns_wrongly_named_are_told_at_once(tmp_path, write_texts, name):
     assert [problem.key for problem in caught.value.problems] == [
         "dataset.text",
         "dataset.label",
-        "split.column",
+        "dataset.split_column",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Reviews in Keras' layout: marks, cuts and order are Keras', and what is no such file is refused."""
+"""Reviews in Keras' layout: special tokens, cuts and order are Keras', and what is no such file is refused."""
 
 import hashlib
 import json
@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from seqconv.config.errors import ConfigError, DataError
 from seqconv.data.cache import Remote
 from seqconv.data.datasets import imdb
-from seqconv.tasks.forecasting.settings import SplitTextTask, ValidationSplit
-from seqconv.config.errors import ConfigError, DataError
+from seqconv.tasks.classification.settings import LastShareSettings, LastShareSplit
+from seqconv.tasks.classification.task import prepare
 
 REVIEWS = 60
 PARTS = ("train", "test")
@@ -29,23 +30,27 @@ def path(tmp_path, write_imdb):
     return write_imdb(tmp_path / "imdb.npz", REVIEWS)
 
 
-def make_task(max_features=300, max_len=40, validation=0.2):
-    return SplitTextTask(
+def make_settings(max_features=300, max_len=40, validation=0.2):
+    return LastShareSettings(
         max_features=max_features,
         max_len=max_len,
         embedding_size=2,
-        hidden_words=0.0,
-        split=ValidationSplit(validation=validation),
+        word_dropout=0.0,
+        split=LastShareSplit(validation=validation),
     )
 
 
-def loaded(path, task=None):
-    config = imdb.IMDBConfig(name="imdb", path=None if path is None else str(path))
-    return imdb.load(config, task or make_task())
+def corpus_of(path):
+    return imdb.load(imdb.IMDBConfig(name="imdb", path=None if path is None else str(path)))
 
 
-def everything(data, split):
-    return data.batch(split, np.arange(data.count(split)))
+def loaded(path, settings=None):
+    return prepare("imdb", corpus_of(path), settings or make_settings())
+
+
+def everything(task, split):
+    samples = task.samples(split)
+    return samples.batch(np.arange(len(samples)))
 
 
 def as_keras_does(path, num_words, maxlen):
@@ -68,7 +73,7 @@ def as_keras_does(path, num_words, maxlen):
 
 @pytest.mark.parametrize(("num_words", "maxlen"), [(300, 40), (50, 100), (404, 1), (4, 7)])
 def test_tokens_are_those_of_keras(path, num_words, maxlen):
-    data = loaded(path, make_task(num_words, maxlen))
+    data = loaded(path, make_settings(num_words, maxlen))
     expected = as_keras_does(path, num_words, maxlen)
 
     # The last 20 % of Keras' shuffled training reviews validate.
@@ -82,41 +87,37 @@ def test_tokens_are_those_of_keras(path, num_words, maxlen):
         np.testing.assert_array_equal(labels[:, 0], expected[part][1][rows])
 
 
-def test_the_reviews_of_these_tests_show_every_mark_and_cut(path):
+def test_the_reviews_of_these_tests_show_every_special_token_and_cut(path):
     data = loaded(path)
     tokens, _ = everything(data, "train")
     assert {0, 1, 2} < set(np.unique(tokens))
     assert 3 not in tokens  # Keras leaves it unused, for ranks count from 1.
-    assert data.lengths("train").max() == 40 > data.lengths("train").min()
-    assert set(tokens[data.lengths("train") < 40].max(axis=0)) > {0}
+    assert data.samples("train").lengths.max() == 40 > data.samples("train").lengths.min()
+    assert set(tokens[data.samples("train").lengths < 40].max(axis=0)) > {0}
 
 
 @pytest.mark.parametrize(("validation", "count"), [(0.2, 12), (0.5, 30), (0.34, 20)])
 def test_the_share_that_validates(path, validation, count):
-    data = loaded(path, make_task(validation=validation))
-    assert (data.count("train"), data.count("validation")) == (60 - count, count)
+    data = loaded(path, make_settings(validation=validation))
+    assert (len(data.samples("train")), len(data.samples("validation"))) == (60 - count, count)
 
 
-def test_what_is_told_of_the_data(path):
-    data = loaded(path)
-    assert data.classes == ("negative", "positive")
-    assert data.vocabulary is None
-    assert data.facts == {
-        "source": "file",
-        "fingerprint": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}",
-        "rows": 120,
-        "notes": [],
-    }
-    # The baselines see the whole reviews, all words told apart.
-    whole = data.splits["test"].words
+def test_the_corpus(path):
+    corpus = corpus_of(path)
+    assert (corpus.classes, corpus.words, corpus.source) == (("negative", "positive"), None, "file")
+    assert corpus.fingerprint == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    assert (corpus.rows, corpus.notes) == (120, ())
+    assert corpus.parts.tolist() == ["train"] * 60 + ["test"] * 60
+    # The baselines see the whole reviews, whatever the vocabulary size.
+    whole = loaded(path).samples("test").words
     assert whole.lengths.max() > 40
     assert whole.flat.max() == 403
 
 
 def test_a_vocabulary_larger_than_the_reviews_give(path):
-    assert loaded(path, make_task(404)).spec.vocabulary == 404
+    assert loaded(path, make_settings(404)).spec.vocabulary == 404
     with pytest.raises(ConfigError, match=r"max_features: .* received 405\. Use max_features=404"):
-        loaded(path, make_task(405))
+        loaded(path, make_settings(405))
 
 
 # The cache
@@ -148,9 +149,9 @@ def test_a_damaged_prepared_file_is_made_again(path, cache, damage):
 
 
 def test_another_file_of_the_same_name_is_read_anew(path, write_imdb):
-    assert loaded(path).facts["rows"] == 120
+    assert corpus_of(path).rows == 120
     write_imdb(path, 40)
-    assert loaded(path).facts["rows"] == 80
+    assert corpus_of(path).rows == 80
 
 
 def test_the_download_that_is_in_the_cache(path, cache, monkeypatch):
@@ -161,7 +162,7 @@ def test_the_download_that_is_in_the_cache(path, cache, monkeypatch):
     cache.mkdir()
     path.rename(cache / remote.filename)
     (cache / f"{remote.filename}.json").write_text(json.dumps({"sha256": checksum}))
-    assert loaded(None).facts["source"] == "cache"
+    assert corpus_of(None).source == "cache"
 
 
 def test_the_file_on_the_web():
@@ -295,17 +296,6 @@ def test_a_hostile_pickle(refused, tmp_path, wrapped):
     hostile = Hostile(tmp_path / "marker")
     refused(with_review(3, [hostile] if wrapped else hostile), "cannot be read safely")
     assert not (tmp_path / "marker").exists()
-
-
-def test_one_review_many_times_over(refused):
-    review = list(range(1, 10_001))
-
-    def change(arrays):
-        reviews = np.empty(10_000, object)
-        reviews[:] = [review] * 10_000
-        return {**arrays, "x_train": reviews, "y_train": np.arange(10_000) % 2}
-
-    refused(change, "`x_train` holds more numbers than a file of its size can")
 
 
 @pytest.mark.parametrize("kept", [0, 10, 0.5, 0.95])

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import settings
 
 from seqconv.data.records import Record, clean_record
-from seqconv.tasks.forecasting.settings import SeriesSplit, SeriesTask
+from seqconv.tasks.forecasting.settings import ForecastingSettings, SeriesSplit
 
 START = np.datetime64("2020-01-01T00:00:00", "s")
 PERIOD = 600  # seconds
@@ -38,18 +38,20 @@ def make_record(times, values=None, **facts) -> Record:
     values = noise(len(times)) if values is None else values
     usual = {
         "columns": COLUMNS[: values.shape[1]],
-        "target": TARGET,
+        "targets": (TARGET,),
         "source": "simulated",
         "fingerprint": "sha256:0",
     }
     return clean_record(times, values, **(usual | facts))
 
 
-def make_task(lookback=6, step=2, delay=3, train_end=0.5, validation_end=0.75, **changes):
-    """A task of small windows."""
+def make_settings(lookback=6, step=2, delay=3, train_end=0.5, validation_end=0.75, **changes):
+    """Settings of small windows."""
     usual = {"target": "value", "loss": "mean_absolute_error"}
     split = SeriesSplit(train_end=train_end, validation_end=validation_end)
-    return SeriesTask(lookback=lookback, step=step, delay=delay, split=split, **(usual | changes))
+    return ForecastingSettings(
+        lookback=lookback, step=step, delay=delay, split=split, **(usual | changes)
+    )
 
 
 def csv_text(times, values, columns=COLUMNS, time_column="Date Time") -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from series_records import QUICK
+from small_records import QUICK
 
 from seqconv.data.tokens import (
     FIRST_WORD,

@@ -7,11 +7,11 @@ import zipfile
 
 import numpy as np
 import pytest
-from series_records import COLUMNS, csv_text, gzipped, noise, stamps, zipped
+from small_records import COLUMNS, csv_text, gzipped, noise, stamps, zipped
 
-from seqconv.data import reading
-from seqconv.data.tables import read_table
 from seqconv.config.errors import DataError
+from seqconv.data import archives
+from seqconv.data.tables import read_table
 
 TIMES, VALUES = stamps(30), noise(30)
 CSV = csv_text(TIMES, VALUES).encode()
@@ -71,6 +71,7 @@ def test_names_as_stations_write_them(tmp_path, encoding):
     table = read(write(tmp_path, text.encode(encoding)))
     assert table.columns == ("T (°C)", "n (µmol)")
     assert table.values.tolist() == [[-8.02, 1000.0]]
+    assert table.notes == (() if encoding == "utf-8" else ("read as Latin-1: line 1 is no UTF-8",))
 
 
 def test_the_time_column_may_stand_anywhere(tmp_path):
@@ -186,11 +187,11 @@ def test_refuses_a_folder(tmp_path):
 
 @pytest.mark.parametrize("pack", [gzipped, lambda content: zipped({"a.csv": content})])
 def test_refuses_what_unpacks_to_too_much(tmp_path, monkeypatch, pack):
-    monkeypatch.setattr(reading, "LARGEST_UNPACKED", len(CSV) - 1)
+    monkeypatch.setattr(archives, "LARGEST_UNPACKED", len(CSV) - 1)
     path = write(tmp_path, pack(CSV))
     with pytest.raises(DataError, match="unpacks to more than"):
         read(path)
-    monkeypatch.setattr(reading, "LARGEST_UNPACKED", len(CSV))
+    monkeypatch.setattr(archives, "LARGEST_UNPACKED", len(CSV))
     assert len(read(path).times) == 30
 
 

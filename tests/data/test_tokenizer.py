@@ -1,15 +1,12 @@
-"""From texts to tokens, and the vocabulary of the training texts."""
-
-import random
+"""From texts to words and characters, and their numbers."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from series_records import QUICK
+from small_records import QUICK
 
-from seqconv.data.tokenizer import Tokenizer, encode, tokenize, vocabulary_of
-from seqconv.data.tokens import FIRST_WORD, UNKNOWN, from_lists
+from seqconv.data.tokenizer import Tokenizer, tokenize
 
 TEXT = "It's GOOD,<br />isn't it?  Über-gut: 7/10!"
 
@@ -82,49 +79,3 @@ def test_numbers_stand_for_the_words_in_the_order_first_seen(texts):
     for index, text in enumerate(texts):
         numbers = corpus.tokens.select(np.array([index])).flat
         assert [corpus.words[number] for number in numbers] == text.split()
-
-
-def vocabulary_words(texts, training, size):
-    corpus = tokenize(texts, Tokenizer("lower", "words", 1))
-    numbers = vocabulary_of(corpus.tokens.select(np.array(training)), corpus.words, size)
-    return [corpus.words[number] for number in numbers]
-
-
-def test_the_vocabulary_has_the_most_frequent_words_first():
-    texts = ["a b b c c c", "c b d d d d"]
-    assert vocabulary_words(texts, [0, 1], 100) == ["c", "d", "b", "a"]
-
-
-def test_words_of_one_frequency_stand_in_alphabetical_order():
-    assert vocabulary_words(["pear fig apple fig Éclair zebra"], [0], 100) == [
-        "fig", "apple", "pear", "zebra", "éclair",
-    ]  # fmt: skip
-
-
-def test_the_vocabulary_comes_from_training_texts_only():
-    texts = ["x x y", "z z z z y y y", "y q"]
-    assert vocabulary_words(texts, [0], 100) == ["x", "y"]
-    assert vocabulary_words(texts, [0, 2], 100) == ["x", "y", "q"]
-
-
-def test_three_tokens_of_the_vocabulary_are_marks():
-    assert vocabulary_words(["a a a b b c"], [0], 5) == ["a", "b"]
-    assert vocabulary_words(["a a a b b c"], [0], 6) == ["a", "b", "c"]
-
-
-@given(texts=TEXTS.filter(any), seed=st.integers(0, 9), size=st.integers(4, 12))
-@QUICK
-def test_the_order_of_the_texts_does_not_matter(texts, seed, size):
-    mixed = random.Random(seed).sample(texts, len(texts))
-    rows = list(range(len(texts)))
-    assert vocabulary_words(texts, rows, size) == vocabulary_words(mixed, rows, size)
-
-
-def test_encoding_counts_from_the_first_word_and_knows_no_others():
-    tokens = from_lists([[0, 1, 2], [], [3, 3, 1]])
-    encoded = encode(tokens, np.array([3, 0]), 4)
-    assert encoded.flat.dtype == np.int32
-    assert encoded.flat.tolist() == [
-        FIRST_WORD + 1, UNKNOWN, UNKNOWN, FIRST_WORD, FIRST_WORD, UNKNOWN,
-    ]  # fmt: skip
-    assert encoded.lengths.tolist() == [3, 0, 3]
