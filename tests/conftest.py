@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import gzip
 import importlib.resources
@@ -359,17 +358,18 @@ def shared_data() -> Path:
     return folder
 
 
-# The record of an epoch, as one of `climate_demo` has it.
-EPOCH = {
-    "loss": 0.5,
-    "mae": 1.0,
-    "val_loss": 0.25,
-    "val_mae": 2.0,
-    "val_rmse": 3.0,
-    "learning_rate": 0.001,
-    "seconds": 1.5,
-    "samples_per_second": 100.0,
-}
+def finished_epoch(number: int) -> Any:
+    """The record of an epoch, as one of `climate_demo` has it."""
+    from seqconv.runs.progress import EpochRecord
+
+    return EpochRecord(
+        epoch=number,
+        training={"loss": 0.5, "mae": 1.0},
+        validation={"loss": 0.25, "mae": 2.0, "rmse": 3.0},
+        learning_rate=0.001,
+        seconds=1.5,
+        samples_per_second=100.0,
+    )
 
 
 @pytest.fixture
@@ -380,34 +380,39 @@ def completed_run(tmp_path: Path, in_empty_folder: Path) -> Path:
     """
     from seqconv.cli.overrides import read_command_line
     from seqconv.config.schema import to_yaml
+    from seqconv.runs import files
     from seqconv.runs import layout as rundir
     from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
-    from seqconv.training.loop import Progress
+    from seqconv.runs.progress import Progress
 
     path = tmp_path / "run"
     path.mkdir()
     words = ["model=conv1d", "trainer=smoke", "trainer.epochs=2"]
     (path / rundir.CONFIG).write_text(to_yaml(read_command_line(words).only_job))
-    best: dict[str, Any] = {"best": EPOCH["val_mae"], "best_epoch": 1}
-    history = [{"epoch": number, **EPOCH} for number in (1, 2)]
+    best: dict[str, Any] = {"best": 2.0, "best_epoch": 1}
+    history = [finished_epoch(number) for number in (1, 2)]
     places = (
         Progress(epoch=1, step=2, sums={"loss": 1.0, "mae": 2.0}, samples=64, step_seconds=0.5),
         Progress(epoch=2, history=history[:1], **best),
         Progress(epoch=3, history=history, stalled=1, plateau=1, **best),
     )
     store = CheckpointStore(path / rundir.CHECKPOINTS, keep=1)
-    variables = {"model/0": np.ones((2, 3), np.float32), "optimizer/0": np.array(3)}
+    store.prepare()
+    variables = {
+        "model/output/kernel": np.ones((2, 3), np.float32),
+        "optimizer/sgd/iteration": np.array(3),
+    }
     for place in places:
-        state = {"progress": dataclasses.asdict(place), "fingerprint": "sha256:0"}
+        state = {"progress": place.to_json(), "fingerprint": "sha256:0"}
         store.save(place.name, Checkpoint(variables, state), best=place is places[1])
-    figures = {"loss": 0.5, "mae": 1.0, "rmse": 2.0}
+    metrics_of_split = {"loss": 0.5, "mae": 1.0, "rmse": 2.0}
     metrics = {
         "status": "completed",
         "seed": 1,
-        "objective": {"name": "val_mae", "value": EPOCH["val_mae"]},
-        "validation": figures,
-        "test": figures,
-        "baselines": {"persistence": {"test": figures}},
+        "objective": {"name": "val_mae", "value": 2.0},
+        "validation": metrics_of_split,
+        "test": metrics_of_split,
+        "baselines": {"persistence": {"test": metrics_of_split}},
     }
-    rundir.write_json(path / rundir.METRICS, metrics)
+    files.write_json(path / rundir.METRICS, metrics)
     return path

@@ -357,7 +357,7 @@ def test_a_wrong_flag_is_reported_with_the_usage(refuse: Refuse, flag: str):
 
 
 def test_a_run_directory_in_the_home_of_nobody(refuse: Refuse):
-    refuse(["resume=~nobody/run"], WRONG, "~nobody/run: no such run directory")
+    refuse(["resume=~no-such-user/run"], WRONG, "~no-such-user/run: no such run directory")
 
 
 def test_a_folder_of_too_long_a_name(refuse: Refuse):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqconv.data import text_files
+from seqconv.data import texts as text_files
 from seqconv.data.store import Store
 
 WRONG = 2
@@ -136,9 +136,8 @@ def test_a_line_that_is_too_long(refuse_reading: Refuse, write, monkeypatch):
     refuse_reading(text_words(path), NO_DATA, f"{path}: line 301 has 3,010 characters")
 
 
-@pytest.mark.parametrize("name", ["notes.csv", "notes.jsonl"])
-def test_bytes_that_are_no_utf8(refuse_reading: Refuse, write, name: str):
-    path = write(name, text="BYTES")
+def test_json_lines_that_are_no_utf8(refuse_reading: Refuse, write):
+    path = write("notes.jsonl", text="BYTES")
     content = path.read_bytes()
     line = content[: content.index(b"BYTES")].count(b"\n") + 1
     path.write_bytes(content.replace(b"BYTES", b"caf\xe9"))
@@ -227,7 +226,7 @@ def test_a_class_absent_from_a_part(
         for part, label in zip(parts, text_corpus.labels, strict=True)
     ]
     path = write_texts(aside / name, text_corpus.texts, labels, parts)
-    column = [] if name == "notes" else ["split.column=split"]
+    column = [] if name == "notes" else ["dataset.split_column=split"]
     refuse(
         text_words(path, *column),
         NO_DATA,
@@ -246,7 +245,7 @@ def test_an_unknown_part(refuse_reading: Refuse, write, name: str, part: str | N
     parts[7] = part
     path = write(name, parts)
     refuse_reading(
-        text_words(path, "split.column=split"),
+        text_words(path, "dataset.split_column=split"),
         NO_DATA,
         f"{path}: {place(name)}: the part must be one of train, validation, test; received {part or ''!r}",
     )
@@ -255,7 +254,7 @@ def test_an_unknown_part(refuse_reading: Refuse, write, name: str, part: str | N
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_test_part(refuse_reading: Refuse, write, name: str):
     path = write(name, ["train", "validation"] * 150)
-    column = [] if name == "notes" else ["split.column=split"]
+    column = [] if name == "notes" else ["dataset.split_column=split"]
     refuse_reading(text_words(path, *column), NO_DATA, f"{path}: there is no test part")
 
 
@@ -296,14 +295,14 @@ def test_a_line_that_is_no_json(refuse_reading: Refuse, write):
 @pytest.mark.parametrize("name", FILES)
 def test_wrong_column_names_are_told_at_once(refuse_reading: Refuse, write, name: str):
     path = write(name, ["train", "test"] * 150)
-    words = ["dataset.text=txt", "dataset.label=labels", "split.column=splt"]
+    words = ["dataset.text=txt", "dataset.label=labels", "dataset.split_column=splt"]
     lines = refuse_reading(text_words(path, *words), WRONG, "3 problems with the configuration")
     assert lines == [
         f"  {key}: no column `{wrong}`. Did you mean `{right}`? The file has: text, label, split"
         for key, wrong, right in (
             ("dataset.text", "txt", "text"),
             ("dataset.label", "labels", "label"),
-            ("split.column", "splt", "split"),
+            ("dataset.split_column", "splt", "split"),
         )
     ]
 

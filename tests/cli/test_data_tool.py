@@ -1,5 +1,6 @@
 """`seqconv data`, over a server on loopback that stands in for the web."""
 
+import dataclasses
 import functools
 import http.server
 import json
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from seqconv.cli import tools as commands
+from seqconv.config.registry import DATASETS
 from seqconv.data.cache import Remote
 from seqconv.data.datasets import jena
 
@@ -27,7 +29,11 @@ def served(write_jena, aside, in_empty_folder, monkeypatch):
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}/{path.name}"
-    monkeypatch.setattr(jena, "REMOTE", Remote(url, path.name, size=path.stat().st_size))
+    remote = Remote(url, path.name, size=path.stat().st_size)
+    entry = DATASETS.get("jena")
+    download = dataclasses.replace(entry.download, remote=remote)
+    monkeypatch.setitem(DATASETS._entries, "jena", dataclasses.replace(entry, download=download))
+    monkeypatch.setattr(jena, "REMOTE", remote)
     monkeypatch.setattr(jena, "REMOTE_ROWS", 500)
     yield path
     server.shutdown()

@@ -1,4 +1,4 @@
-"""Every model, dataset, trainer and experiment page runs, found by listing; nothing is skipped.
+"""Every config file of models, datasets, trainers and experiments runs, found by listing; nothing is skipped.
 
 Datasets that come from the web are written by the test in the original format.
 """
@@ -10,22 +10,23 @@ from pathlib import Path
 import pytest
 
 from seqconv.config.registry import DATASETS as KNOWN_DATASETS
-from seqconv.tasks.forecasting.settings import TextTask
 
 CONF = files("seqconv.conf")
 
 
-def pages(group):
+def config_files(group):
     return sorted(
-        Path(page.name).stem
-        for page in CONF.joinpath(group).iterdir()
-        if page.name.endswith("yaml")
+        Path(file.name).stem
+        for file in CONF.joinpath(group).iterdir()
+        if file.name.endswith("yaml")
     )
 
 
-MODELS, DATASETS, TRAINERS, EXPERIMENTS = map(pages, ("model", "dataset", "trainer", "experiment"))
+MODELS, DATASETS, TRAINERS, EXPERIMENTS = map(
+    config_files, ("model", "dataset", "trainer", "experiment")
+)
 
-# What makes a run of any page of series small: a short record instead of years. Texts have settings in conftest.py.
+# What makes any run on a series small: a short record instead of years. Texts have settings in conftest.py.
 SHORT = ["lookback=288", "step=4", "delay=36"]
 
 
@@ -46,16 +47,16 @@ def settings(write_jena, words_for_dataset, aside, in_empty_folder):
 
 
 def short(dataset):
-    return [] if issubclass(KNOWN_DATASETS.get(dataset).task, TextTask) else SHORT
+    return SHORT if KNOWN_DATASETS.get(dataset).settings.length_key == "lookback" else []
 
 
-def test_there_are_pages():
+def test_there_are_config_files():
     assert all([MODELS, DATASETS, TRAINERS, EXPERIMENTS])
     assert sorted(KNOWN_DATASETS.names()) == DATASETS
 
 
-def pairs():
-    """All of them; by default every page runs once or more, and every pair in `make test-all`."""
+def combinations():
+    """All of them; by default every config file runs, and every combination in `make test-all`."""
     for dataset in DATASETS:
         for model in MODELS:
             usual = dataset == "jena" or model == "conv1d" or (dataset, model) == ("imdb", "gru")
@@ -63,7 +64,7 @@ def pairs():
             yield pytest.param(dataset, model, id=f"{dataset}-{model}", marks=marks)
 
 
-@pytest.mark.parametrize(("dataset", "model"), list(pairs()))
+@pytest.mark.parametrize(("dataset", "model"), list(combinations()))
 def test_every_model_with_every_dataset(command, settings, dataset, model):
     code, stdout, stderr = command(
         [

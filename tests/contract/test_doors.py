@@ -24,11 +24,11 @@ import pytest
 
 import seqconv
 from seqconv import console
-from seqconv.runs import checkpoints
-from seqconv.runs import resume as resuming
-from seqconv.runs import layout as rundir
-from seqconv.training.run import run as training
 from seqconv.config.errors import DataError
+from seqconv.runs import checkpoints
+from seqconv.runs import layout as rundir
+from seqconv.runs import resume as resuming
+from seqconv.training.run import run as training
 
 WRONG = 2
 NO_DATA = 3
@@ -136,7 +136,7 @@ def test_a_run_directory_whose_config_asks_for_code_or_secrets(
 def test_a_state_that_is_a_pickle(completed_run: Path, aside: Path):
     last = completed_run / rundir.CHECKPOINTS / "epoch-00003-step-0000000"
     (last / checkpoints.STATE).write_bytes(pickle.dumps(Runs(aside / "marker")))
-    place = resuming.find_place(completed_run)
+    place = resuming.find_resume_point(completed_run)
     assert place.progress.name == "epoch-00002-step-0000000"
     assert not (aside / "marker").exists()
 
@@ -145,7 +145,7 @@ def test_a_state_that_is_a_pickle(completed_run: Path, aside: Path):
 def test_an_archive_of_keras_is_not_read(completed_run: Path, name: str):
     last = completed_run / rundir.CHECKPOINTS / "epoch-00003-step-0000000"
     (last / checkpoints.VARIABLES).rename(last / name)
-    assert resuming.find_place(completed_run).progress.name == "epoch-00002-step-0000000"
+    assert resuming.find_resume_point(completed_run).progress.name == "epoch-00002-step-0000000"
 
 
 def test_no_reader_of_what_can_hold_code_is_called_anywhere():
@@ -281,7 +281,7 @@ def test_an_oversized_shape_in_a_checkpoint(completed_run: Path, monkeypatch):
     # Right checksums: whoever wrote the one could write the other.
     monkeypatch.setattr(checkpoints.hashlib, "sha256", lambda content: _AnySum())
     monkeypatch.setattr(np, "empty", None)
-    place = resuming.find_place(completed_run)
+    place = resuming.find_resume_point(completed_run)
     assert "2,199,023,255,552 bytes; received 64" in place.notes[0]
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from seqconv.runs import layout as rundir
-
-from seqconv.training.run import run as training
 from seqconv.runs.checkpoints import CheckpointStore, read
 from seqconv.training.loop import Training
+from seqconv.training.run import run as training
 
 SMALL = [
     "dataset=jena",

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from seqconv.cli import tools as commands
-from seqconv.data.datasets import imdb, jena
 from seqconv.config.registry import DATASETS, MODELS
+from seqconv.data.datasets import imdb, jena
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

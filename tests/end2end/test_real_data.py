@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from seqconv.data.inspect import inspect_series
 from seqconv.data.datasets import imdb, jena
+from seqconv.data.inspect import inspect_series
 from seqconv.tasks.forecasting.settings import SeriesSplit, SeriesTask
 
 

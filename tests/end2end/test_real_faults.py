@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import seqconv
-from seqconv.runs import report as reporting
 from seqconv.runs import layout as rundir
+from seqconv.runs import report as reporting
 from seqconv.runs.checkpoints import CheckpointStore, read
 from seqconv.training.loop import Training
 

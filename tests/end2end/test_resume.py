@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from seqconv.runs import checkpoints
-
 from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import CheckpointStore
 from seqconv.training.loop import Training
@@ -356,7 +355,7 @@ def test_auto_takes_the_newest_unfinished_run_of_this_configuration(command, rec
         "resume" in yaml.safe_load((r / rundir.CONFIG).read_text()) for r in (twin, other)
     )
 
-    with rundir.locked(newer):
+    with locked(newer):
         answer = command([*words, "resume=auto", "trainer.keep=2"])
         assert run_of(answer) == older
         assert f"{newer}: another process is working on this run" in answer.stderr
@@ -494,8 +493,8 @@ def test_a_state_that_sums_up_other_figures_is_refused(command, record, killed_a
 
 def test_every_variable_that_matters_is_in_a_checkpoint(command, record):
     """The seed generators of Keras' layers and of ours are variables of the model."""
-    from seqconv.training.run import run as training
     from seqconv.cli.overrides import read_command_line
+    from seqconv.training.run import run as training
 
     words = [*SERIES, record, "trainer=smoke", "model.dropout=0.1", "model.recurrent_dropout=0.1"]
     for name, layers in (("conv_gru", 1), ("lstm", 1)):

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-from seqconv.tasks.forecasting import baselines
-
+from seqconv.cli.overrides import read_command_line
+from seqconv.config.registry import MODELS
 from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import CheckpointStore
-from seqconv.cli.overrides import read_command_line
-from seqconv.training.sampling import POOL_BATCHES, TrainingOrder
 from seqconv.tasks.classification.task import TextData
+from seqconv.tasks.forecasting import baselines
 from seqconv.training.loop import Training
-from seqconv.config.registry import MODELS
 from seqconv.training.run import load_data
+from seqconv.training.sampling import POOL_BATCHES, TrainingOrder
 
 FORMATS = ["notes.jsonl", "notes.csv", "notes.parquet", "notes"]
 SMALL = ["max_features=60", "max_len=64", "embedding_size=8", "batch_size=32"]
@@ -170,7 +169,7 @@ def test_a_column_and_folders_name_the_same_parts(train, aside, write_texts, tex
     runs = []
     for name in ("parts.csv", "parts"):
         path = write_texts(aside / name, *text_corpus, parts)
-        column = [] if name == "parts" else ["split.column=split"]
+        column = [] if name == "parts" else ["dataset.split_column=split"]
         words = [*notes, f"dataset.path={path}", *column, "model=conv1d", *WIDTHS["conv1d"]]
         runs.append(train(*words, "trainer=smoke"))
 

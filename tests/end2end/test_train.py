@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
+from seqconv.config.schema import load_config
 from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import CheckpointStore
-from seqconv.config.schema import load_config
 
 # Six days of 10-minute rows in each split leave room for windows of one day.
 SMALL = [

@@ -19,13 +19,11 @@ from examples import EXAMPLES, outcome, try_all
 from hypothesis import strategies as st
 
 from seqconv.cli import train as cli
-
-from seqconv.runs import layout as rundir
-
-from seqconv.training.run import run as training
 from seqconv.cli.overrides import CONFIG_MODULE, CommandLine, read_command_line
-from seqconv.config.schema import to_yaml
 from seqconv.config.errors import DataError
+from seqconv.config.schema import to_yaml
+from seqconv.runs import layout as rundir
+from seqconv.training.run import run as training
 
 GROUPS = ("dataset", "model", "trainer", "experiment", "pair")
 

@@ -25,18 +25,15 @@ import pytest
 from examples import EXAMPLES, damaged, outcome, try_all
 from hypothesis import strategies as st
 
-from seqconv.runs import checkpoints
-
 from seqconv.cli import train as cli
-
-from seqconv.runs import layout as rundir
-
-from seqconv.training.run import run as training
 from seqconv.cli.overrides import read_command_line
+from seqconv.config.errors import DataError
 from seqconv.data.datasets import imdb, jena
 from seqconv.data.store import Store
 from seqconv.data.texts import read_labelled
-from seqconv.config.errors import DataError
+from seqconv.runs import checkpoints
+from seqconv.runs import layout as rundir
+from seqconv.training.run import run as training
 
 # What a reader may take while it says no to files of a few kilobytes.
 MEMORY = 300 * 2**20

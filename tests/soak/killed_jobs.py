@@ -22,9 +22,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from seqconv.config.errors import DataError
+from seqconv.runs import files
 from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import POINTERS, STAGING, CheckpointStore, read
-from seqconv.config.errors import DataError
 
 # What a run loads on its way; the packages of scikit-learn and rich that are imported where they are needed, too.
 PRELOADED = [
@@ -195,7 +196,6 @@ def _work(words: list[str], folder: Path, telling: Connection) -> None:
     sys.argv = ["seqconv-train", *words]
 
     from seqconv.cli import train as cli
-
     from seqconv.training.run import loop
 
     count, save = loop.Training._count, CheckpointStore.save
@@ -321,7 +321,7 @@ def remains(folder: Path, job: Job) -> Remains:
     if run_dir is None:
         return Remains("", job.writing, [], [])
     folder = run_dir / rundir.CHECKPOINTS
-    pointers = rundir.read_json(folder / POINTERS) or {}
+    pointers = files.read_json(folder / POINTERS) or {}
     last = pointers.get("last", "")
     names = sorted(path.name for path in folder.glob("epoch-*"))
     return Remains(
@@ -404,7 +404,7 @@ def _wrong_checkpoints(run_dir: Path, keep: int) -> list[str]:
                 read(folder / name)
             except DataError as error:
                 found.append(str(error))
-    last = (rundir.read_json(folder / POINTERS) or {}).get("last", "")
+    last = (files.read_json(folder / POINTERS) or {}).get("last", "")
     found += [f"checkpoints/{name} comes after the last one" for name in names if name > last]
     if len(names) > 2 + keep:
         found.append(f"{len(names)} checkpoints where {2 + keep} are kept: {', '.join(names)}")

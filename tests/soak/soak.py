@@ -76,7 +76,7 @@ def random_words(rng: np.random.Generator) -> tuple[list[str], int]:
         words.append(f"target={one_of('value', 'change')}")
     else:
         words += [
-            f"hidden_words={one_of(0.0, 0.1)}",
+            f"word_dropout={one_of(0.0, 0.1)}",
             f"objective={one_of('val_loss', 'val_accuracy')}",
         ]
     if "conv" in model:

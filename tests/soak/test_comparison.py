@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from killed_jobs import differences
 
+from seqconv.runs import files
 from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import POINTERS, STATE, VARIABLES, Checkpoint, CheckpointStore
 
@@ -24,8 +25,8 @@ def make_run(run_dir, seconds=1.0, weight=1.0, total=0.5):
         progress = {"epoch": 3, "sums": {"loss": total}, "epoch_seconds": seconds}
         store.save(name, Checkpoint(variables, {"progress": progress}), best=best)
     records = [{"epoch": n, "loss": total, "seconds": seconds} for n in (1, 2)]
-    (run_dir / rundir.EPOCHS).write_text("".join(rundir.json_line(r) + "\n" for r in records))
-    rundir.write_json(
+    (run_dir / rundir.EPOCHS).write_text("".join(files.json_line(r) + "\n" for r in records))
+    files.write_json(
         run_dir / rundir.METRICS, {"status": "completed", "timing": {"fit_seconds": seconds}}
     )
     for name in (rundir.CONFIG, rundir.PREPARATION, rundir.HISTORY):
@@ -66,7 +67,7 @@ def cut(path):
 
 
 def point_to_first(run_dir):
-    rundir.write_json(run_dir / rundir.CHECKPOINTS / POINTERS, {"last": FIRST, "best": FIRST})
+    files.write_json(run_dir / rundir.CHECKPOINTS / POINTERS, {"last": FIRST, "best": FIRST})
 
 
 def keep_too_many(run_dir):

@@ -11,9 +11,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from seqconv.config.errors import DataError
 from seqconv.runs import checkpoints
 from seqconv.runs.checkpoints import Checkpoint, CheckpointStore, read
-from seqconv.config.errors import DataError
 
 DTYPES = ["float64", "float32", "float16", "int64", "int32", "uint32", "uint8", "bool"]
 

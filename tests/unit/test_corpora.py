@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_records import QUICK
 
+from seqconv.config.errors import ConfigError, DataError
 from seqconv.data import corpora
-from seqconv.tasks.classification.preparation import prepare, split_rows
-from seqconv.tasks.forecasting.settings import ColumnSplit, ColumnTextTask
 from seqconv.data.texts import LabelledTexts
-from seqconv.tasks.classification.task import SPLITS
 from seqconv.data.tokenizer import Tokenizer
 from seqconv.data.tokens import START, UNKNOWN
-from seqconv.config.errors import ConfigError, DataError
+from seqconv.tasks.classification.preparation import prepare, split_rows
+from seqconv.tasks.classification.task import SPLITS
+from seqconv.tasks.forecasting.settings import ColumnSplit, ColumnTextTask
 
 WORDS = Tokenizer("lower_and_strip_punctuation", "words", 1)
 
@@ -35,7 +35,7 @@ def make_task(max_features=8, max_len=20, **split):
         max_features=max_features,
         max_len=max_len,
         embedding_size=2,
-        hidden_words=0.0,
+        word_dropout=0.0,
         split=make_split(**split),
     )
 

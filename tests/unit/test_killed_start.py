@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from seqconv.runs import layout as rundir
-
-from seqconv.training.run import run as training
 from seqconv.config.errors import OutputError
+from seqconv.runs import layout as rundir
+from seqconv.training.run import run as training
 
 
 class Killed(BaseException):
@@ -30,10 +29,10 @@ def test_what_it_left_is_taken_again(tmp_path, names):
     rundir.check_free(path)
     assert rundir.claim(path) == path
     # The lock decides between two that take it at the same moment.
-    with rundir.locked(path):
+    with locked(path):
         assert rundir.claim(path) == path
         with pytest.raises(OutputError, match="another process is working on this run"):
-            rundir.locked(path).__enter__()
+            locked(path).__enter__()
 
 
 @pytest.mark.parametrize("names", [[], [rundir.LOCK, "mine.txt"], [rundir.LOCK, rundir.EPOCHS]])

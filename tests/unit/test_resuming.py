@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqconv.runs import resume as resuming
-
-from seqconv.runs import layout as rundir
-from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
 from seqconv.cli.overrides import read_command_line
-from seqconv.config.schema import to_yaml
 from seqconv.config.errors import ConfigError, DataError, OutputError
-from seqconv.training.loop import Progress
-from seqconv.runs.resume import find_place
+from seqconv.config.schema import to_yaml
+from seqconv.runs import layout as rundir
+from seqconv.runs import resume as resuming
+from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
+from seqconv.runs.progress import Progress
+from seqconv.runs.resume import find_resume_point
 
 RECORD = {"loss": 0.5, "val_loss": 0.25, "val_mae": 2.0}
 
@@ -57,13 +56,13 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 def test_the_newest_is_taken(run_dir):
-    place = find_place(run_dir)
+    place = find_resume_point(run_dir)
     assert (place.progress, place.notes) == (progress(2, 1), ())
     assert place.place == "epoch 2, step 2 (checkpoint epoch-00002-step-0000001)"
 
 
 def test_without_checkpoints_it_is_the_start(tmp_path):
-    place = find_place(tmp_path)
+    place = find_resume_point(tmp_path)
     assert place.checkpoint is None
     assert place.progress == Progress()
     assert place.notes == ("no checkpoint can be used: the run begins anew",)
@@ -114,7 +113,7 @@ def test_a_state_that_contradicts_itself_falls_back_to_the_one_before(run_dir, k
         name = f"epoch-{whole['epoch']:05d}-step-{whole['step']:07d}"
     state = {"progress": whole, "fingerprint": "sha256:0"}
     store.save(name, Checkpoint({"a": np.ones(2)}, state), best=False)
-    place = find_place(run_dir)
+    place = find_resume_point(run_dir)
     assert len(place.notes) == 1, "it is told"
     assert f"checkpoint {name} cannot be used, falling back to the one before" in place.notes[0]
     assert "no state of a training" in place.notes[0]
@@ -125,7 +124,7 @@ def test_a_state_that_contradicts_itself_falls_back_to_the_one_before(run_dir, k
 def test_records_of_epochs_that_do_not_belong_together(run_dir):
     other = [{"epoch": 1, **RECORD}, {"epoch": 2, "loss": 1.0, "val_loss": 1.0}]
     save(run_dir, progress(3, 0, history=other))
-    place = find_place(run_dir)
+    place = find_resume_point(run_dir)
     assert place.progress == progress(2, 1)
     assert "the record of epoch 2 is none" in place.notes[0]
 
@@ -133,7 +132,7 @@ def test_records_of_epochs_that_do_not_belong_together(run_dir):
 def test_a_training_that_had_stopped_early_is_no_contradiction(run_dir):
     stopped = [{"epoch": 1, **RECORD}, {"epoch": 2, **RECORD, "stopped_early": True}]
     save(run_dir, progress(3, 0, history=stopped))
-    assert find_place(run_dir).progress.epoch == 3
+    assert find_resume_point(run_dir).progress.epoch == 3
 
 
 @pytest.mark.parametrize("state", [None, [], {}, "progress", {"progress": None}, {"progress": [1]}])
@@ -150,7 +149,7 @@ def test_every_place_comes_back_as_it_was():
 
 def test_a_checkpoint_under_the_name_of_another_place(run_dir):
     save(run_dir, progress(2, 0), "epoch-00009-step-0000000")
-    place = find_place(run_dir)
+    place = find_resume_point(run_dir)
     assert place.progress == progress(2, 1)
     assert "holds another state than its name says (epoch-00002-step-0000000)" in place.notes[0]
 
@@ -158,7 +157,7 @@ def test_a_checkpoint_under_the_name_of_another_place(run_dir):
 def test_a_state_whose_best_epoch_is_lost_falls_back_behind_it(run_dir):
     for file in (run_dir / rundir.CHECKPOINTS / progress(2, 0).name).iterdir():
         file.unlink()
-    place = find_place(run_dir)
+    place = find_resume_point(run_dir)
     assert place.progress == progress(1, 2)
     assert len(place.notes) == 2
 
@@ -166,7 +165,7 @@ def test_a_state_whose_best_epoch_is_lost_falls_back_behind_it(run_dir):
 @pytest.mark.parametrize("text", ["", "[" * 100_000, "[" * 50 + "]" * 50, "null", '{"last": [1]}'])
 def test_pointers_that_are_none_leave_every_checkpoint_to_try(run_dir, text):
     (run_dir / rundir.CHECKPOINTS / "pointers.json").write_text(text)
-    assert find_place(run_dir).progress == progress(2, 1)
+    assert find_resume_point(run_dir).progress == progress(2, 1)
 
 
 def test_what_a_process_that_died_has_left_is_removed(run_dir):
@@ -174,7 +173,7 @@ def test_what_a_process_that_died_has_left_is_removed(run_dir):
     (folder / ".writing-epoch-00003-step-0000000").mkdir()
     (folder / ".pointers.json.123").write_text("{")
     (run_dir / ".metrics.json.99").write_text("{")
-    find_place(run_dir)
+    find_resume_point(run_dir)
     assert list(run_dir.rglob(".*")) == []
 
 
@@ -182,20 +181,20 @@ def test_what_a_process_that_died_has_left_is_removed(run_dir):
 def test_what_is_no_checkpoint_is_not_read(run_dir, name):
     # Keras' archives can hold code; there is no reader of them here.
     (run_dir / rundir.CHECKPOINTS / name).write_bytes(b"PK\x03\x04" + bytes(100))
-    assert find_place(run_dir).progress == progress(2, 1)
+    assert find_resume_point(run_dir).progress == progress(2, 1)
 
 
 def test_something_else_in_the_place_of_a_checkpoint(run_dir):
     (run_dir / rundir.CHECKPOINTS / "epoch-00002-step-0000003").write_text("x")
     with pytest.raises(OutputError, match="epoch-00002-step-0000003: is no checkpoint"):
-        find_place(run_dir)
+        find_resume_point(run_dir)
 
 
 def test_a_folder_in_the_place_of_the_pointers(run_dir):
     (run_dir / rundir.CHECKPOINTS / "pointers.json").unlink()
     (run_dir / rundir.CHECKPOINTS / "pointers.json").mkdir()
     with pytest.raises(OutputError, match=r"pointers\.json: is no checkpoint"):
-        find_place(run_dir)
+        find_resume_point(run_dir)
 
 
 @pytest.mark.parametrize("name", [rundir.METRICS, rundir.CONFIG, rundir.EPOCHS, rundir.LOCK])

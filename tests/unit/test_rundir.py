@@ -6,8 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from seqconv.runs import layout as rundir
 from seqconv.config.errors import OutputError
+from seqconv.runs import files
+from seqconv.runs import layout as rundir
 
 
 def names(folder):
@@ -28,7 +29,7 @@ def test_write_text_replaces_the_whole_file(tmp_path, monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr(rundir.os, "replace", watch)
-    rundir.write_text(path, "neu: °\n")
+    files.write_text(path, "neu: °\n")
     assert path.read_text(encoding="utf-8") == "neu: °\n"
     # Complete under another name in the same folder, before it takes the place of the old one.
     assert seen == [("old text, and a long one", "neu: °\n", tmp_path)]
@@ -44,7 +45,7 @@ def test_a_failure_leaves_the_old_text(tmp_path, monkeypatch):
 
     monkeypatch.setattr(rundir.os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"):
-        rundir.write_text(path, "new")
+        files.write_text(path, "new")
     assert path.read_text() == "old"
 
 
@@ -58,7 +59,7 @@ def test_write_json_has_no_number_that_json_has_not(tmp_path):
         "flag": True,
         "none": None,
     }
-    rundir.write_json(path, value)
+    files.write_json(path, value)
     text = path.read_text()
     assert text.endswith("}\n")
 
@@ -77,12 +78,12 @@ def test_write_json_has_no_number_that_json_has_not(tmp_path):
 
 
 def test_write_json_keeps_every_digit(tmp_path):
-    rundir.write_json(tmp_path / "a.json", {"value": 0.1 + 0.2})
+    files.write_json(tmp_path / "a.json", {"value": 0.1 + 0.2})
     assert json.loads((tmp_path / "a.json").read_text()) == {"value": 0.30000000000000004}
 
 
 def test_json_line_is_one_line():
-    line = rundir.json_line({"text": "two\nlines", "loss": float("nan")})
+    line = files.json_line({"text": "two\nlines", "loss": float("nan")})
     assert "\n" not in line
     assert json.loads(line) == {"text": "two\nlines", "loss": None}
 
@@ -193,12 +194,12 @@ def test_files_without_a_lock_are_nobody_elses_to_take(tmp_path):
 def test_of_two_that_claim_at_the_same_moment_the_lock_lets_one_through(tmp_path):
     rundir.claim(tmp_path)
     rundir.claim(tmp_path)
-    with rundir.locked(tmp_path):
-        with pytest.raises(OutputError, match="another process"), rundir.locked(tmp_path):
+    with locked(tmp_path):
+        with pytest.raises(OutputError, match="another process"), locked(tmp_path):
             pass
         (tmp_path / rundir.CONFIG).write_text("seed: 0\n")
     # And one that comes to the lock after the other's end looks again.
-    with rundir.locked(tmp_path), pytest.raises(OutputError, match="holds files already"):
+    with locked(tmp_path), pytest.raises(OutputError, match="holds files already"):
         rundir.check_free(tmp_path)
 
 

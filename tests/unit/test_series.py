@@ -9,8 +9,8 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 from small_records import COLUMNS, QUICK, TARGET, make_record, make_task, noise, stamps
 
-from seqconv.tasks.forecasting.task import SPLITS, SeriesData
 from seqconv.config.errors import ConfigError, DataError
+from seqconv.tasks.forecasting.task import SPLITS, SeriesData
 
 
 def make_data(rows=100, values=None, **changes) -> SeriesData:

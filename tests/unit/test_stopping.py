@@ -11,21 +11,22 @@ import time
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from seqconv.runs import layout as rundir
 from seqconv.config.errors import InterruptedRun, OutputError
 from seqconv.config.fields import Duration
-from seqconv.training.signals import SIGNALS, StopRequest
+from seqconv.runs import files
+from seqconv.runs import layout as rundir
+from seqconv.training.signals import SIGNALS
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_raises_where_it_comes(number):
-    with StopRequest(), pytest.raises(InterruptedRun, match=f"stopped by signal {number}") as found:
+    with Signals(), pytest.raises(InterruptedRun, match=f"stopped by signal {number}") as found:
         os.kill(os.getpid(), number)
     assert found.value.exit_code == 128 + number
 
 
 def test_a_deferred_signal_is_noted_and_the_first_one_counts():
-    with StopRequest() as stop:
+    with Signals() as stop:
         stop.deferred = True
         stop.check()
         os.kill(os.getpid(), signal.SIGTERM)
@@ -39,7 +40,7 @@ def test_a_deferred_signal_is_noted_and_the_first_one_counts():
 def test_handlers_are_put_back_and_nohup_is_respected():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with StopRequest() as stop:
+        with Signals() as stop:
             os.kill(os.getpid(), signal.SIGHUP)
             assert stop.reason is None
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
@@ -52,7 +53,7 @@ def test_a_limit_of_time_ends_before_its_reserve(monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     # Setting the clock back changes nothing.
     monkeypatch.setattr(time, "time", lambda: -now[0])
-    stop = StopRequest()
+    stop = Signals()
     stop.limit(60)
     stop.reserve = 10
     now[0] = 149.9
@@ -84,7 +85,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from seqconv.runs import layout as rundir
-with rundir.locked(Path(sys.argv[1])):
+with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -98,20 +99,20 @@ def test_a_lock_keeps_a_second_process_out_and_death_frees_it(tmp_path):
         assert holder.stdout.readline() == b"held\n"
         with (
             pytest.raises(OutputError, match="another process is working on this run"),
-            rundir.locked(tmp_path),
+            locked(tmp_path),
         ):
             pass
         holder.kill()
-    with rundir.locked(tmp_path):
+    with locked(tmp_path):
         pass
-    with rundir.locked(tmp_path):
+    with locked(tmp_path):
         pass
 
 
 def test_a_lock_follows_no_link(tmp_path):
     (tmp_path / "mine").write_text("mine")
     (tmp_path / rundir.LOCK).symlink_to(tmp_path / "mine")
-    with pytest.raises(OutputError, match="cannot be locked"), rundir.locked(tmp_path):
+    with pytest.raises(OutputError, match="cannot be locked"), locked(tmp_path):
         pass
     assert (tmp_path / "mine").read_text() == "mine"
 
@@ -124,15 +125,15 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        rundir.write_text(tmp_path / "it", "new")
+        files.write_text(tmp_path / "it", "new")
     assert [p.name for p in tmp_path.iterdir()] == ["it"]
     assert (tmp_path / "it").read_text() == "old"
 
 
 def test_no_home_directory(tmp_path, monkeypatch):
+    from seqconv.config.errors import DataError
     from seqconv.data import cache
     from seqconv.data.store import Store
-    from seqconv.config.errors import DataError
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SEQCONV_DATA_DIR", raising=False)

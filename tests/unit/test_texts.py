@@ -10,16 +10,16 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from seqconv.tasks.forecasting.settings import ColumnSplit, ColumnTextTask
-from seqconv.tasks.classification.task import SPLITS, Labelled, TextData, check_vocabulary
-from seqconv.data.tokens import from_lists
 from seqconv.config.errors import ConfigError, DataError
+from seqconv.data.tokens import from_lists
+from seqconv.tasks.classification.task import SPLITS, Labelled, TextData, check_vocabulary
+from seqconv.tasks.forecasting.settings import ColumnSplit, ColumnTextTask
 
 TASK = ColumnTextTask(
     max_features=40,
     max_len=6,
     embedding_size=5,
-    hidden_words=0.0,
+    word_dropout=0.0,
     split=ColumnSplit(column=None, validation=0.2, test=0.2, seed=0),
 )
 NAMES = ("bad", "so-so", "good")
@@ -178,7 +178,7 @@ def test_a_vocabulary_that_the_data_gives():
 
 def test_words_are_hidden_in_training_and_marks_are_not():
     data = make_data(2)
-    object.__setattr__(data.task, "hidden_words", 0.5)
+    object.__setattr__(data.task, "word_dropout", 0.5)
     tokens = np.tile(np.array([[0, 1, 2, *range(3, 10)]], np.int32), (500, 1))
     hidden = data.augment(tokens, np.random.default_rng(0))
     again = data.augment(tokens, np.random.default_rng(0))

@@ -21,6 +21,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from seqconv.training import tensorflow_import
 
+    tensorflow_import.allow()
     try:
         exit_code = run_command(sys.argv[1:])
     finally:

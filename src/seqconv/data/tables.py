@@ -51,7 +51,7 @@ def read_cells(content: bytes, path: Path) -> Cells:
     """
     import polars as pl
 
-    text, notes = _decoded(content)
+    text, notes = _decoded(content, path)
     _header_names(text.partition("\n")[0], path)
     try:
         frame = pl.read_csv(io.BytesIO(text.encode()), infer_schema=False)
@@ -63,7 +63,9 @@ def read_cells(content: bytes, path: Path) -> Cells:
     return Cells(frame, notes)
 
 
-def _decoded(content: bytes) -> tuple[str, tuple[str, ...]]:
+def _decoded(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
+    if b"\0" in content:
+        raise DataError(f"{path}: is no text (it holds a zero byte)")
     try:
         return content.decode("utf-8-sig"), ()
     except UnicodeDecodeError as error:

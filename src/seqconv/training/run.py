@@ -43,10 +43,10 @@ from seqconv.runs.result import (
 )
 from seqconv.runs.resume import ResumePoint
 from seqconv.tasks.contract import Json, Task
+from seqconv.training import tensorflow_import
 from seqconv.training.loop import Training
 from seqconv.training.predictor import Predictor, build_model
 from seqconv.training.signals import Signals
-from seqconv.training.tensorflow_import import deterministic_operations, finish
 
 # Of the output folder: full, over the quota, turned read-only, broken.
 DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -160,8 +160,8 @@ def _train(
         report.show_data(task, result.dataset)
         write_json(run_dir / layout.PREPARATION, task.preparation.to_json())
         # Before TensorFlow is configured.
-        finish()
-    with deterministic_operations(not config.trainer.jit_compile):
+        tensorflow_import.finish()
+    with tensorflow_import.deterministic_operations(not config.trainer.jit_compile):
         with signals.raised():
             predictor = build_predictor(config, task)
             result.model = ModelResult(
