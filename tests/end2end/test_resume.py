@@ -15,6 +15,7 @@ import yaml
 
 from seqconv.runs import checkpoints
 from seqconv.runs import layout as rundir
+from seqconv.runs.lock import locked
 from seqconv.runs.checkpoints import CheckpointStore
 from seqconv.training.loop import Training
 

@@ -29,7 +29,10 @@ def load_tree(path: Path) -> dict[str, Json]:
             raise ValueError("it holds an interpolation")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise ValueError("it holds aliases")
-        tree: Json = OmegaConf.to_container(OmegaConf.create(text))
+        try:
+            tree: Json = OmegaConf.to_container(OmegaConf.create(text))
+        except AssertionError:  # OmegaConf's answer to a lone number.
+            tree = None
         if not isinstance(tree, dict):
             raise ValueError("must be a mapping of keys")
     except (OSError, OmegaConfBaseException, ValueError, RecursionError, yaml.YAMLError) as error:

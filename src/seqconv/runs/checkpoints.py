@@ -91,6 +91,7 @@ class CheckpointStore:
 
     def _write(self, name: str, contents: dict[str, bytes]) -> Path:
         """Make the directory of a checkpoint; nothing is left of it if that fails."""
+        self.folder.mkdir(exist_ok=True)
         staging = self.folder / f"{STAGING}{name}"
         shutil.rmtree(staging, ignore_errors=True)
         try:

@@ -6,6 +6,7 @@ refused before TensorFlow is loaded.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from seqconv.config.errors import (
     SeqconvError,
     unknown_key,
 )
-from seqconv.config.schema import Config, load_tree, parse_tree
+from seqconv.config.schema import Config, load_config, load_tree, parse_tree
 from seqconv.runs import layout
 from seqconv.runs.checkpoints import POINTERS, Checkpoint, CheckpointStore, read
 from seqconv.runs.files import remove_staging
@@ -88,7 +89,7 @@ def changed_config(run_dir: Path, changes: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: with every key that is unknown, wrong, or may not change.
     """
-    tree = load_tree(run_dir / layout.CONFIG)
+    tree = copy.deepcopy(load_config(run_dir / layout.CONFIG).tree)
     before = dict(_leaves(tree))
     problems = []
     for key, value in changes.items():

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from seqconv.config.errors import OutputError
-from seqconv.runs import files
+from seqconv.runs import environment, files
 from seqconv.runs import layout as rundir
+from seqconv.runs.lock import locked
 
 
 def names(folder):
@@ -213,9 +214,9 @@ def test_claim_of_no_directory(tmp_path, make):
 
 def test_environment_holds_no_environment_variables(monkeypatch):
     monkeypatch.setenv("A_TOKEN", "do-not-write-this-down")
-    monkeypatch.setattr(rundir, "_git_commit", lambda: "0" * 40)
-    monkeypatch.setattr(rundir.sys, "argv", ["/usr/bin/seqconv-train", "dataset=jena"])
-    found = rundir.environment(["CPU:0"])
+    monkeypatch.setattr(environment, "_git_commit", lambda: "0" * 40)
+    monkeypatch.setattr(environment.sys, "argv", ["/usr/bin/seqconv-train", "dataset=jena"])
+    found = environment.environment(["CPU:0"])
     assert "do-not-write-this-down" not in json.dumps(found)
     assert found["command"] == ["seqconv-train", "dataset=jena"]
     assert found["devices"] == ["CPU:0"]

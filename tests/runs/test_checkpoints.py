@@ -140,10 +140,13 @@ def test_keeps_best_last_and_the_newest_others(tmp_path, keep, best):
 # Interruptions
 
 
-def test_stale_staging_folders_are_removed_at_the_start(store):
+def test_stale_staging_folders_are_removed_by_the_one_that_writes(store):
     store.save("epoch-1", checkpoint(1), best=True)
     forge(store.folder / f"{checkpoints.STAGING}epoch-2")
     again = CheckpointStore(store.folder)
+    assert again.load("last") is not None
+    assert len(names(store.folder)) == 3, "opening and reading change nothing"
+    again.prepare()
     assert names(store.folder) == ["epoch-1", "pointers.json"]
     assert same(again.load("last"), checkpoint(1))
 
@@ -159,6 +162,7 @@ def test_a_crash_before_the_rename_leaves_the_one_before(store, monkeypatch):
         with pytest.raises(OSError, match="No space left"):
             store.save("epoch-2", checkpoint(2), best=True)
     again = CheckpointStore(store.folder)
+    again.prepare()
     assert names(store.folder) == ["epoch-1", "pointers.json"]
     assert same(again.load("best"), checkpoint(1))
 

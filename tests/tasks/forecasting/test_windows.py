@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_records import QUICK, make_task
+from small_records import QUICK, make_settings
 
-from seqconv.tasks.forecasting.windows import WindowArray, anchor_rows, input_rows
+from seqconv.tasks.forecasting.windows import WindowArray, anchor_rows, by_phase, input_rows
+
+
+def window_array(values, lookback, step, block=7):
+    """Of unscaled values."""
+    return WindowArray(by_phase(values, step, np.float32, block), lookback, step)
 
 
 @pytest.mark.parametrize(
@@ -38,11 +43,11 @@ def test_the_example_in_the_documentation():
     assert anchors[-1] == 10  # its target, row 11, is the last one
     assert input_rows(anchors[-1:], lookback=4, step=2).tolist() == [[6, 8]]
     values = np.arange(12.0)[:, None]
-    assert WindowArray(values, lookback=4, step=2).gather(np.array([10]))[0, :, 0].tolist() == [
+    assert window_array(values, lookback=4, step=2).gather(np.array([10]))[0, :, 0].tolist() == [
         6,
         8,
     ]
-    assert make_task(lookback=4, step=2, delay=1).lead == 11 - 8
+    assert make_settings(lookback=4, step=2, delay=1).leads == (11 - 8,)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +113,7 @@ def test_gather_equals_plain_indexing(rows, features, step, time_steps, data):
     rows += lookback
     values = np.random.default_rng(rows).normal(size=(rows, features))
     anchors = np.array(data.draw(st.lists(st.integers(lookback, rows), max_size=8)), dtype=np.int64)
-    batch = WindowArray(values, lookback, step).gather(anchors)
+    batch = window_array(values, lookback, step).gather(anchors)
     assert batch.dtype == np.float32
     assert batch.shape == (len(anchors), time_steps, features)
     expected = values.astype(np.float32)[input_rows(anchors, lookback, step)]
@@ -117,7 +122,7 @@ def test_gather_equals_plain_indexing(rows, features, step, time_steps, data):
 
 def test_a_batch_is_the_callers_own():
     values = np.arange(20.0).reshape(10, 2)
-    windows = WindowArray(values, lookback=4, step=2)
+    windows = window_array(values, lookback=4, step=2)
     windows.gather(np.array([6]))[:] = -1.0
     values[:] = -1.0
     assert windows.gather(np.array([6])).tolist() == [[[4, 5], [8, 9]]]

@@ -15,7 +15,8 @@ from seqconv.config.errors import InterruptedRun, OutputError
 from seqconv.config.fields import Duration
 from seqconv.runs import files
 from seqconv.runs import layout as rundir
-from seqconv.training.signals import SIGNALS
+from seqconv.runs.lock import locked
+from seqconv.training.signals import SIGNALS, Signals
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -25,9 +26,8 @@ def test_a_signal_raises_where_it_comes(number):
     assert found.value.exit_code == 128 + number
 
 
-def test_a_deferred_signal_is_noted_and_the_first_one_counts():
-    with Signals() as stop:
-        stop.deferred = True
+def test_a_held_signal_is_noted_and_the_first_one_counts():
+    with Signals() as stop, stop.held():
         stop.check()
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGHUP)
@@ -35,6 +35,23 @@ def test_a_deferred_signal_is_noted_and_the_first_one_counts():
             stop.check()
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_held_signal_raises_at_the_next_phase_that_may_be_broken_off():
+    with Signals() as stop, stop.held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(InterruptedRun, match="signal 15"), stop.raised():
+            raise AssertionError("the phase has begun")
+        # And it is held again.
+        os.kill(os.getpid(), signal.SIGHUP)
+
+
+def test_phases_inside_one_another():
+    with Signals() as stop:
+        with stop.held(), pytest.raises(InterruptedRun, match="signal 15"), stop.raised():
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(InterruptedRun, match="signal 1"):
+            os.kill(os.getpid(), signal.SIGHUP)
 
 
 def test_handlers_are_put_back_and_nohup_is_respected():
@@ -84,7 +101,7 @@ def test_no_durations(text):
 HOLD = """
 import sys
 from pathlib import Path
-from seqconv.runs import layout as rundir
+from seqconv.runs.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

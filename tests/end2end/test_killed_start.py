@@ -6,6 +6,7 @@ import pytest
 
 from seqconv.config.errors import OutputError
 from seqconv.runs import layout as rundir
+from seqconv.runs.lock import locked
 from seqconv.training.run import run as training
 
 
