@@ -4,27 +4,27 @@ import numpy as np
 
 from seqconv.data.datasets import imdb, jena
 from seqconv.data.inspect import inspect_series
-from seqconv.tasks.forecasting.settings import SeriesSplit, SeriesTask
+from seqconv.tasks.forecasting.settings import ForecastingSettings, SeriesSplit
+from seqconv.tasks.forecasting.task import prepare
 
 
 def test_two_years_of_jena(shared_data):
-    task = SeriesTask(
+    settings = ForecastingSettings(
         lookback=720, step=3, delay=144, target="value", loss="mean_absolute_error",
         split=SeriesSplit(train_end=0.5, validation_end=0.75),
     )  # fmt: skip
     path = shared_data / "jena" / "jena_climate_2009_2010.csv.gz"
-    data = jena.load(jena.JenaConfig(name="jena", path=str(path), target_column="T (degC)"), task)
+    record = jena.load(jena.JenaConfig(name="jena", path=str(path), target_column="T (degC)"))
+    task = prepare("jena", record, settings)
 
-    record = data.record
     assert (record.rows_read, len(record.times), record.period) == (106_727, 106_727 - 144, 600)
     # One gap of half an hour; the block that stands twice leaves none behind.
     assert len(record.segments) == 2
     assert "dropped 144 rows" in record.notes[0]
-    assert data.describe()["lead"] == {"rows": 147, "hours": 24.5}
+    assert task.describe()["lead"] == {"rows": 147, "hours": 24.5}
     # Row numbers count the source: half of 106,727 rows, before the rows that stand twice.
-    assert data.bounds["train"] == (0, 53_363)
-    persistence = data.measure("test", data.known("test", task.lead))
-    assert round(persistence["mae"], 2) == 2.7
+    assert task.samples("train").anchors.max() + 144 == 53_363 - 1
+    assert round(task.baselines(slow=False)["persistence"]["test"]["mae"], 2) == 2.7
 
 
 def test_jena_is_inspected(shared_data):
@@ -41,5 +41,5 @@ def test_the_imdb_reviews(shared_data, monkeypatch, tmp_path):
     for tokens, labels in parts.values():
         assert np.bincount(labels).tolist() == [12_500, 12_500]
         assert len(tokens) == 25_000
-    # Keras counts the start mark, too: 238.71.
+    # Keras counts the start token, too: 238.71.
     assert round(float(parts["train"][0].lengths.mean()) + 1, 2) == 238.71

@@ -12,10 +12,10 @@ from seqconv.cli.overrides import read_command_line
 from seqconv.config.registry import MODELS
 from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import CheckpointStore
-from seqconv.tasks.classification.task import TextData
-from seqconv.tasks.forecasting import baselines
-from seqconv.training.loop import Training
-from seqconv.training.run import load_data
+from seqconv.tasks.classification import baselines
+from seqconv.tasks.classification.task import Classification
+from seqconv.training.predictor import Predictor
+from seqconv.training.run import load_task
 from seqconv.training.sampling import POOL_BATCHES, TrainingOrder
 
 FORMATS = ["notes.jsonl", "notes.csv", "notes.parquet", "notes"]
@@ -70,14 +70,14 @@ def config_of(words):
     return read_command_line(words).only_job
 
 
-def built(config, data):
+def built(config, task):
     """A model with random weights, as a graph for batches of any length."""
     import keras
     import tensorflow as tf
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(5)
-    model = MODELS.get(config.model.name).build(config.model, data.spec)
+    model = MODELS.get(config.model.name).build(config.model, task.spec)
     signature = [tf.TensorSpec((None, None), "int32")]
     return tf.function(lambda tokens: model(tokens, training=False), input_signature=signature)
 
@@ -98,14 +98,17 @@ def test_a_run_of_texts_leaves_what_the_contract_lists(train, notes):
     assert metrics["dataset"]["classes"] == ["cooking", "gardening", "sailing"]
     assert metrics["dataset"]["windows"] == {"train": 180, "validation": 60, "test": 60}
     assert metrics["dataset"]["rows"] == 300
+    metric_names = {"loss", "accuracy", "auc", "macro_f1"}
+    assert metrics["validation"].keys() == metric_names
+    assert metrics["test"].keys() == metric_names | {"classes", "confusion"}
     for split in ("validation", "test"):
-        assert metrics[split].keys() == {"loss", "accuracy", "auc", "classes", "confusion"}
         assert metrics["baselines"]["majority"][split]["accuracy"] == pytest.approx(1 / 3)
         assert metrics["baselines"]["majority"][split]["loss"] == pytest.approx(np.log(3))
     records = without_times(run_dir)
     assert [record["epoch"] for record in records] == [1, 2]
     assert records[0].keys() == {
-        "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_auc", "learning_rate",
+        "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_auc", "val_macro_f1",
+        "learning_rate",
     }  # fmt: skip
     preparation = read_json(run_dir / "preparation.json")
     assert len(preparation["vocabulary"]) == 57
@@ -191,44 +194,46 @@ def test_a_diverging_run_of_texts_ends_with_4(command, notes):
     assert "Traceback" not in stderr
 
 
-# Figures
+# Metrics
 
 
 @pytest.fixture
 def watched(monkeypatch):
-    """The arguments of every call of `TextData.details`, and the training they belong to."""
-    calls = []
-    details, evaluate = TextData.details, Training.evaluate
+    """The predictor, task and prediction of the last call of `Classification.details`."""
+    seen = {}
+    details, predict = Classification.details, Predictor.predict
 
-    def watching_details(self, predictions, targets):
-        calls.append((predictions, targets))
-        return details(self, predictions, targets)
+    def watching_details(self, split, predicted):
+        seen.update(task=self, predicted=predicted)
+        return details(self, split, predicted)
 
-    def watching_evaluate(self, *arguments, **options):
-        watching_evaluate.training = self
-        return evaluate(self, *arguments, **options)
+    def watching_predict(self, *arguments):
+        seen.update(predictor=self)
+        return predict(self, *arguments)
 
-    monkeypatch.setattr(TextData, "details", watching_details)
-    monkeypatch.setattr(Training, "evaluate", watching_evaluate)
-    return lambda: (watching_evaluate.training, calls[-1])
+    monkeypatch.setattr(Classification, "details", watching_details)
+    monkeypatch.setattr(Predictor, "predict", watching_predict)
+    return lambda: (seen["predictor"], seen["task"], seen["predicted"])
 
 
 @pytest.mark.parametrize("corpus", ["notes", "reviews"])
-def test_figures_of_the_test_texts_are_those_of_scikit_learn(train, request, watched, corpus):
+def test_metrics_of_the_test_texts_are_those_of_scikit_learn(train, request, watched, corpus):
     words = request.getfixturevalue(corpus)
     options = ["trainer.epochs=3", "trainer.baselines=false", "trainer.learning_rate=3e-3"]
     run_dir = train(*words, "model=conv1d", *WIDTHS["conv1d"], *options)
 
     metrics = read_json(run_dir / "metrics.json")
     test, classes = metrics["test"], metrics["dataset"]["classes"]
-    training, (predictions, targets) = watched()
+    _, task, found = watched()
     # In the order of the texts, though they are evaluated by length.
-    labels = training.data.splits["test"].labels
-    np.testing.assert_array_equal(targets[:, 0], labels)
-    lengths = training.data.lengths("test")
-    assert (np.diff(lengths) < 0).any()
+    labels = task.samples("test").labels
+    np.testing.assert_array_equal(found.targets[:, 0], labels)
+    assert (np.diff(task.samples("test").lengths) < 0).any()
 
-    probabilities = training.data.probabilities(predictions)
+    logits = found.predictions.astype(float)
+    if len(classes) == 2:
+        logits = np.hstack([np.zeros_like(logits), logits])
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     predicted = probabilities.argmax(axis=1)
     assert test["confusion"] == confusion_matrix(labels, predicted).tolist()
     assert np.sum(test["confusion"]) == metrics["dataset"]["windows"]["test"] == len(labels)
@@ -236,10 +241,10 @@ def test_figures_of_the_test_texts_are_those_of_scikit_learn(train, request, wat
         labels, predicted, zero_division=0
     )
     assert list(test["classes"]) == classes
-    for number, figures in enumerate(test["classes"].values()):
-        assert figures["precision"] == pytest.approx(precision[number])
-        assert figures["recall"] == pytest.approx(recall[number])
-        assert figures["texts"] == texts[number]
+    for number, metrics_of_class in enumerate(test["classes"].values()):
+        assert metrics_of_class["precision"] == pytest.approx(precision[number])
+        assert metrics_of_class["recall"] == pytest.approx(recall[number])
+        assert metrics_of_class["texts"] == texts[number]
     scores = probabilities[:, 1] if len(classes) == 2 else probabilities
     assert test["auc"] == pytest.approx(roc_auc_score(labels, scores, multi_class="ovr"))
     assert test["accuracy"] == pytest.approx((predicted == labels).mean())
@@ -263,11 +268,12 @@ def test_figures_of_the_test_texts_are_those_of_scikit_learn(train, request, wat
 )
 def test_results_of_a_text_do_not_depend_on_the_padding_of_its_batch(notes, model, words):
     config = config_of([*notes, f"model={model}", *words])
-    data = load_data(config)
-    network = built(config, data)
+    task = load_task(config)
+    network = built(config, task)
+    samples = task.samples("train")
     rule = config.model.padding_rule()
-    lengths = data.lengths("train")
-    inputs, _ = data.batch("train", np.arange(data.count("train")))
+    lengths = samples.lengths
+    inputs, _ = samples.batch(np.arange(len(samples)))
     whole = network(inputs).numpy()
     assert np.ptp(whole, axis=0).min() > 1e-3, "all texts look alike"
 
@@ -294,21 +300,21 @@ def test_where_padding_counts_it_is_not_cut(train, notes, watched, flattening):
     words = [*notes, "model=conv1d", *WIDTHS["conv1d"], f"model.flattening={flattening}"]
     assert config_of(words).model.padding_rule() is None
     train(*words, "trainer=smoke")
-    training, _ = watched()
-    assert training.model.input.shape == (None, 64)
+    predictor, *_ = watched()
+    assert predictor.model.input.shape == (None, 64)
 
 
 @pytest.mark.parametrize("model", ["conv1d", "conv_gru"])
 def test_evaluation_cuts_padding_and_changes_nothing(train, notes, watched, model):
     train(*notes, f"model={model}", *WIDTHS[model], "trainer=smoke")
 
-    training, (predictions, _) = watched()
-    data = training.data
-    inputs, _ = data.batch("test", np.arange(data.count("test")))
-    whole = training.model(inputs, training=False).numpy()
-    np.testing.assert_allclose(predictions, whole, atol=1e-5, rtol=0)
-    shortest = np.argsort(data.lengths("test"))[:8]
-    batch, _ = training._batch("test", shortest)
+    predictor, task, found = watched()
+    samples = task.samples("test")
+    inputs, _ = samples.batch(np.arange(len(samples)))
+    whole = predictor.model(inputs, training=False).numpy()
+    np.testing.assert_allclose(found.predictions, whole, atol=1e-5, rtol=0)
+    shortest = np.argsort(samples.lengths)[:8]
+    batch, _ = predictor.batch(samples, shortest)
     assert batch.shape[1] < inputs.shape[1]
 
 
@@ -351,7 +357,7 @@ def test_nbsvm_is_computed_once_for_data_and_split(train, command, notes, monkey
     first = read_json(train(*words) / "metrics.json")["baselines"]
     assert first.keys() == {"majority", "nbsvm"}
     for split in ("validation", "test"):
-        assert first["nbsvm"][split].keys() == {"accuracy", "loss"}
+        assert first["nbsvm"][split].keys() == {"loss", "accuracy", "auc", "macro_f1"}
         assert first["nbsvm"][split]["accuracy"] > 0.9
 
     def not_again(*_, **__):

@@ -6,19 +6,22 @@ import sys
 
 import pytest
 
-from seqconv.training.run import loop
+from seqconv.training import loop, predictor
 
 
 @pytest.mark.parametrize("model", ["conv1d", "gru"])
 def test_no_step_is_traced_again(command, write_jena, aside, in_empty_folder, monkeypatch, model):
     made = []
-    compile_steps = loop.compile_steps
 
-    def remember(*arguments):
-        made.append(compile_steps(*arguments))
-        return made[-1]
+    def remembering(compile_one):
+        def compile_and_remember(*arguments):
+            made.append(compile_one(*arguments))
+            return made[-1]
 
-    monkeypatch.setattr(loop, "compile_steps", remember)
+        return compile_and_remember
+
+    monkeypatch.setattr(loop, "compile_training", remembering(loop.compile_training))
+    monkeypatch.setattr(predictor, "compile_prediction", remembering(predictor.compile_prediction))
     path = write_jena(aside / "jena.csv.gz", 3000)
     words = [f"dataset.path={path}", "dataset=jena", f"model={model}", "lookback=144", "step=2"]
     words += ["delay=40", "split.train_end=0.5", "split.validation_end=0.75", "trainer=smoke"]
@@ -26,9 +29,7 @@ def test_no_step_is_traced_again(command, write_jena, aside, in_empty_folder, mo
     code, _, stderr = command([*words, "trainer.steps_per_epoch=null", "batch_size=96"])
 
     assert code == 0, stderr
-    ((train, predict),) = made
-    assert train.experimental_get_tracing_count() == 1
-    assert predict.experimental_get_tracing_count() == 1
+    assert [function.experimental_get_tracing_count() for function in made] == [1, 1]
 
 
 @pytest.mark.slow
@@ -36,7 +37,7 @@ def test_no_step_is_traced_again(command, write_jena, aside, in_empty_folder, mo
     ("dataset", "model"), [("reviews_demo", "conv1d"), ("climate_demo", "conv_gru")]
 )
 def test_a_step_compiled_as_a_whole_has_one_result_too(in_empty_folder, dataset, model):
-    # In processes of their own: this one has deterministic operations switched on by other tests.
+    # In processes of their own, as two users would start them.
     results = []
     for _ in range(2):
         words = [
@@ -46,7 +47,7 @@ def test_a_step_compiled_as_a_whole_has_one_result_too(in_empty_folder, dataset,
             "trainer.jit_compile=true",
         ]
         done = subprocess.run(
-            [sys.executable, "-c", "from seqconv.start import main; main()", *words],
+            [sys.executable, "-c", "from seqconv.cli.train import main; main()", *words],
             capture_output=True,
             text=True,
             check=False,
