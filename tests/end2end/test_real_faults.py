@@ -141,7 +141,7 @@ def test_a_disk_that_fills_up_under_a_checkpoint(command, words, disk, monkeypat
     make_space(disk)
     answer = command([f"resume={run_dir}"])
     assert answer.exit_code == 0, answer.stderr
-    assert "going on from epoch 1, step 3 (checkpoint epoch-00001-step-0000002)" in answer.stderr
+    assert "resuming from epoch 1, step 3 (checkpoint epoch-00001-step-0000002)" in answer.stderr
 
 
 def test_a_disk_that_is_full_at_the_end(command, words, disk, monkeypatch):

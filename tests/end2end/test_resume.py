@@ -119,8 +119,8 @@ def kill_and_resume(command, killed_at, words, steps):
     assert run_of(answer) == killed
     assert_equal_runs(twin, killed)
     assert (killed / rundir.EPOCHS).read_bytes().startswith(kept)
-    (place,) = re.findall(r"going on from (.*)", answer.stderr)
-    assert f"going on from {place}" in (killed / "train.log").read_text()
+    (place,) = re.findall(r"resuming from (.*)", answer.stderr)
+    assert f"resuming from {place}" in (killed / "train.log").read_text()
     return place
 
 
@@ -172,7 +172,7 @@ def test_a_signal_saves_the_step_and_it_goes_on(command, record, killed_at):
     run_dir = killed_at(words, 6, signal.SIGTERM)
     assert json.loads((run_dir / rundir.METRICS).read_text())["status"] == "interrupted"
     answer = command([f"resume={run_dir}"])
-    assert "going on from epoch 2, step 3 " in answer.stderr
+    assert "resuming from epoch 2, step 3 " in answer.stderr
     assert_equal_runs(twin, run_of(answer))
 
 
@@ -188,15 +188,16 @@ def test_a_signal_in_a_validation_repeats_only_the_validation(command, record, m
     # The LSTM of Keras draws random numbers in a validation too.
     words = [*SERIES, record, "model=lstm", "model.dropout=0.1", *TRAINER]
     twin = run_of(command(words))
-    batch = Training._batch
+    predict = Training.predict
 
-    def batch_and_signal(self, split, indices):
-        if split == "validation" and self.progress.epoch == 2 and indices[0] > 0:
+    def predict_and_signal(self, split):
+        if split == "validation" and self.progress.epoch == 2:
+            # Held back until the first batch is done.
             os.kill(os.getpid(), number)
-        return batch(self, split, indices)
+        return predict(self, split)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "_batch", batch_and_signal)
+        patch.setattr(Training, "predict", predict_and_signal)
         answer = command(words)
     assert answer.exit_code == 128 + number
     run_dir = Path(json.loads(answer.stdout)["run_dir"])
@@ -210,7 +211,7 @@ def test_a_signal_in_a_validation_repeats_only_the_validation(command, record, m
             lambda self, *a: (steps.append(self.progress.epoch), count(self, *a)),
         )
         answer = command([f"resume={run_dir}"])
-    assert "going on from epoch 2, step 5 (checkpoint epoch-00002-step-0000004)" in answer.stderr
+    assert "resuming from epoch 2, step 5 (checkpoint epoch-00002-step-0000004)" in answer.stderr
     assert steps == [3] * 4
     assert_equal_runs(twin, run_of(answer))
 
@@ -298,8 +299,8 @@ def test_what_may_not_change_is_refused_by_name_all_at_once(command, finished):
     )
     assert (answer.exit_code, answer.stdout) == (2, "")
     for part in (
-        "trainer: chooses a page",
-        "lookback: keys are set",
+        "trainer: is the run's own",
+        "lookback: takes one plain value",
         "hydra.run.dir: is the run's own",
     ):
         assert part in answer.stderr
@@ -315,7 +316,7 @@ def test_what_may_not_change_is_refused_by_name_all_at_once(command, finished):
     assert answer.exit_code == 2
     assert answer.stderr.startswith("seqconv-train: 4 problems with the configuration")
     for part in (
-        "seed: may not change in a run that is gone on with; it has 0, received 1. What may: dataset.path, require",
+        "seed: may not change in a run that is resumed; it has 0, received 1. What may: dataset.path, require",
         "trainer.learning_rate: may not change",
         "trainer.epoch: unknown key of this run. Did you mean `trainer.epochs`?",
         "trainer.keep: must be greater than or equal to 0",
@@ -327,10 +328,10 @@ def test_what_may_not_change_is_refused_by_name_all_at_once(command, finished):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["-m", "resume=auto"], "resume: goes on with one run, not with a sweep"),
-        (["-m", "resume=x"], "resume: goes on with one run, not with a sweep"),
-        (["resume=nowhere"], "nowhere/config.yaml: cannot be read"),
-        (["resume=here", "trainer.keep=${seed}"], "trainer.keep: may not refer to other keys"),
+        (["-m", "resume=auto"], "resume: is for one run, not for a sweep"),
+        (["-m", "resume=x"], "resume: is for one run, not for a sweep"),
+        (["resume=nowhere"], "nowhere: no such run directory"),
+        (["resume=here", "trainer.keep=${seed}"], "trainer.keep: takes one plain value"),
     ],
 )
 def test_wrong_ways_to_go_on(command, in_empty_folder, without_tensorflow, words, part):
@@ -389,7 +390,7 @@ def test_a_limit_of_time_saves_and_stops(command, record):
     assert answer.exit_code == 143
     assert "the time of `trainer.max_time` is up" in answer.stderr
     run_dir = Path(json.loads(answer.stdout)["run_dir"])
-    assert f"go on with: seqconv-train resume={run_dir}" in answer.stderr
+    assert f"resume with: seqconv-train resume={run_dir}" in answer.stderr
     assert json.loads(answer.stdout)["status"] == "interrupted"
     assert_equal_runs(twin, run_of(command([f"resume={run_dir}", "trainer.max_time=null"])))
 
@@ -431,7 +432,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(command, record, kill
     damage(last)
     answer = command([f"resume={run_dir}"])
     assert "checkpoint epoch-00002-step-0000003 cannot be used, falling back" in answer.stderr
-    assert "going on from epoch 2, step 3 (checkpoint epoch-00002-step-0000002)" in answer.stderr
+    assert "resuming from epoch 2, step 3 (checkpoint epoch-00002-step-0000002)" in answer.stderr
     assert_equal_runs(twin, run_of(answer))
 
 
@@ -446,7 +447,7 @@ def test_damaged_pointers_and_a_damaged_best(command, record, killed_at):
     truncate(best / checkpoints.VARIABLES, 0.3)
     answer = command([f"resume={run_dir}"])
     # What came after the best epoch cannot be told the best weights; what came before it makes them again.
-    assert "going on from epoch 1, step 5 (checkpoint epoch-00001-step-0000004)" in answer.stderr
+    assert "resuming from epoch 1, step 5 (checkpoint epoch-00001-step-0000004)" in answer.stderr
     assert_equal_runs(twin, run_of(answer))
 
 
@@ -472,7 +473,7 @@ def test_a_checkpoint_of_another_model_changes_nothing(command, finished, record
     answer = command([f"resume={finished}", "trainer.epochs=3"])
     assert answer.exit_code == 3
     assert re.search(
-        r"the checkpoint belongs to another model: model/0 must be \(5, 14, 32\) float32; "
+        r"the checkpoint belongs to another model: model/convolution_1/kernel must be \(5, 14, 32\) float32; "
         r"received \(5, 14, 8\) float32",
         answer.stderr,
     )
@@ -495,12 +496,13 @@ def test_a_state_that_sums_up_other_figures_is_refused(command, record, killed_a
 def test_every_variable_that_matters_is_in_a_checkpoint(command, record):
     """The seed generators of Keras' layers and of ours are variables of the model."""
     from seqconv.cli.overrides import read_command_line
-    from seqconv.training.run import run as training
+    from seqconv.training.predictor import build_model
+    from seqconv.training.run import load_task
 
     words = [*SERIES, record, "trainer=smoke", "model.dropout=0.1", "model.recurrent_dropout=0.1"]
     for name, layers in (("conv_gru", 1), ("lstm", 1)):
         config = read_command_line([*words, f"model={name}"]).only_job
-        model = training.build_model(config, training.load_data(config))
+        model = build_model(config, load_task(config).spec)
         paths = [variable.path for variable in model.variables]
         assert sum("seed_generator" in path for path in paths) >= layers
         assert len(set(paths)) == len(paths)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from seqconv.runs import layout as rundir
+from seqconv.training import run as training
 
 SMALL = [
     "dataset=jena",
@@ -98,7 +99,7 @@ def test_a_signal_between_two_jobs_ends_the_sweep(record, number):
         f"        os.kill(os.getpid(), {int(number)})\n"
         "    return load(*a, **o)\n"
         "loader.ConfigLoaderImpl.load_sweep_config = between\n"
-        "from seqconv.start import main; main()\n"
+        "from seqconv.cli.train import main; main()\n"
     )
     words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "trainer.baselines=false"]
     done = subprocess.run(
@@ -117,14 +118,13 @@ def test_a_signal_between_two_jobs_ends_the_sweep(record, number):
 def test_a_signal_that_comes_too_late_for_a_job_ends_the_sweep_after_it(
     command, record, monkeypatch
 ):
-    write = rundir.write_json
+    write = training.write_result
 
-    def write_and_tell(path, value):
-        if path.name == rundir.METRICS:
-            os.kill(os.getpid(), signal.SIGTERM)
-        write(path, value)
+    def write_and_tell(run_dir, result):
+        os.kill(os.getpid(), signal.SIGTERM)
+        write(run_dir, result)
 
-    monkeypatch.setattr(rundir, "write_json", write_and_tell)
+    monkeypatch.setattr(training, "write_result", write_and_tell)
     words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "trainer.baselines=false"]
     code, stdout, stderr = command([*words, "seed=1,2"])
     assert code == 143, stderr

@@ -55,6 +55,7 @@ def test_a_run_leaves_everything_that_the_contract_lists(command, record):
         "checkpoints",
         "config.yaml",
         "environment.json",
+        "forecast.png",
         "history.png",
         "metrics.json",
         "metrics.jsonl",
@@ -71,7 +72,7 @@ def test_a_run_leaves_everything_that_the_contract_lists(command, record):
     assert metrics["epochs"]["completed"] == 2
     assert metrics["model"] == {"name": "conv_gru", "parameters": 13_793}
     for split in ("validation", "test"):
-        assert metrics[split].keys() == {"loss", "mae", "rmse"}
+        assert metrics[split].keys() == {"loss", "mae", "rmse", "r2", "mase"}
         for baseline in ("persistence", "seasonal_naive", "ridge"):
             assert metrics["baselines"][baseline][split]["mae"] > 0
     assert metrics["timing"]["samples_per_second"] == pytest.approx(
@@ -80,7 +81,8 @@ def test_a_run_leaves_everything_that_the_contract_lists(command, record):
     records = without_times(run_dir)
     assert [r["epoch"] for r in records] == [1, 2]
     assert records[0].keys() == {
-        "epoch", "loss", "mae", "val_loss", "val_mae", "val_rmse", "learning_rate",
+        "epoch", "loss", "mae", "val_loss", "val_mae", "val_rmse", "val_r2", "val_mase",
+        "learning_rate",
     }  # fmt: skip
     environment = json.loads((run_dir / "environment.json").read_text())
     assert environment["packages"]["tensorflow"]
@@ -111,7 +113,7 @@ def test_a_run_directory_alone_rebuilds_the_model(command, record):
 
     assert config.model.name == "conv1d"
     assert len(preparation["mean"]) == len(preparation["columns"]) == 14
-    first_kernel = best.variables["model/0"]
+    first_kernel = best.variables["model/convolution_1/kernel"]
     assert first_kernel.shape == (5, 14, 32)
     assert yaml.safe_load((run_dir / "config.yaml").read_text())["lookback"] == 144
 
