@@ -6,6 +6,8 @@ After the idea of `sktime/sktime:sktime/tests/test_cross_module_imports.py`.
 from __future__ import annotations
 
 import ast
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,30 +17,50 @@ import pytest
 import seqconv
 
 ROOT = Path(seqconv.__file__).parent
+REPOSITORY = Path(__file__).parents[2]
 
-# From the top down. A module may import what stands on a lower line, and inside its own entry (a package). Two
-# entries of one line do not know each other: data and models meet only in shapes.
+# From the top down. A module may import what stands on a lower line, and inside its own entry.
 LEVELS = (
-    ("start",),
-    ("cli", "commands"),
-    ("composing", "training"),
-    ("reporting", "baselines", "resuming"),
-    ("loop", "nbsvm"),
-    ("steps", "loading"),
-    ("config", "plots", "checkpoints", "stopping"),
-    ("models", "data"),
-    ("registry", "fields", "shapes", "rundir", "console"),
-    ("errors",),
+    ("cli",),
+    ("training.evaluation",),
+    ("training.run",),
+    ("training.loop",),
+    ("training.predictor",),
+    (
+        "training.steps",
+        "training.tensorflow_import",
+        "training.signals",
+        "training.sampling",
+        "training",
+    ),
+    ("runs.report", "runs.resume"),
+    ("runs.plots",),
+    ("runs.progress", "runs.result", "runs.checkpoints", "runs.lock", "runs.environment"),
+    ("runs.files", "runs.layout", "runs"),
+    ("config.schema",),
+    ("data.inspect",),
+    ("models", "data.datasets"),
+    ("config.registry", "config.requirements", "config.yaml_files"),
+    ("tasks",),
+    ("data",),
+    ("console",),
+    ("tasks.contract",),
+    ("tasks.metrics", "tasks.figures"),
+    ("config.fields",),
+    ("config.errors", "config"),
 )
 # `__init__.py` of the package holds the version alone.
 VERSION = "__init__"
 
 ALLOWED = {
-    "hydra": {"cli", "composing"},
-    "omegaconf": {"cli", "composing", "config"},
+    "hydra": {"cli.overrides", "cli.sweep"},
+    "omegaconf": {"cli.overrides", "cli.single", "cli.sweep", "config.schema", "config.yaml_files"},
     "rich": {"console"},
-    "typer": {"commands"},
+    "typer": {"cli.tools", "cli.tools.data", "cli.tools.evaluate"},
 }
+# Rooms that may use TensorFlow and Keras, inside functions or not.
+OF_TENSORFLOW = ("models", "training")
+MOST_ROOMS = 10
 HEAVY = {"tensorflow", "keras", "polars", "matplotlib", "sklearn", "scipy", "pooch", "requests"}
 SETTINGS = {"cfg", "config", "conf", "composed", "settings"}
 
@@ -96,28 +118,89 @@ def _imports(node: ast.AST, *, at_start: bool) -> Iterator[Import]:
             yield from _imports(child, at_start=at_start and not inside and not for_types)
 
 
+ENTRIES = {entry: number for number, level in enumerate(LEVELS) for entry in level}
+
+
+def entry_of(module: str) -> str:
+    """The longest entry that a module belongs to."""
+    parts = module.split(".")
+    return next(
+        entry for n in range(len(parts), 0, -1) if (entry := ".".join(parts[:n])) in ENTRIES
+    )
+
+
 def level_of(module: str) -> int:
     """Counted from the top."""
-    return next(n for n, level in enumerate(LEVELS) if module.partition(".")[0] in level)
+    return ENTRIES[entry_of(module)]
 
 
 def test_every_module_has_a_level():
     assert len(MODULES) > 20, "the listing found too little"
-    entries = [entry for level in LEVELS for entry in level]
-    assert len(entries) == len(set(entries))
-    assert {name.partition(".")[0] for name in MODULES} - {VERSION} == set(entries)
+    assert sum(map(len, LEVELS)) == len(ENTRIES), "an entry stands twice"
+    assert {entry_of(name) for name in MODULES if name != VERSION} == set(ENTRIES)
+
+
+def test_there_are_few_rooms():
+    rooms = {name.partition(".")[0] for name in MODULES} - {VERSION}
+    assert 5 < len(rooms) <= MOST_ROOMS
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_tensorflow_is_used_in_its_rooms_only(module: str):
+    users = [
+        f.target for f in imports_of(module) if f.target.split(".")[0] in ("keras", "tensorflow")
+    ]
+    assert not users or module.partition(".")[0] in OF_TENSORFLOW
+
+
+def test_private_names_of_hydra_stand_in_one_place():
+    users = [
+        (name, found.target)
+        for name in MODULES
+        for found in imports_of(name)
+        if found.target.startswith("hydra._internal")
+    ]
+    assert users == [("cli.overrides", "hydra._internal.utils")]
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if name.startswith(("tasks", "training", "runs"))]
+)
+def test_no_dispatch_by_attribute_names(module: str):
+    """What a task, a section or a result is, its type says."""
+    calls = [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("hasattr", "getattr", "setattr")
+        # Keras' losses by the name in our table, and what a platform may lack.
+        and ast.unparse(node.args[0]) not in ("keras.losses", "os", "signal")
+    ]
+    assert calls == []
+
+
+def test_git_tracks_no_symbolic_link():
+    git = shutil.which("git")
+    if git is None or not (REPOSITORY / ".git").exists():
+        pytest.skip("no repository to look at")
+    listed = subprocess.run(
+        [git, "ls-files", "-s"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert len(listed) > 50, "the listing found too little"
+    assert [line for line in listed if line.startswith("120000")] == []
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name != VERSION])
 def test_imports_run_downwards(module: str):
-    entry = module.partition(".")[0]
+    entry = entry_of(module)
     upward = []
     for found in imports_of(module):
         package, _, target = found.target.partition(".")
         # `from seqconv import __version__`
         if package != "seqconv" or not target:
             continue
-        if target.partition(".")[0] != entry and level_of(target) <= level_of(entry):
+        if entry_of(target) != entry and level_of(target) <= level_of(module):
             upward.append(f"line {found.line}: {found.target}")
     assert upward == []
 

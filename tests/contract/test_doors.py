@@ -28,7 +28,7 @@ from seqconv.config.errors import DataError
 from seqconv.runs import checkpoints
 from seqconv.runs import layout as rundir
 from seqconv.runs import resume as resuming
-from seqconv.training.run import run as training
+from seqconv.training import run as training
 
 WRONG = 2
 NO_DATA = 3
@@ -196,13 +196,13 @@ def test_a_link_to_a_secret_is_not_quoted(refused: Refused, completed_run: Path,
     (aside / "secret").write_text("password: [hush-hush\n")
     (completed_run / rundir.CONFIG).unlink()
     (completed_run / rundir.CONFIG).symlink_to(aside / "secret")
-    assert "hush" not in refused([f"resume={completed_run}"], WRONG, "it is a link")
+    assert "hush" not in refused([f"resume={completed_run}"], WRONG, "is a link or no plain file")
 
 
 def test_auto_walks_past_a_directory_that_would_be_waited_for(
     command, completed_run: Path, in_empty_folder: Path, without_tensorflow, monkeypatch
 ):
-    monkeypatch.setattr(training, "load_data", lambda config: _stop())
+    monkeypatch.setattr(training, "load_task", lambda config: _stop())
     outputs = in_empty_folder / "outputs" / "climate_demo-conv1d"
     outputs.mkdir(parents=True)
     os.mkfifo(completed_run / "pipe")
@@ -358,7 +358,7 @@ def test_control_characters_of_a_record_do_not_reach_the_terminal(
 
 def test_control_characters_do_not_reach_the_log(caplog: pytest.LogCaptureFixture, capsys):
     with caplog.at_level(logging.INFO, "seqconv"):
-        console.say(f"class {CLEAR_SCREEN}\nsecond line \x9b1m \u202e")
+        console.info(f"class {CLEAR_SCREEN}\nsecond line \x9b1m \u202e")
         console.table(CLEAR_SCREEN, [CLEAR_SCREEN], [[CLEAR_SCREEN]])
     for text in (caplog.text, capsys.readouterr().err):
         assert "\\x1b[2J\\x1b]0;owned\\x07" in text

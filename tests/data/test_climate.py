@@ -160,15 +160,45 @@ def test_potential_temperature(column):
     np.testing.assert_allclose(column["Tpot (K)"], potential, rtol=0, atol=HALF_DIGIT + 1e-3)
 
 
-def test_a_falling_barometer_announces_warmth_then_cold(column):
+def _explained(target: np.ndarray, *features: np.ndarray) -> float:
+    """Return the share of the variance of a target that a linear fit on some features explains."""
+    inputs = np.column_stack([np.ones_like(target), *features])
+    rest = target - inputs @ np.linalg.lstsq(inputs, target)[0]
+    return 1.0 - rest.var() / target.var()
+
+
+def test_a_falling_barometer_announces_what_the_wind_says(column):
     """The systems' structure: it is what a model can learn beyond persistence."""
     pressure, temperature = column["p (mbar)"], column["T (degC)"]
+    direction = column["wd (deg)"][DAY_ROWS:-DAY_ROWS]
     tendency = pressure[DAY_ROWS:-DAY_ROWS] - pressure[: -2 * DAY_ROWS]  # over the past day
     change = temperature[DAY_ROWS:-DAY_ROWS] - temperature[: -2 * DAY_ROWS]
     ahead = temperature[2 * DAY_ROWS :] - temperature[DAY_ROWS:-DAY_ROWS]
-    falling = tendency < -6.0
-    assert change[falling].mean() > 0.5
-    assert ahead[falling].mean() < -0.5
+    # The wind has veered from east towards south-west: warmth, then cold behind the front.
+    veered = (tendency < -6.0) & (direction > 135.0) & (direction < 270.0)
+    assert change[veered].mean() > 0.5
+    assert ahead[veered].mean() < -0.5
+    # It has backed towards north: cold, then milder air.
+    backed = (tendency < -6.0) & (direction < 75.0)
+    assert change[backed].mean() < -0.5
+    assert ahead[backed].mean() > 0.5
+    # Neither tells it alone, and no sum of both: their product does.
+    southerly = -np.cos(np.radians(direction))
+    assert _explained(ahead, tendency) < 0.05
+    linear = _explained(ahead, tendency, southerly)
+    assert _explained(ahead, tendency, southerly, tendency * southerly) > 1.5 * linear
+
+
+def test_a_high_brings_heat_in_summer_and_frost_in_winter(column):
+    """High pressure alone tells nothing of the day's temperature, and its product with the season does."""
+    pressure, temperature = (
+        column[name].reshape(-1, DAY_ROWS).mean(axis=1) for name in ("p (mbar)", "T (degC)")
+    )
+    season = np.cos(2.0 * np.pi * (np.arange(len(temperature)) - 200.0) / 365.25)
+    anomaly = temperature - season * 2.0 * (temperature * season).mean() - temperature.mean()
+    high = pressure - pressure.mean()
+    assert _explained(anomaly, high, season) < 0.05
+    assert _explained(anomaly, high, season, high * season) > 0.1
 
 
 @pytest.mark.parametrize("quarter", [0, 1], ids=["validation", "test"])

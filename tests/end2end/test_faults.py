@@ -162,9 +162,7 @@ def test_a_second_interrupt_stops_at_once_and_keeps_the_last_checkpoint(
 
 def test_a_signal_after_the_fit_is_honoured_and_the_rest_done_later(command, words, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(
-            training, "evaluate", lambda *a, **o: os.kill(os.getpid(), signal.SIGTERM)
-        )
+        patch.setattr(training, "evaluate", lambda *a, **o: os.kill(os.getpid(), signal.SIGTERM))
         assert command(words).exit_code == 143
     run_dir = only_run()
     assert metrics_of(run_dir)["epochs"] == {"completed": 2, "best": 2}

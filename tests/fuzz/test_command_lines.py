@@ -23,9 +23,9 @@ from seqconv.cli.overrides import CONFIG_MODULE, CommandLine, read_command_line
 from seqconv.config.errors import DataError
 from seqconv.config.schema import to_yaml
 from seqconv.runs import layout as rundir
-from seqconv.training.run import run as training
+from seqconv.training import run as training
 
-GROUPS = ("dataset", "model", "trainer", "experiment", "pair")
+GROUPS = ("dataset", "model", "trainer", "experiment", "recipe")
 
 
 def _flat(tree: Any, prefix: str = "") -> list[str]:
@@ -204,7 +204,7 @@ def answered(
     def read_nothing(config: Any) -> Any:
         raise DataError("this is where data would be read")
 
-    monkeypatch.setattr(training, "load_data", read_nothing)
+    monkeypatch.setattr(training, "load_task", read_nothing)
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def run(words: list[str]) -> tuple[int, str]:

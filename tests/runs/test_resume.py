@@ -21,7 +21,6 @@ from seqconv.runs.result import Result
 from seqconv.runs.resume import find_resume_point
 
 
-
 def finished_epoch(number: int) -> EpochRecord:
     """The record of an epoch."""
     return EpochRecord(

@@ -196,7 +196,7 @@ def _work(words: list[str], folder: Path, telling: Connection) -> None:
     sys.argv = ["seqconv-train", *words]
 
     from seqconv.cli import train as cli
-    from seqconv.training.run import loop
+    from seqconv.training import loop
 
     count, save = loop.Training._count, CheckpointStore.save
 

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 
 class SeqconvError(Exception):
-    """Parent of all errors that are told in a few lines, without a traceback."""
+    """Parent of all errors that are reported in a few lines, without a traceback."""
 
     exit_code = 1
 
@@ -25,7 +25,7 @@ class Problem:
 
 
 class ConfigError(SeqconvError):
-    """The command line or a YAML page is wrong. Holds all problems found, not the first one."""
+    """The command line or a YAML file is wrong. Holds all problems found, not the first one."""
 
     exit_code = 2
 

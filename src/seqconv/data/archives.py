@@ -48,7 +48,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def unpack(content: bytes, path: Path) -> bytes:
-    """The CSV inside; told by the first bytes, not by the name.
+    """The CSV inside; recognized by the first bytes, not by the name.
 
     Raises:
         FileError: if the archive is truncated, damaged, too large, or holds other than one file.

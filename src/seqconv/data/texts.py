@@ -158,7 +158,7 @@ def _parquet_rows(content: bytes, path: Path, columns: Columns) -> Rows:
 
     unpacked = unpack(content, path)
     try:
-        # Some damage makes polars panic, which it tells at length on stderr, and which is no Exception.
+        # Some damage makes polars panic, which it reports at length on stderr, and which is no Exception.
         with native_notices_in_log():
             rows = pl.scan_parquet(io.BytesIO(unpacked)).select(pl.len()).collect().item()
             if rows > max(MANY_ROWS, len(unpacked)):

@@ -129,7 +129,7 @@ class CheckpointStore:
         """Go back to an earlier state: point to it, then remove what came after it.
 
         Args:
-            last: to go on from; None: from the start.
+            last: to resume from; None: from the start.
             best: the best one by then.
         """
         pointers = {"last": last, "best": best}

@@ -110,7 +110,7 @@ def check_own_files(path: Path) -> None:
             found = Path(folder) / name
             if found.is_symlink() or not (found.is_dir() or found.is_file()):
                 raise OutputError(
-                    f"{found}: is a link or no plain file; a run that is gone on with holds files and folders only"
+                    f"{found}: is a link or no plain file; a run that is resumed holds files and folders only"
                 )
     for name in FILES:
         if (path / name).is_dir():

@@ -244,14 +244,14 @@ class Training:
     # State
 
     def save(self, *, best: bool, variables: dict[str, np.ndarray] | None = None) -> None:
-        """Write a checkpoint of everything that training goes on from.
+        """Write a checkpoint of everything that training resumes from.
 
         Args:
             best: whether the epoch that has just ended is the best so far.
             variables: as they are now, unless given.
 
         Raises:
-            DivergedError: if a variable is no longer finite; such a state is no good to go on from.
+            DivergedError: if a variable is no longer finite; such a state is no good to resume from.
         """
         started = time.monotonic()
         variables = self.variables() if variables is None else variables

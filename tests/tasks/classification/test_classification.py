@@ -13,7 +13,7 @@ from sklearn.metrics import (
 from seqconv.config.errors import ConfigError, DataError
 from seqconv.data.tokens import from_lists
 from seqconv.tasks.classification.task import SPLITS, Labelled, TextData, check_vocabulary
-from seqconv.tasks.forecasting.settings import ColumnSplit, ColumnTextTask
+from seqconv.tasks.classification.settings import ShareSettings, ShareSplit
 
 TASK = ColumnTextTask(
     max_features=40,

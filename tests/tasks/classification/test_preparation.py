@@ -15,7 +15,7 @@ from seqconv.data.tokenizer import Tokenizer
 from seqconv.data.tokens import START, UNKNOWN
 from seqconv.tasks.classification.preparation import prepare, split_rows
 from seqconv.tasks.classification.task import SPLITS
-from seqconv.tasks.forecasting.settings import ColumnSplit, ColumnTextTask
+from seqconv.tasks.classification.settings import ShareSettings, ShareSplit
 
 WORDS = Tokenizer("lower_and_strip_punctuation", "words", 1)
 

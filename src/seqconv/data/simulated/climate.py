@@ -7,14 +7,29 @@ them say something about a model and nothing about the weather.
 
 How a record is made:
 
-1. A latent chain of weather systems, each of 2 to 6 days: a high, a falling barometer, a warm
-   sector, a sharp cold front, cold air, the next high. A system is a row of knots (pressure,
-   temperature, humidity, cloud, wind) with smooth transitions between them.
+1. A latent chain of weather systems, each of about 3 to 4 days: a high, a falling barometer, a
+   low, air from the north, the next high. The low passes either to the north, with a warm sector,
+   a sharp cold front and a wind that veers from east through south and west, or to the south, with
+   cold easterly winds that back to north. A system is a row of knots (pressure, temperature,
+   humidity, cloud, wind) with smooth transitions between them.
 2. Slow random wanderings (a first-order autoregression on an hourly grid) on top, which bound how
    well anything can be forecast.
 3. A seasonal and a daily temperature cycle, the latter flattened by cloud.
 4. Measurement noise on the observed quantities, rounding, and only then the derived columns, which
    therefore agree with the observed ones to within the last digit.
+
+What a linear model cannot learn, and a network can:
+
+- Barometer x wind: the same fall of pressure brings warmth where the wind veers and cold where it
+  backs, and the same rise the opposite. Lows of both kinds are equally frequent, so that pressure
+  alone tells little; and how far a system has come shows in the last days, not in one row.
+- Air mass x season: air from the continent and under a high is hot in summer and frosty in winter,
+  air from the sea the opposite.
+- Cloud x hour x season: cloud cools the afternoon, warms the night and does most in summer. No
+  column shows it; humidity and the daily range of temperature do.
+
+What nobody can learn: the wanderings, how strong the next low will be, when its front will come and
+on which side it will pass.
 """
 
 from typing import NamedTuple
@@ -49,32 +64,52 @@ REFERENCE_MBAR = 1000.0
 #                                               sector front  front  air
 KNOT_PHASE = np.array([0.00, 0.22, 0.42, 0.62, 0.62, 0.82])  # fraction of the duration
 KNOT_DELAY_HOURS = np.array([0.0, 0.0, 0.0, 0.0, 3.0, 0.0])
-KNOT_PRESSURE_MBAR = np.array([10.0, 5.5, -4.5, -12.0, -8.0, 1.0])
-KNOT_TEMPERATURE_DEGC = np.array([-0.8, 0.4, 2.6, 3.8, -1.8, -3.2])
+KNOT_PRESSURE_MBAR = np.array([11.5, 6.0, -5.0, -14.0, -9.5, 1.0])
 KNOT_HUMIDITY_PERCENT = np.array([-9.0, -6.0, 2.0, 10.0, 9.0, -1.0])
-KNOT_CLOUD = np.array([0.10, 0.25, 0.60, 0.95, 0.75, 0.40])  # fraction of sky
+KNOT_CLOUD = np.array([0.05, 0.15, 0.60, 1.00, 0.80, 0.35])  # fraction of sky
 KNOT_WIND_M_S = np.array([0.9, 1.3, 2.0, 3.2, 3.4, 2.1])
-KNOT_DIRECTION_DEG = np.array([80.0, 140.0, 195.0, 225.0, 290.0, 325.0])  # veers, never backs
+# The rest depends on where the low passes. First row: to the north, the wind veers, and a warm
+# sector and a front come along. Second row: to the south, the wind backs, with neither of them.
+VEERING_SHARE = 0.5  # share of the first row: pressure alone tells neither warmth nor cold
+KNOT_DIRECTION_DEG = np.array(
+    [
+        [90.0, 140.0, 195.0, 225.0, 290.0, 325.0],
+        [90.0, 70.0, 50.0, 35.0, 25.0, 10.0],
+    ]
+)
+KNOT_TEMPERATURE_DEGC = np.array(
+    [
+        [0.0, 0.6, 2.6, 3.6, -1.8, -2.4],
+        [0.0, -0.8, -2.8, -3.6, -3.0, 0.6],
+    ]
+)
+# Added in summer and subtracted in winter: a high and the continent bring heat or frost, the sea
+# cool summer days or mild winter ones.
+KNOT_SEASON_DEGC = np.array(
+    [
+        [2.4, 2.4, 0.0, -1.5, -2.4, -1.2],
+        [2.4, 1.8, 0.5, 0.5, 0.5, 1.0],
+    ]
+)
 FRONT_KNOTS = slice(3, 5)
-FRONT_JITTER = 0.07  # as a phase, either way: when a front comes cannot be told to the hour
+FRONT_JITTER = 0.05  # as a phase, either way: when a front comes cannot be told to the hour
 SCALED_FROM_KNOT = 2  # from here on a system's strength scales its anomalies; before, its high's
-MIN_DURATION_HOURS = 2.0 * HOURS_PER_DAY
-MAX_DURATION_HOURS = 6.0 * HOURS_PER_DAY
-MIN_STRENGTH = 0.6
-MAX_STRENGTH = 1.4
-# A winter high brings frost and a summer high heat, which no linear model of pressure can tell.
-HIGH_SEASON_DEGC = 1.8
-TEMPERATURE_SCALE = 0.77  # overall size of the systems' temperature anomalies
+# Alike enough that the past days tell how far a system has come, and about when the next is due.
+MIN_DURATION_HOURS = 2.75 * HOURS_PER_DAY
+MAX_DURATION_HOURS = 4.25 * HOURS_PER_DAY
+MIN_STRENGTH = 0.8
+MAX_STRENGTH = 1.2
+TEMPERATURE_SCALE = 0.9  # overall size of the systems' temperature anomalies
 
 # Cycles. Season and day are cosines of the time since the warmest day and hour.
 WARMEST_DAY = 200.0
 WARMEST_HOUR = 15.0
-MEAN_DEGC = 9.0
-SEASON_DEGC = 9.8
-DAILY_MEAN_DEGC = 5.6  # half range under a clear sky, in spring and autumn
-DAILY_SEASON_DEGC = 2.8  # and this much more in summer, less in winter
+MEAN_DEGC = 9.3
+SEASON_DEGC = 9.4
+DAILY_MEAN_DEGC = 6.2  # half range under a clear sky, in spring and autumn
+DAILY_SEASON_DEGC = 3.0  # and this much more in summer, less in winter
 DAILY_SECOND_HARMONIC = 0.18  # a slow fall through the night, a quick rise in the morning
-CLOUD_DAMPING = 0.75  # how much of the daily range a full cover takes away
+CLOUD_DAMPING = 0.85  # how much of the daily range a full cover takes away
 
 MEAN_MBAR = 989.0
 MEAN_RH_PERCENT = 76.0
@@ -86,12 +121,12 @@ DIRECTION_CALM_M_S = 1.0  # below about this speed the vane wanders
 
 # The slow wanderings: standard deviation and correlation time in hours.
 WANDER = {
-    "temperature": (1.4, 42.0),
-    "pressure": (3.8, 96.0),
-    "humidity": (6.0, 12.0),
-    "cloud": (0.18, 10.0),
+    "temperature": (0.9, 36.0),
+    "pressure": (2.2, 96.0),
+    "humidity": (4.0, 12.0),
+    "cloud": (0.10, 10.0),
     "wind": (0.35, 5.0),  # of the logarithm
-    "direction": (22.0, 8.0),
+    "direction": (10.0, 8.0),
 }
 
 # White noise of single ten-minute readings (standard deviations).
@@ -99,7 +134,7 @@ NOISE_PRESSURE_MBAR = 0.05
 NOISE_TEMPERATURE_DEGC = 0.12
 NOISE_RH_PERCENT = 0.6
 NOISE_WIND_LOG = 0.22
-NOISE_DIRECTION_DEG = 14.0
+NOISE_DIRECTION_DEG = 8.0
 GUST_RATIO = 1.5
 GUST_SPREAD = 0.16
 
@@ -112,7 +147,7 @@ class _Systems(NamedTuple):
     humidity: np.ndarray  # per cent, anomaly
     cloud: np.ndarray  # fraction of sky
     wind: np.ndarray  # m/s
-    direction: np.ndarray  # degrees, unwrapped: it grows by 360 from one system to the next
+    direction: np.ndarray  # degrees, unwrapped: it grows by 360 with every system that veers
 
 
 def simulate_climate(
@@ -181,16 +216,18 @@ def _weather_systems(rng: np.random.Generator, hours: np.ndarray) -> _Systems:
     scale = np.empty((count, KNOT_PHASE.size))
     scale[:, :SCALED_FROM_KNOT] = strength[:, :1]  # how strong the high is ...
     scale[:, SCALED_FROM_KNOT:] = strength[:, 1:]  # ... says nothing of the low that follows
-    temperature = KNOT_TEMPERATURE_DEGC * scale
-    temperature[:, 0] += HIGH_SEASON_DEGC * _season(knot_hours[:, 0]) * strength[:, 0]
-    turns = 360.0 * np.arange(count)[:, None]
+    veers = rng.random(count) < VEERING_SHARE
+    track = np.where(veers, 0, 1)  # row of the tables
+    seasonal = KNOT_SEASON_DEGC[track] * _season(knot_hours)
+    # A wind that veers goes once round the compass until the next high; one that backs returns.
+    turns = 360.0 * (np.cumsum(veers) - veers)[:, None]
     knots = _Systems(
         pressure=KNOT_PRESSURE_MBAR * scale,
-        temperature=TEMPERATURE_SCALE * temperature,
+        temperature=TEMPERATURE_SCALE * scale * (KNOT_TEMPERATURE_DEGC[track] + seasonal),
         humidity=KNOT_HUMIDITY_PERCENT * scale,
         cloud=np.broadcast_to(KNOT_CLOUD, scale.shape),
         wind=KNOT_WIND_M_S * np.sqrt(scale),
-        direction=KNOT_DIRECTION_DEG + turns,
+        direction=KNOT_DIRECTION_DEG[track] + turns,
     )
     return _between_knots(hours, knot_hours.ravel(), knots)
 

@@ -47,7 +47,7 @@ def nbsvm_probabilities(
 ) -> list[np.ndarray]:
     """Probabilities of the classes for every evaluated document, learnt from `train` alone.
 
-    Two classes need one classifier; more are told apart one against the rest, the probabilities
+    Two classes need one classifier; more are distinguished one against the rest, the probabilities
     being scaled to a sum of one. The result is a pure function of the arguments.
 
     Args:
@@ -71,8 +71,8 @@ def nbsvm_probabilities(
     vocabulary = _Vocabulary()
     matrix = vocabulary.learn(train, ngrams, max_features)
     # For two classes the second one's score is the first one's with the other sign.
-    told_apart = [1] if classes == 2 else list(range(classes))
-    models = [_fit(matrix, labels == number) for number in told_apart]
+    distinguished = [1] if classes == 2 else list(range(classes))
+    models = [_fit(matrix, labels == number) for number in distinguished]
     del matrix  # the largest thing here; not needed for the rest
     return [_probabilities(vocabulary.matrix(corpus), models) for corpus in evaluated]
 
