@@ -171,8 +171,8 @@ def test_completion(
     assert answer.stdout.split() == choices
 
 
-# TensorFlow in a thread of its own. It is replaced by a module whose import lasts until the process waits for it to end,
-# or fails; so these show what does not wait for it.
+# TensorFlow in a thread of its own. It is replaced by a module whose import lasts until the process waits for it to
+# end, or fails; so these show what does not wait for it.
 
 SLOW = """
 import os, pathlib, sys, threading

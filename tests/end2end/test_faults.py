@@ -17,8 +17,8 @@ import pytest
 from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import CheckpointStore, read
 from seqconv.tasks.forecasting.task import Forecasting
-from seqconv.training.loop import Training
 from seqconv.training import run as training
+from seqconv.training.loop import Training
 from seqconv.training.predictor import Predictor
 
 SMALL = [

@@ -88,7 +88,7 @@ def test_the_examples_of_a_model_and_a_dataset_work(
 ):
     registry.names()
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
-    code = next(block for block in blocks("python") if f'.register("{name}"' in block)
+    code = next(block for block in blocks("python") if f'Literal["{name}"]' in block)
     exec(compile(code, f"{name}.py", "exec"), {"__name__": f"readme_{name}"})
     page = next(block for block in blocks("yaml") if f"conf/{group}/{name}.yaml" in block)
     Path("mine", group).mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_pictures_are_there():
 
 
 def test_exit_codes_are_those_of_the_errors():
-    from seqconv.config.schema import errors
+    from seqconv.config import errors
 
     listed = set(map(int, re.findall(r"^\| (\d) \|", README, flags=re.MULTILINE)))
     assert listed == {0} | {

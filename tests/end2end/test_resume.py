@@ -15,8 +15,8 @@ import yaml
 
 from seqconv.runs import checkpoints
 from seqconv.runs import layout as rundir
-from seqconv.runs.lock import locked
 from seqconv.runs.checkpoints import CheckpointStore
+from seqconv.runs.lock import locked
 from seqconv.training.loop import Training
 
 SERIES = [

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from seqconv.runs import layout as rundir
 from seqconv.training import run as training
 
 SMALL = [

@@ -1,190 +1,249 @@
-"""Labelled sequences in three splits: shapes, batches and figures, the figures against scikit-learn's."""
+"""Labelled texts prepared for classification: shapes, batches, metrics; the metrics against scikit-learn's."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 from sklearn.metrics import (
     accuracy_score,
     confusion_matrix,
+    f1_score,
     log_loss,
     precision_recall_fscore_support,
     roc_auc_score,
 )
 
-from seqconv.config.errors import ConfigError, DataError
+from seqconv.config.errors import DataError
+from seqconv.data.corpus import Corpus
 from seqconv.data.tokens import from_lists
-from seqconv.tasks.classification.task import SPLITS, Labelled, TextData, check_vocabulary
 from seqconv.tasks.classification.settings import ShareSettings, ShareSplit
+from seqconv.tasks.classification.task import Classification, prepare
+from seqconv.tasks.contract import SPLITS, Predicted, StoredPreparation
 
-TASK = ColumnTextTask(
+NAMES = ("bad", "so-so", "good")
+SETTINGS = ShareSettings(
     max_features=40,
     max_len=6,
     embedding_size=5,
     word_dropout=0.0,
-    split=ColumnSplit(column=None, validation=0.2, test=0.2, seed=0),
+    split=ShareSplit(validation=0.2, test=0.2, seed=0),
 )
-NAMES = ("bad", "so-so", "good")
-FACTS = {"source": "file", "fingerprint": "sha256:0", "rows": 180, "notes": []}
 
 
-def some_texts(labels, seed):
-    rng = np.random.default_rng(seed)
-    words = from_lists([rng.integers(3, 60, rng.integers(1, 9)).tolist() for _ in labels])
-    tokens = from_lists(
-        [np.minimum(w, 39).tolist() for w in np.split(words.flat, words.offsets[1:-1])]
-    )
-    return Labelled(tokens.last(TASK.max_len), words, np.asarray(labels, np.int64))
-
-
-def make_data(classes=2, count=60, **changed):
+def make_corpus(classes=2, count=60, labels=None, **changes) -> Corpus:
+    """Token numbers, as many texts in each split."""
     rng = np.random.default_rng(3)
-    splits = {
-        split: some_texts(changed.get(split, rng.permutation(np.arange(count) % classes)), seed)
-        for seed, split in enumerate(SPLITS)
+    total = 3 * count
+    words = [rng.integers(3, 60, rng.integers(1, 9)).tolist() for _ in range(total)]
+    usual = {
+        "tokens": from_lists(words),
+        "words": None,
+        "labels": rng.permutation(np.arange(total) % classes) if labels is None else labels,
+        "classes": NAMES[:classes],
+        "parts": np.repeat(SPLITS, count),
+        "source": "file",
+        "fingerprint": "sha256:0",
+        "notes": (),
+        "origin": "notes.csv",
     }
-    return TextData("text", splits, TASK, NAMES[:classes], FACTS, ["a", "b"])
+    return Corpus(**(usual | changes))
 
 
-def some_predictions(data, split, seed=0):
-    """Logits that know a little of the labels, and the labels."""
+def make_task(classes=2, settings=SETTINGS, **changes) -> Classification:
+    return prepare("text", make_corpus(classes, **changes), settings)
+
+
+def some_prediction(task, split="test", seed=0) -> Predicted:
+    """Logits that know a little of the labels."""
     rng = np.random.default_rng(seed)
-    count = data.count(split)
-    labels = data.splits[split].labels
-    wanted = np.eye(len(data.classes))[labels]
-    if data.binary:
+    samples = task.samples(split)
+    wanted = np.eye(len(task.preparation.classes))[samples.labels]
+    if wanted.shape[1] == 2:
         wanted = wanted[:, 1:] - 0.5
     logits = (2 * wanted + rng.normal(size=wanted.shape)).astype(np.float32)
-    return logits, data.batch(split, np.arange(count))[1]
+    targets = samples.batch(np.arange(len(samples)))[1]
+    return Predicted(logits, targets, np.full(len(samples), 0.5, np.float32))
+
+
+def probabilities_of(logits):
+    logits = logits.astype(float)
+    if logits.shape[1] == 1:
+        logits = np.hstack([np.zeros_like(logits), logits])
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize(
     ("classes", "outputs", "loss"),
-    [(2, 1, "binary_crossentropy"), (3, 3, "sparse_categorical_crossentropy")],
+    [(2, (1,), "binary_crossentropy"), (3, (3,), "sparse_categorical_crossentropy")],
 )
 def test_shapes(classes, outputs, loss):
-    data = make_data(classes)
-    spec = data.spec
+    task = make_task(classes)
+    spec = task.spec
     assert (spec.time, spec.features, spec.vocabulary, spec.embedding) == (6, None, 40, 5)
-    assert (spec.outputs, spec.targets) == (outputs, 1)
-    assert data.loss == loss
-    logits, _ = some_predictions(data, "test")
-    assert logits.shape == (60, outputs)
+    assert (spec.outputs, spec.targets, task.loss) == (outputs, (1,), loss)
 
 
 def test_a_batch_is_what_was_asked_for():
-    data = make_data()
+    samples = make_task().samples("validation")
     indices = np.array([7, 3, 3, 59])
-    tokens, labels = data.batch("validation", indices)
+    tokens, labels = samples.batch(indices)
     assert (tokens.dtype, labels.dtype) == (np.int32, np.float32)
-    assert tokens.shape == (4, 6)
-    assert labels[:, 0].tolist() == data.splits["validation"].labels[indices].tolist()
-    assert np.count_nonzero(tokens, axis=1).tolist() == data.lengths("validation")[indices].tolist()
+    assert (tokens.shape, labels.shape) == ((4, 6), (4, 1))
+    assert labels[:, 0].tolist() == samples.labels[indices].tolist()
+    assert np.count_nonzero(tokens, axis=1).tolist() == samples.lengths[indices].tolist()
     np.testing.assert_array_equal(tokens[1], tokens[2])
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_probabilities_are_of_the_classes(classes):
-    data = make_data(classes)
-    logits, _ = some_predictions(data, "test")
-    found = data.probabilities(logits)
-    assert found.shape == (60, classes)
-    np.testing.assert_allclose(found.sum(axis=1), 1)
-    if classes == 2:
-        np.testing.assert_allclose(found[:, 1], 1 / (1 + np.exp(-logits[:, 0].astype(float))))
-    else:
-        np.testing.assert_allclose(np.diff(np.log(found)), np.diff(logits), atol=1e-6)
-
-
-def test_probabilities_of_huge_logits_are_numbers():
-    found = make_data(3).probabilities(np.array([[1e30, 0, -1e30]], np.float32))
-    assert found.tolist() == [[1, 0, 0]]
-    assert make_data(2).probabilities(np.array([[-1e30]], np.float32)).tolist() == [[1, 0]]
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-def test_figures_are_those_of_scikit_learn(classes):
-    data = make_data(classes)
-    logits, targets = some_predictions(data, "test")
-    labels = targets[:, 0].astype(int)
-    probabilities = data.probabilities(logits)
-    predicted = probabilities.argmax(axis=1)
-
-    found = data.sample_metrics(logits, targets)
-    assert list(found) == ["accuracy"]
-    assert found["accuracy"].shape == (60,)
-    assert found["accuracy"].mean() == accuracy_score(labels, predicted)
+def test_metrics_are_those_of_scikit_learn(classes):
+    task = make_task(classes)
+    predicted = some_prediction(task)
+    labels = task.samples("test").labels
+    probabilities = probabilities_of(predicted.predictions)
+    chosen = probabilities.argmax(axis=1)
     scores = probabilities[:, 1] if classes == 2 else probabilities
-    assert data.summary_metrics(logits, targets) == {
-        "auc": pytest.approx(roc_auc_score(labels, scores, multi_class="ovr"))
+
+    found = task.measure("test", predicted)
+    assert list(found) == [metric.name for metric in task.metrics]
+    assert found == {
+        "loss": 0.5,
+        "accuracy": accuracy_score(labels, chosen),
+        "auc": pytest.approx(roc_auc_score(labels, scores, multi_class="ovr")),
+        "macro_f1": pytest.approx(f1_score(labels, chosen, average="macro")),
     }
-    details = data.details(logits, targets)
-    assert details["confusion"] == confusion_matrix(labels, predicted).tolist()
-    precision, recall, _, texts = precision_recall_fscore_support(labels, predicted)
+    running = task.running_metrics(predicted.predictions, predicted.targets)
+    assert list(running) == ["accuracy"]
+    np.testing.assert_array_equal(running["accuracy"], chosen == labels)
+    details = task.details("test", predicted)
+    assert details["confusion"] == confusion_matrix(labels, chosen).tolist()
+    precision, recall, _, texts = precision_recall_fscore_support(labels, chosen)
     assert list(details["classes"]) == list(NAMES[:classes])
-    for number, figures in enumerate(details["classes"].values()):
-        assert figures == {
+    for number, of_class in enumerate(details["classes"].values()):
+        assert of_class == {
             "precision": pytest.approx(precision[number]),
             "recall": pytest.approx(recall[number]),
             "texts": texts[number],
         }
-    assert data.measure("test", probabilities) == {
-        "accuracy": accuracy_score(labels, predicted),
-        "loss": pytest.approx(log_loss(labels, probabilities)),
-    }
+    judged = task._judged({"test": probabilities})["test"]
+    assert judged == {**found, "loss": pytest.approx(log_loss(labels, probabilities))}
+
+
+def test_huge_logits_are_classified():
+    task = make_task(3)
+    predicted = some_prediction(task)
+    wild = (1e30 * np.sign(predicted.predictions)).astype(np.float32)
+    found = task.measure("test", dataclasses.replace(predicted, predictions=wild))
+    assert np.isfinite(list(found.values())).all()
 
 
 def test_a_class_that_is_never_predicted_has_no_precision():
-    data = make_data(3)
+    task = make_task(3)
     logits = np.tile(np.array([[0.0, 1.0, 0.5]], np.float32), (60, 1))
-    details = data.details(logits, data.batch("test", np.arange(60))[1])
-    assert [figures["precision"] for figures in details["classes"].values()] == [
-        0.0, pytest.approx(1 / 3), 0.0,
-    ]  # fmt: skip
-    assert [figures["recall"] for figures in details["classes"].values()] == [0.0, 1.0, 0.0]
+    details = task.details("test", dataclasses.replace(some_prediction(task), predictions=logits))
+    classes = details["classes"].values()
+    share = np.mean(task.samples("test").labels == 1)
+    assert [found["precision"] for found in classes] == [0.0, pytest.approx(share), 0.0]
+    assert [found["recall"] for found in classes] == [0.0, 1.0, 0.0]
 
 
-def test_what_was_thought_impossible_costs_much_but_not_all():
-    data = make_data()
-    wrong = np.eye(2)[1 - data.splits["test"].labels]
-    assert data.measure("test", wrong) == {"accuracy": 0.0, "loss": pytest.approx(-np.log(1e-7))}
+def test_the_majority_class():
+    task = make_task(3)
+    shares = np.bincount(task.samples("train").labels) / 60
+    found = task.baselines(slow=False)
+    assert list(found) == ["majority"]
+    labels = task.samples("test").labels
+    assert found["majority"]["test"]["accuracy"] == np.mean(labels == shares.argmax())
+    assert found["majority"]["test"]["loss"] == pytest.approx(-np.log(shares[labels]).mean())
 
 
 def test_the_description_for_metrics_json():
-    data = make_data(3)
-    assert data.describe() == {
+    task = make_task(3)
+    lengths = task.samples("train").lengths
+    assert task.describe() == {
         "name": "text",
-        **FACTS,
+        "source": "file",
+        "fingerprint": "sha256:0",
+        "rows": 180,
+        "notes": [],
         "windows": {"train": 60, "validation": 60, "test": 60},
         "classes": list(NAMES),
-        "tokens": {"median": np.median(data.lengths("train")), "longest": 6},
+        "tokens": {"median": np.median(lengths), "longest": 6},
         "unit": "",
     }
-    assert data.preparation() == {"classes": list(NAMES), "vocabulary": ["a", "b"]}
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_class_must_be_in_every_split(split):
-    labels = np.arange(60) % 2
-    with pytest.raises(
-        DataError, match=rf"class `good` is absent from the {split} split \(60 texts"
-    ):
-        make_data(3, **{split: labels})
+    labels = np.arange(180) % 3
+    labels[np.repeat(SPLITS, 60) == split] %= 2
+    message = rf"notes\.csv: class `good` is absent from the {split} split \(60 texts"
+    with pytest.raises(DataError, match=message):
+        make_task(3, labels=labels)
 
 
-def test_a_vocabulary_that_the_data_gives():
-    check_vocabulary(10, 10)
-    with pytest.raises(ConfigError, match=r"max_features: .*give 10 tokens.*received 11"):
-        check_vocabulary(11, 10)
-
-
-def test_words_are_hidden_in_training_and_marks_are_not():
-    data = make_data(2)
-    object.__setattr__(data.task, "word_dropout", 0.5)
+def test_words_are_dropped_in_training_and_special_tokens_are_not():
+    task = make_task(settings=dataclasses.replace(SETTINGS, word_dropout=0.5))
     tokens = np.tile(np.array([[0, 1, 2, *range(3, 10)]], np.int32), (500, 1))
-    hidden = data.augment(tokens, np.random.default_rng(0))
-    again = data.augment(tokens, np.random.default_rng(0))
-
-    np.testing.assert_array_equal(hidden, again)
-    np.testing.assert_array_equal(hidden[:, :3], tokens[:, :3])
-    changed = hidden[:, 3:] != tokens[:, 3:]
-    assert set(hidden[:, 3:][changed]) == {2}
+    dropped = task.augment(tokens, np.random.default_rng(0))
+    np.testing.assert_array_equal(dropped, task.augment(tokens, np.random.default_rng(0)))
+    np.testing.assert_array_equal(dropped[:, :3], tokens[:, :3])
+    changed = dropped[:, 3:] != tokens[:, 3:]
+    assert set(dropped[:, 3:][changed]) == {2}
     assert 0.45 < changed.mean() < 0.55
+
+
+# A stored preparation
+
+
+def stored(task, /, **changes) -> StoredPreparation:
+    content = task.preparation.to_json() | changes
+    return StoredPreparation(content, task.fingerprint, "run/preparation.json")
+
+
+def test_a_stored_preparation_gives_the_same_batches():
+    task = make_task()
+    again = prepare("text", task.corpus, SETTINGS, stored(task))
+    for split in SPLITS:
+        everything = np.arange(len(task.samples(split)))
+        for one, other in zip(
+            task.samples(split).batch(everything),
+            again.samples(split).batch(everything),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_other_texts_are_one_test_split():
+    task = make_task(3)
+    other = dataclasses.replace(
+        make_corpus(2, 20, fingerprint="sha256:1", parts=None), classes=("good", "bad")
+    )
+    again = prepare("text", other, SETTINGS, stored(task))
+    assert [len(again.samples(split)) for split in SPLITS] == [0, 0, 60]
+    # By name, whatever their numbers are in the other source.
+    np.testing.assert_array_equal(again.samples("test").labels, np.array([2, 0])[other.labels])
+    assert list(again.baselines(slow=True)) == ["majority"]
+    # A class that does not occur has no area under a curve.
+    assert np.isnan(again.measure("test", some_prediction(again))["auc"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shares": [1.0]}, "do not belong together"),
+        ({"classes": "ab"}, "classes"),
+        ({"task": "forecasting"}, "task"),
+        ({"max_features": 0}, "max_features"),
+    ],
+)
+def test_a_stored_preparation_of_another_form(changes, message):
+    task = make_task()
+    with pytest.raises(DataError, match=rf"run/preparation\.json: no preparation .*{message}"):
+        prepare("text", task.corpus, SETTINGS, stored(task, **changes))
+
+
+def test_a_class_that_was_not_trained_on():
+    task = make_task(2)
+    other = make_corpus(3, fingerprint="sha256:1")
+    with pytest.raises(DataError, match="class `good` is none of those the run was trained on"):
+        prepare("text", other, SETTINGS, stored(task))

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from small_records import QUICK
 
 from seqconv.config.errors import ConfigError, DataError
-from seqconv.data import corpora
+from seqconv.data import corpus as corpus_module
+from seqconv.data.corpus import tokenize_texts
 from seqconv.data.texts import LabelledTexts
 from seqconv.data.tokenizer import Tokenizer
 from seqconv.data.tokens import START, UNKNOWN
-from seqconv.tasks.classification.preparation import prepare, split_rows
-from seqconv.tasks.classification.task import SPLITS
 from seqconv.tasks.classification.settings import ShareSettings, ShareSplit
+from seqconv.tasks.classification.task import prepare
+from seqconv.tasks.contract import SPLITS
 
 WORDS = Tokenizer("lower_and_strip_punctuation", "words", 1)
 
@@ -26,12 +27,16 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache" / "prepared"
 
 
-def make_split(validation=0.2, test=0.2, seed=0, column=None):
-    return ColumnSplit(column=column, validation=validation, test=test, seed=seed)
+def make_split(validation=0.2, test=0.2, seed=0):
+    return ShareSplit(validation=validation, test=test, seed=seed)
 
 
-def make_task(max_features=8, max_len=20, **split):
-    return ColumnTextTask(
+def split_rows(labels, parts, split):
+    return split.rows(labels, None if parts is None else np.array(parts))
+
+
+def make_settings(max_features=8, max_len=20, **split):
+    return ShareSettings(
         max_features=max_features,
         max_len=max_len,
         embedding_size=2,
@@ -49,8 +54,9 @@ def make_source(texts, labels, parts=None):
     )
 
 
-def prepared(source, task=None, tokenizer=WORDS):
-    return prepare("text", source, task or make_task(), tokenizer, {"source": "file"})
+def prepared(source, settings=None, tokenizer=WORDS):
+    corpus = tokenize_texts(source, tokenizer, source="file")
+    return prepare("text", corpus, settings or make_settings())
 
 
 # Splits
@@ -131,58 +137,58 @@ CLASSES = ["pos" if n % 2 else "neg" for n in range(40)]
 
 def test_tokens_are_numbers_of_the_training_words():
     parts = ["train"] * 20 + ["validation"] * 10 + ["test"] * 10
-    data = prepared(make_source(TEXTS, CLASSES, parts), make_task(max_features=6))
+    data = prepared(make_source(TEXTS, CLASSES, parts), make_settings(max_features=6))
 
     # Of the training texts: 20 times film, 10 times bad and good, and then each number once.
-    assert data.vocabulary == ["film", "bad", "good"]
+    assert data.preparation.vocabulary == ("film", "bad", "good")
     for split, rows in (
         ("train", range(20)),
         ("validation", range(20, 30)),
         ("test", range(30, 40)),
     ):
-        tokens, labels = data.batch(split, np.arange(data.count(split)))
+        tokens, labels = data.samples(split).batch(np.arange(len(data.samples(split))))
         assert tokens[:, -4:].tolist() == [[START, 5 if n % 2 else 4, 3, UNKNOWN] for n in rows]
         assert not tokens[:, :-4].any()
         assert labels.tolist() == [[n % 2] for n in rows]
-    assert data.preparation() == {"classes": ["neg", "pos"], "vocabulary": data.vocabulary}
+    assert data.preparation.classes == ("neg", "pos")
 
 
 def test_words_of_other_splits_are_unknown_however_frequent():
     texts = [*TEXTS[:20], *["good film later later later later"] * 20]
     parts = ["train"] * 20 + ["validation"] * 10 + ["test"] * 10
-    data = prepared(make_source(texts, CLASSES, parts), make_task(max_features=26))
-    assert "later" not in data.vocabulary
-    assert len(data.vocabulary) == 23
-    assert data.batch("test", np.array([0]))[0][0, -4:].tolist() == [UNKNOWN] * 4
+    data = prepared(make_source(texts, CLASSES, parts), make_settings(max_features=26))
+    assert "later" not in data.preparation.vocabulary
+    assert len(data.preparation.vocabulary) == 23
+    assert data.samples("test").batch(np.array([0]))[0][0, -4:].tolist() == [UNKNOWN] * 4
 
 
 def test_a_text_keeps_its_last_tokens():
-    data = prepared(make_source(TEXTS, CLASSES), make_task(max_len=2))
-    assert set(data.lengths("train")) == {2}
-    assert START not in data.batch("train", np.arange(data.count("train")))[0]
+    data = prepared(make_source(TEXTS, CLASSES), make_settings(max_len=2))
+    assert set(data.samples("train").lengths) == {2}
+    assert START not in data.samples("train").batch(np.arange(len(data.samples("train"))))[0]
     # The baselines are given the whole texts, all words told apart.
-    assert set(data.splits["train"].words.lengths) == {3}
+    assert set(data.samples("train").words.lengths) == {3}
 
 
 def test_classes_that_are_numbers_stand_in_their_order():
     labels = [("10", "2", "none", "-1")[n % 4] for n in range(40)]
-    assert prepared(make_source(TEXTS, labels)).classes == ("-1", "2", "10", "none")
+    assert prepared(make_source(TEXTS, labels)).preparation.classes == ("-1", "2", "10", "none")
 
 
 def test_classes_that_are_one_number_stand_in_one_order():
     names = [f"{'0' * zeros}1" for zeros in range(8)]
     labels = [names[n % 8] for n in range(80)]
     texts = [f"film {n}" for n in range(80)]
-    task = make_task(max_features=4)
-    assert prepared(make_source(texts, labels), task).classes == tuple(sorted(names))
+    task = make_settings(max_features=4)
+    assert prepared(make_source(texts, labels), task).preparation.classes == tuple(sorted(names))
 
 
-def test_facts_and_the_note_of_repeated_texts():
+def test_the_corpus_and_the_note_of_repeated_texts():
     data = prepared(make_source(TEXTS, CLASSES))
-    assert (data.facts["rows"], data.facts["source"], data.facts["notes"]) == (40, "file", [])
-    assert data.facts["fingerprint"].startswith("sha256:")
+    assert (data.corpus.rows, data.corpus.source, data.corpus.notes) == (40, "file", ())
+    assert data.fingerprint.startswith("sha256:")
     twice = prepared(make_source([*TEXTS[:38], *TEXTS[:2]], CLASSES))
-    (note,) = twice.facts["notes"]
+    (note,) = twice.corpus.notes
     assert note.startswith("2 texts stand more than once")
 
 
@@ -211,9 +217,9 @@ def test_a_vocabulary_larger_than_the_training_texts_give():
     parts = ["train"] * 20 + ["validation"] * 10 + ["test"] * 10
     source = make_source(TEXTS, CLASSES, parts)
     # Three marks, three words and twenty numbers.
-    assert len(prepared(source, make_task(max_features=26)).vocabulary) == 23
+    assert len(prepared(source, make_settings(max_features=26)).preparation.vocabulary) == 23
     with pytest.raises(ConfigError, match=r"received 27. Use max_features=26 or less") as caught:
-        prepared(source, make_task(max_features=27))
+        prepared(source, make_settings(max_features=27))
     assert [problem.key for problem in caught.value.problems] == ["max_features"]
 
 
@@ -225,18 +231,18 @@ def test_a_text_without_a_token(texts, row, count):
     with pytest.raises(DataError, match=message):
         prepared(make_source(texts, CLASSES))
     lower = Tokenizer("lower", "words", 1)
-    task = make_task(max_features=4)
-    assert prepared(make_source(texts, CLASSES), task, lower).count("train") == 24
+    task = make_settings(max_features=4)
+    assert len(prepared(make_source(texts, CLASSES), task, lower).samples("train")) == 24
 
 
 # The cache
 
 
 def same(first, second):
-    assert first.vocabulary == second.vocabulary
+    assert first.preparation.vocabulary == second.preparation.vocabulary
     for split in SPLITS:
         for kind in ("tokens", "words"):
-            one, other = (getattr(data.splits[split], kind) for data in (first, second))
+            one, other = (getattr(data.samples(split), kind) for data in (first, second))
             np.testing.assert_array_equal(one.flat, other.flat)
             np.testing.assert_array_equal(one.offsets, other.offsets)
 
@@ -245,10 +251,10 @@ def test_texts_are_cut_into_tokens_once(monkeypatch, cache):
     source = make_source([text + " crème\x85 a\u2028b" for text in TEXTS], CLASSES)
     first = prepared(source)
     (kept,) = cache.iterdir()
-    monkeypatch.setattr(corpora, "tokenize", None)
+    monkeypatch.setattr(corpus_module, "tokenize", None)
     same(prepared(source), first)
     # Another size or split needs no other tokens.
-    prepared(source, make_task(max_features=5, seed=3))
+    prepared(source, make_settings(max_features=5, seed=3))
     assert list(cache.iterdir()) == [kept]
 
 
@@ -260,7 +266,7 @@ def test_another_tokenizer_has_tokens_of_its_own(tokenizer):
     source = make_source(TEXTS, CLASSES)
     first = prepared(source)
     other = prepared(source, tokenizer=tokenizer)
-    assert (first.vocabulary == other.vocabulary) == (tokenizer.ngrams == 1)
+    assert (first.preparation.vocabulary == other.preparation.vocabulary) == (tokenizer.ngrams == 1)
     same(prepared(source), first)
     same(prepared(source, tokenizer=tokenizer), other)
 
@@ -280,4 +286,6 @@ def test_a_line_end_may_be_a_token(cache):
     characters = Tokenizer("none", "characters", 1)
     first = prepared(source, tokenizer=characters)
     same(prepared(source, tokenizer=characters), first)
-    assert "\n" in prepared(source, make_task(max_features=20), characters).vocabulary
+    assert (
+        "\n" in prepared(source, make_settings(max_features=20), characters).preparation.vocabulary
+    )

@@ -1,5 +1,6 @@
 """A record split, scaled and cut into windows: nothing of a later split reaches an earlier one."""
 
+import dataclasses
 import json
 import re
 
@@ -7,18 +8,44 @@ import numpy as np
 import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
-from small_records import COLUMNS, QUICK, TARGET, make_record, make_task, noise, stamps
+from small_records import COLUMNS, QUICK, TARGET, make_record, make_settings, noise, stamps
 
 from seqconv.config.errors import ConfigError, DataError
-from seqconv.tasks.forecasting.task import SPLITS, SeriesData
+from seqconv.tasks.contract import SPLITS, Predicted, StoredPreparation
+from seqconv.tasks.forecasting.preparation import Moments
+from seqconv.tasks.forecasting.settings import ForecastingSettings
+from seqconv.tasks.forecasting.split import split_bounds
+from seqconv.tasks.forecasting.task import Forecasting, prepare
 
 
-def make_data(rows=100, values=None, **changes) -> SeriesData:
-    return SeriesData("small", make_record(rows, values), make_task(**changes))
+def make_task(rows=100, values=None, **changes) -> Forecasting:
+    return prepare("small", make_record(rows, values), make_settings(**changes))
 
 
-def all_batches(data: SeriesData, split: str) -> tuple[np.ndarray, np.ndarray]:
-    return data.batch(split, np.arange(data.count(split)))
+def bounds_of(rows, **changes):
+    """Of each split, in rows of the cleaned record."""
+    return split_bounds(make_record(rows), make_settings(**changes).split)
+
+
+def all_batches(task: Forecasting, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs, and targets of the one column at the one lead."""
+    samples = task.samples(split)
+    inputs, targets = samples.batch(np.arange(len(samples)))
+    assert targets.shape == (len(samples), 1, 1)
+    return inputs, targets[:, :, 0]
+
+
+def truth(task: Forecasting, split: str) -> np.ndarray:
+    return task.samples(split).truth()[:, 0, 0]
+
+
+def newest(task: Forecasting, split: str) -> np.ndarray:
+    return task.samples(split).persistence()[:, 0, 0]
+
+
+def judged(task: Forecasting, split: str, forecast: np.ndarray) -> dict[str, float]:
+    """The metrics of a forecast in the target's own unit."""
+    return task._judged({split: forecast[:, None, None]})[split]
 
 
 # Bounds
@@ -40,13 +67,12 @@ BOUNDS_OF_100 = {"train": (0, 50), "validation": (50, 75), "test": (75, 100)}
     ],
 )
 def test_bounds(train_end, validation_end):
-    data = make_data(train_end=train_end, validation_end=validation_end)
-    assert data.bounds == BOUNDS_OF_100
+    assert bounds_of(100, train_end=train_end, validation_end=validation_end) == BOUNDS_OF_100
 
 
 def test_bounds_by_day():
-    data = make_data(rows=400, train_end="2020-01-02", validation_end="2020-01-03")
-    assert data.bounds == {"train": (0, 144), "validation": (144, 288), "test": (288, 400)}
+    found = bounds_of(400, train_end="2020-01-02", validation_end="2020-01-03")
+    assert found == {"train": (0, 144), "validation": (144, 288), "test": (288, 400)}
 
 
 # Rows 70 to 79 of the source repeat the ten before them.
@@ -65,21 +91,20 @@ REPEATED = [*range(70), *range(60, 70), *range(70, 100)]
     ],
 )
 def test_row_numbers_count_the_source_as_read(train_end, validation_end, expected):
-    task = make_task(train_end=train_end, validation_end=validation_end)
-    data = SeriesData("small", make_record(REPEATED), task)
     first, second = expected
-    assert data.bounds == {
+    found = bounds_of(REPEATED, train_end=train_end, validation_end=validation_end)
+    assert found == {
         "train": (0, first),
         "validation": (first, second),
         "test": (second, 100),
     }
-    assert data.describe()["rows"] == 110
+    assert make_record(REPEATED).rows_read == 110
 
 
 def test_a_date_in_a_gap_splits_there():
-    record = make_record([*range(50), *range(80, 150)])
-    task = make_task(train_end="2020-01-01T10:00", validation_end=90)
-    assert SeriesData("small", record, task).bounds["train"] == (0, 50)
+    rows = [*range(50), *range(80, 150)]
+    found = bounds_of(rows, train_end="2020-01-01T10:00", validation_end=90)
+    assert found["train"] == (0, 50)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +138,7 @@ def test_a_date_in_a_gap_splits_there():
 )
 def test_wrong_splits(train_end, validation_end, problems):
     with pytest.raises(ConfigError, match=problems[0][1]) as caught:
-        make_data(train_end=train_end, validation_end=validation_end)
+        make_task(train_end=train_end, validation_end=validation_end)
     found = caught.value.problems
     assert [problem.key for problem in found] == [key for key, _ in problems]
     for problem, (_, message) in zip(found, problems, strict=True):
@@ -122,7 +147,7 @@ def test_wrong_splits(train_end, validation_end, problems):
 
 def test_a_window_longer_than_a_split():
     with pytest.raises(ConfigError, match=r"lookback: a window needs 34 rows") as caught:
-        make_data(lookback=30, step=1, delay=3)
+        make_task(lookback=30, step=1, delay=3)
     (first, second) = caught.value.problems
     assert (first.key, second.key) == ("lookback", "lookback")
     assert r"the validation split has 25 rows and no such run" in first.message
@@ -131,14 +156,15 @@ def test_a_window_longer_than_a_split():
 
 def test_a_window_longer_than_every_run():
     record = make_record([row + row // 10 for row in range(100)])  # a gap after every ten rows
-    assert SeriesData("small", record, make_task(lookback=6, delay=3)).count("train") == 5
+    task = prepare("small", record, make_settings(lookback=6, delay=3))
+    assert len(task.samples("train")) == 5
     with pytest.raises(ConfigError, match="the train split has 50 rows and no such run"):
-        SeriesData("small", record, make_task(lookback=6, delay=4))
+        prepare("small", record, make_settings(lookback=6, delay=4))
 
 
 def test_the_longest_window_that_fits():
-    data = make_data(lookback=20, step=2, delay=4)
-    assert [data.count(split) for split in SPLITS] == [26, 1, 1]
+    data = make_task(lookback=20, step=2, delay=4)
+    assert [len(data.samples(split)) for split in SPLITS] == [26, 1, 1]
 
 
 # Scaling
@@ -146,15 +172,15 @@ def test_the_longest_window_that_fits():
 
 def test_scaling_is_learnt_from_training_rows_alone():
     values = noise(100)
-    data = make_data(values=values)
-    np.testing.assert_allclose(data.mean, values[:50].mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(data.deviation, values[:50].std(axis=0), rtol=1e-12)
-    inputs, targets = data.batch("validation", np.array([0]))
+    data = make_task(values=values)
+    np.testing.assert_allclose(data.preparation.mean, values[:50].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(data.preparation.std, values[:50].std(axis=0), rtol=1e-12)
+    inputs, targets = data.samples("validation").batch(np.array([0]))
     # The first window of validation: anchor 56, rows 50, 52 and 54; target row 59.
     expected = (values[[50, 52, 54]] - values[:50].mean(axis=0)) / values[:50].std(axis=0)
     np.testing.assert_allclose(inputs[0], expected, rtol=1e-5, atol=1e-6)
     target = (values[59, TARGET] - values[:50, TARGET].mean()) / values[:50, TARGET].std()
-    np.testing.assert_allclose(targets, [[target]], rtol=1e-5)
+    np.testing.assert_allclose(targets, [[[target]]], rtol=1e-5)
     assert inputs.dtype == targets.dtype == np.float32
 
 
@@ -163,7 +189,7 @@ def test_a_constant_column_is_zero_and_does_not_blow_up(constant):
     values = noise(100)
     values[:, 0] = constant
     values[75:, 0] = constant + 1.0
-    data = make_data(values=values)
+    data = make_task(values=values)
     assert np.abs(all_batches(data, "train")[0][..., 0]).max() < 1e-6
     assert np.abs(all_batches(data, "validation")[0][..., 0]).max() < 1e-6
     np.testing.assert_allclose(all_batches(data, "test")[0][..., 0], 1.0, rtol=1e-5)
@@ -172,7 +198,7 @@ def test_a_constant_column_is_zero_and_does_not_blow_up(constant):
 def test_a_constant_target_does_not_divide_by_zero():
     values = noise(100)
     values[:, TARGET] = 4.0
-    inputs, targets = all_batches(make_data(values=values), "train")
+    inputs, targets = all_batches(make_task(values=values), "train")
     assert np.isfinite(inputs).all()
     assert np.abs(targets).max() < 1e-6
 
@@ -202,21 +228,21 @@ def test_no_window_touches_another_split_or_spans_a_gap(
     # Every column holds the row's number in the source, so that a batch tells what it was made of.
     values = np.repeat(np.arange(len(offsets), dtype=float)[:, None], 3, axis=1)
     record = make_record(offsets, values)
-    task = make_task(time_steps * step, step, delay, *split, target=target)
+    settings = make_settings(time_steps * step, step, delay, *split, target=target)
     try:
-        data = SeriesData("small", record, task)
+        data = prepare("small", record, settings)
     except ConfigError:
         reject()
     seconds = dict(zip(record.source_rows.tolist(), record.times.astype(int).tolist(), strict=True))
     ends = {"train": (0, split[0]), "validation": split, "test": (split[1], len(offsets))}
     for name, (first, stop) in ends.items():
         inputs, targets = all_batches(data, name)
-        rows = np.rint(inputs * data.deviation + data.mean).astype(int)
+        rows = np.rint(inputs * data.preparation.std + data.preparation.mean).astype(int)
         assert (rows == rows[..., :1]).all()
         rows = rows[..., 0]
-        origin = rows[:, -1] if target == "change" else data.mean[TARGET]
-        target_rows = np.rint(targets[:, 0] * data.deviation[TARGET] + origin).astype(int)
-        np.testing.assert_array_equal(target_rows, data.truth(name))
+        origin = rows[:, -1] if target == "change" else data.preparation.mean[TARGET]
+        target_rows = np.rint(targets[:, 0] * data.preparation.std[TARGET] + origin).astype(int)
+        np.testing.assert_array_equal(target_rows, truth(data, name))
         touched = np.column_stack([rows, target_rows])
         assert touched.min() >= first
         assert touched.max() < stop
@@ -233,15 +259,15 @@ def test_later_rows_change_no_earlier_batch(seed, later, step, time_steps, delay
     changed = values.copy()
     start = split[0] if later == "validation" else split[1]
     changed[start:] = 1e3 * noise(100, seed=seed)[start:]
-    task = make_task(time_steps * step, step, delay, *split, target=target)
-    first = SeriesData("small", make_record(100, values), task)
-    second = SeriesData("small", make_record(100, changed), task)
+    settings = make_settings(time_steps * step, step, delay, *split, target=target)
+    first = prepare("small", make_record(100, values), settings)
+    second = prepare("small", make_record(100, changed), settings)
     earlier = ["train"] if later == "validation" else ["train", "validation"]
     for name in earlier:
         for one, other in zip(all_batches(first, name), all_batches(second, name), strict=True):
             np.testing.assert_array_equal(one, other)
-        np.testing.assert_array_equal(first.truth(name), second.truth(name))
-    assert first.preparation() == second.preparation()
+        np.testing.assert_array_equal(truth(first, name), truth(second, name))
+    assert first.preparation.to_json() == second.preparation.to_json()
     assert (all_batches(first, later)[0] != all_batches(second, later)[0]).any()
 
 
@@ -250,8 +276,8 @@ def test_later_rows_change_no_earlier_batch(seed, later, step, time_steps, delay
 
 def test_change_is_the_value_minus_the_newest_known():
     values = noise(100)
-    data = make_data(values=values, target="change")
-    plain = make_data(values=values, target="value")
+    data = make_task(values=values, target="change")
+    plain = make_task(values=values, target="value")
     inputs, targets = all_batches(data, "test")
     newest = inputs[:, -1, TARGET]
     np.testing.assert_allclose(
@@ -262,79 +288,259 @@ def test_change_is_the_value_minus_the_newest_known():
     np.testing.assert_allclose(targets[0, 0], expected, rtol=1e-5)
 
 
-def test_truth_and_what_is_known():
+def test_targets_and_lagged_values():
     values = noise(100)
-    data = make_data(values=values)
+    samples = make_task(values=values).samples("validation")
     anchors = np.arange(56, 72)  # of validation, rows 50 to 74, with lookback 6 and delay 3
-    np.testing.assert_array_equal(data.truth("validation"), values[anchors + 3, TARGET])
-    np.testing.assert_array_equal(data.known("validation", 0), data.truth("validation"))
-    newest = data.known("validation", data.task.lead)
-    np.testing.assert_array_equal(newest, values[anchors - 2, TARGET])
-    oldest_and_newest = np.hstack([values[anchors - 6], values[anchors - 2]])
-    np.testing.assert_array_equal(data.ends("validation"), oldest_and_newest)
+    np.testing.assert_array_equal(samples.truth()[:, 0, 0], values[anchors + 3, TARGET])
+    np.testing.assert_array_equal(samples.lagged(0, 0), samples.truth()[:, 0])
+    np.testing.assert_array_equal(samples.persistence()[:, 0, 0], values[anchors - 2, TARGET])
+    first_and_last = np.hstack([values[anchors - 6], values[anchors - 2]])
+    np.testing.assert_array_equal(samples.first_and_last_rows(), first_and_last)
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     values = noise(100)
-    data = make_data(values=values)
+    data = make_task(values=values)
     scale = values[:50, TARGET].std()
-    errors = np.array([1.0, -3.0, 0.5]) / scale
-    targets = np.zeros((3, 1), np.float32)
-    predictions = errors[:, None].astype(np.float32)
-    found = data.sample_metrics(predictions, targets)
-    np.testing.assert_allclose(found["mae"], [1.0, 3.0, 0.5], rtol=1e-6)
-    rmse = data.summary_metrics(predictions, targets)["rmse"]
-    assert rmse == pytest.approx(np.sqrt((1 + 9 + 0.25) / 3), rel=1e-6)
+    targets = np.zeros((len(data.samples("test")), 1, 1), np.float32)
+    errors = np.resize([1.0, -3.0, 0.5], len(targets))
+    predictions = (errors / scale).astype(np.float32)[:, None, None]
+    running = data.running_metrics(predictions, targets)
+    assert list(running) == ["mae"]
+    np.testing.assert_allclose(running["mae"], np.abs(errors), rtol=1e-6)
+    found = data.measure("test", Predicted(predictions, targets, np.ones(len(targets), np.float32)))
+    assert list(found) == ["loss", "mae", "rmse", "r2", "mase"] == [m.name for m in data.metrics]
+    assert found["loss"] == 1.0
+    assert found["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-6)
+    assert found["rmse"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-6)
+    spread = truth(data, "test").var()
+    assert found["r2"] == pytest.approx(1 - (errors**2).mean() / spread, rel=1e-5)
+    naive = np.abs(truth(data, "train") - newest(data, "train")).mean()
+    assert found["mase"] == pytest.approx(np.abs(errors).mean() / naive, rel=1e-6)
 
 
 @pytest.mark.parametrize(
     ("loss", "expected"),
     [
-        ("mean_absolute_error", lambda scale: 2.0 / scale),
-        ("mean_squared_error", lambda scale: 4.0 / scale**2),
-        ("huber", None),
+        ("mean_absolute_error", lambda scaled: scaled),
+        ("mean_squared_error", lambda scaled: scaled**2),
+        ("huber", lambda scaled: scaled**2 / 2 if scaled <= 1 else scaled - 0.5),
     ],
 )
 @pytest.mark.parametrize("target", ["value", "change"])
-def test_measure_is_in_the_targets_own_unit(loss, expected, target):
+def test_baselines_are_measured_in_the_targets_own_unit(loss, expected, target):
     values = noise(100)
-    data = make_data(values=values, loss=loss, target=target)
+    data = make_task(values=values, loss=loss, target=target)
     assert data.loss == loss
-    signs = np.where(np.arange(data.count("test")) % 2, 1.0, -1.0)
-    found = data.measure("test", data.truth("test") + 2.0 * signs)
+    signs = np.where(np.arange(len(data.samples("test"))) % 2, 1.0, -1.0)
+    found = judged(data, "test", truth(data, "test") + 2.0 * signs)
     assert found["mae"] == pytest.approx(2.0)
     assert found["rmse"] == pytest.approx(2.0)
-    if expected is None:
-        assert "loss" not in found
-    else:
-        assert found["loss"] == pytest.approx(expected(values[:50, TARGET].std()))
+    assert found["loss"] == pytest.approx(expected(2.0 / values[:50, TARGET].std()))
 
 
 @pytest.mark.parametrize("target", ["value", "change"])
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_model_that_says_zero_is_measured_as_its_baseline(split, target):
-    data = make_data(target=target)
-    targets = all_batches(data, split)[1]
+    data = make_task(target=target)
+    targets = all_batches(data, split)[1][:, :, None]
     zeros = np.zeros_like(targets)
-    if target == "change":
-        forecast = data.known(split, data.task.lead)  # persistence
+    forecast = newest(data, split)
+    if target == "value":
+        forecast = np.full(len(forecast), data.preparation.mean[TARGET])
+    measured = judged(data, split, forecast)
+    found = data.measure(split, Predicted(zeros, targets, np.abs(targets)[:, 0, 0]))
+    assert found == pytest.approx(measured, rel=1e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("target", ["value", "change"])
+def test_predictions_in_their_own_unit(target):
+    data = make_task(target=target)
+    samples = data.samples("test")
+    targets = samples.batch(np.arange(len(samples)))[1]
+    np.testing.assert_allclose(samples.in_own_unit(targets), samples.truth(), rtol=1e-5)
+
+
+def test_baselines_of_a_day():
+    hourly = stamps([6 * row for row in range(400)])
+    settings = make_settings(lookback=48, step=1, delay=5)
+    data = prepare("small", make_record(hourly), settings)
+    found = data.baselines(slow=True)
+    assert list(found) == ["persistence", "seasonal_naive", "ridge"]
+    assert found["seasonal_naive"]["days"] == 1
+    test = data.samples("test")
+    day = test.lagged(0, 24)[:, 0]
+    assert found["seasonal_naive"]["test"] == judged(data, "test", day)
+    assert found["persistence"]["test"] == judged(data, "test", newest(data, "test"))
+    # White noise: nothing is to be learnt but the mean, which beats what happened to be last.
+    assert found["ridge"]["test"]["mae"] < found["persistence"]["test"]["mae"]
+
+
+# Several targets and leads
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TwoLeads(ForecastingSettings):
+    """Two leads, as a later kind of settings will have them."""
+
+    @property
+    def delays(self):
+        return (self.delay, self.delay + 4)
+
+
+def two_by_two(values=None, **changes) -> Forecasting:
+    record = make_record(100, values, targets=(0, 2))
+    plain = make_settings(**changes)
+    keys = {field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)}
+    return prepare("small", record, TwoLeads(**keys))
+
+
+@pytest.mark.parametrize("target", ["value", "change"])
+def test_targets_have_axes_for_leads_and_columns(target):
+    values = noise(100)
+    data = two_by_two(values, target=target)
+    assert data.spec.outputs == data.spec.targets == (2, 2)
+    inputs, targets = data.samples("test").batch(np.array([3, 0]))
+    assert (inputs.shape, targets.shape) == ((2, 3, 3), (2, 2, 2))
+    anchor = data.samples("test").anchors[3]
+    wanted = values[[anchor + 3, anchor + 7]][:, [0, 2]]
+    origin = values[anchor - 2, [0, 2]] if target == "change" else values[:50, [0, 2]].mean(axis=0)
+    expected = (wanted - origin) / values[:50, [0, 2]].std(axis=0)
+    np.testing.assert_allclose(targets[0], expected, rtol=1e-4)
+
+
+def test_metrics_of_each_target_and_lead():
+    data = two_by_two()
+    samples = data.samples("test")
+    targets = samples.batch(np.arange(len(samples)))[1]
+    predictions = targets.copy()
+    predictions[:, 1, 0] += 1.0  # one standard deviation off at the second lead
+    found = data.measure("test", Predicted(predictions, targets, np.ones(len(targets), np.float32)))
+    assert list(found) == ["loss", "targets"]
+    assert [metric.name for metric in data.metrics] == ["loss"]
+    assert {name: list(leads) for name, leads in found["targets"].items()} == {
+        "p (mbar)": ["5", "9"],
+        "wv (m/s)": ["5", "9"],
+    }
+    std = data.preparation.target_std[0]
+    assert found["targets"]["p (mbar)"]["9"]["mae"] == pytest.approx(std, rel=1e-5)
+    assert found["targets"]["p (mbar)"]["5"]["mae"] == 0.0
+    assert data.running_metrics(predictions, targets) == {}
+    for results in data.baselines(slow=False).values():
+        assert results["test"]["targets"].keys() == found["targets"].keys()
+        assert results["test"]["loss"] > 0
+    described = data.describe()
+    assert described["targets"] == ["p (mbar)", "wv (m/s)"]
+    assert [lead["rows"] for lead in described["leads"]] == [5, 9]
+    assert data.subject == "0.833333 to 1.5 h ahead"
+
+
+def test_targets_of_a_batch_touch_only_the_rows_they_need(tmp_path):
+    values = np.lib.format.open_memmap(tmp_path / "values.npy", "w+", float, (100, 3))
+    values[:] = noise(100)
+    record = dataclasses.replace(make_record(100), values=values)
+    samples = prepare("small", record, make_settings()).samples("train")
+    _, before = samples.batch(np.array([7]))
+    values[np.arange(100) != samples.anchors[7] + 3] = np.nan
+    np.testing.assert_array_equal(samples.batch(np.array([7]))[1], before)
+
+
+# The preparation, learnt and stored
+
+
+@pytest.mark.parametrize("block", [1, 7, 50, 1000])
+def test_blocks_give_what_all_rows_give(block):
+    values = noise(100)
+    values[:, 0] = 4.0
+    moments = Moments()
+    for first in range(0, 100, block):
+        moments.add(values[first : first + block])
+    np.testing.assert_allclose(moments.mean, values.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(moments.std, [1.0, *values.std(axis=0)[1:]], rtol=1e-12)
+
+
+def stored(data: Forecasting, **changes) -> StoredPreparation:
+    content = json.loads(json.dumps(data.preparation.to_json())) | changes
+    return StoredPreparation(content, data.fingerprint, "run/preparation.json")
+
+
+def test_a_stored_preparation_gives_the_same_batches():
+    data = make_task()
+    again = prepare("small", data.record, data.settings, stored(data))
+    for split in SPLITS:
+        for one, other in zip(all_batches(data, split), all_batches(again, split), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert again.preparation.to_json() == data.preparation.to_json()
+    scaled = data.preparation.scale(data.record.values)
+    np.testing.assert_allclose(data.preparation.restore(scaled), data.record.values, atol=1e-5)
+
+
+def test_other_data_is_one_test_split():
+    data = make_task()
+    other = make_record(60, noise(60, seed=4), fingerprint="sha256:other")
+    again = prepare("small", other, data.settings, stored(data))
+    assert [len(again.samples(split)) for split in SPLITS] == [0, 0, 60 - 6 - 3]
+    assert list(again.baselines(slow=True)) == ["persistence"]
+    np.testing.assert_array_equal(again.preparation.mean, data.preparation.mean)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mean": [1.0]}, "do not belong together"),
+        ({"std": [1.0, 0.0, 1.0]}, "must be larger than zero"),
+        ({"naive_mae": [[1.0, 2.0]]}, "do not belong together"),
+        ({"targets": ["nothing"]}, "do not belong together"),
+        ({"period_seconds": "600"}, "period_seconds: "),
+        ({"task": "classification"}, "task: "),
+        ({"shell": "sh"}, "shell: "),
+    ],
+)
+def test_a_stored_preparation_of_another_form(changes, message):
+    data = make_task()
+    with pytest.raises(DataError, match=rf"run/preparation\.json: no preparation .*{message}"):
+        prepare("small", data.record, data.settings, stored(data, **changes))
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (make_record(60, fingerprint="o", columns=("p (mbar)", "T (degC)", "x")), r"no column `wv"),
+        (make_record([2 * n for n in range(60)], fingerprint="o"), "1200 s apart"),
+    ],
+)
+def test_data_that_a_trained_model_cannot_be_fed_with(record, message):
+    data = make_task()
+    with pytest.raises(DataError, match=message):
+        prepare("small", record, data.settings, stored(data))
+
+
+# The picture
+
+
+@pytest.mark.parametrize("kind", ["plain", "gap", "two leads"])
+def test_a_picture_of_targets_and_forecasts(tmp_path, kind):
+    if kind == "two leads":
+        data = two_by_two()
     else:
-        forecast = np.full(data.count(split), data.mean[TARGET])
-    measured = data.measure(split, forecast)
-    assert data.sample_metrics(zeros, targets)["mae"].mean() == pytest.approx(measured["mae"])
-    assert data.summary_metrics(zeros, targets)["rmse"] == pytest.approx(measured["rmse"])
-    assert np.abs(targets).mean() == pytest.approx(measured["loss"])
+        rows = 100 if kind == "plain" else [*range(85), *range(95, 120)]
+        data = prepare("small", make_record(rows), make_settings())
+    samples = data.samples("test")
+    targets = samples.batch(np.arange(len(samples)))[1]
+    data.draw(tmp_path, "test", Predicted(targets, targets, targets[:, 0, 0]), "small, model")
+    assert (tmp_path / "forecast.png").read_bytes().startswith(b"\x89PNG")
 
 
-# What is told
+# What is described
 
 
 def test_describe():
     record = make_record(REPEATED, source="file", fingerprint="sha256:abc")
-    data = SeriesData("jena", record, make_task())
-    told = data.describe()
-    notes = told.pop("notes")
-    assert told == {
+    data = prepare("jena", record, make_settings())
+    described = data.describe()
+    notes = described.pop("notes")
+    assert described == {
         "name": "jena",
         "source": "file",
         "fingerprint": "sha256:abc",
@@ -354,44 +560,45 @@ def test_describe():
     [(12, 6, 144, 150, 25.0), (12, 3, 144, 147, 24.5), (2, 1, 0, 1, 1 / 6), (12, 12, 0, 12, 2.0)],
 )
 def test_the_true_lead(lookback, step, delay, rows, hours):
-    data = make_data(rows=700, lookback=lookback, step=step, delay=delay)
+    data = make_task(rows=700, lookback=lookback, step=step, delay=delay)
     assert data.describe()["lead"] == {"rows": rows, "hours": pytest.approx(hours)}
     # And it is true: so many rows lie between the newest input and the target.
     positions = np.repeat(np.arange(700.0)[:, None], 3, axis=1)
-    data = make_data(700, positions, lookback=lookback, step=step, delay=delay)
-    newest = all_batches(data, "test")[0][:, -1, 0] * data.deviation[0] + data.mean[0]
-    np.testing.assert_allclose(data.truth("test") - newest, rows, atol=1e-3)
+    data = make_task(700, positions, lookback=lookback, step=step, delay=delay)
+    last = all_batches(data, "test")[0][:, -1, 0] * data.preparation.std[0]
+    last += data.preparation.mean[0]
+    np.testing.assert_allclose(truth(data, "test") - last, rows, atol=1e-3)
 
 
 def test_the_hours_follow_the_records_own_period():
     times = stamps([6 * row for row in range(100)])  # hourly
-    data = SeriesData("small", make_record(times), make_task())
+    data = prepare("small", make_record(times), make_settings())
     assert data.describe()["lead"] == {"rows": 5, "hours": 5.0}
 
 
 def test_shapes():
-    data = make_data(lookback=6, step=2)
+    data = make_task(lookback=6, step=2)
     spec = data.spec
     assert (spec.time, spec.features, spec.vocabulary, spec.outputs, spec.targets) == (
         3,
         3,
         None,
-        1,
-        1,
+        (1, 1),
+        (1, 1),
     )
-    inputs, targets = data.batch("train", np.array([4, 0, 4]))
+    inputs, targets = data.samples("train").batch(np.array([4, 0, 4]))
     assert inputs.shape == (3, 3, 3)
-    assert targets.shape == (3, 1)
+    assert targets.shape == (3, 1, 1)
     np.testing.assert_array_equal(inputs[0], inputs[2])
 
 
 def test_preparation_feeds_the_model_again():
-    data = make_data()
-    found = json.loads(json.dumps(data.preparation()))
+    data = make_task()
+    found = json.loads(json.dumps(data.preparation.to_json()))
     rows = data.record.values[[0, 2, 4]]
-    scaled = (rows - found["mean"]) / found["standard_deviation"]
+    scaled = (rows - found["mean"]) / found["std"]
     np.testing.assert_allclose(
-        data.batch("train", np.array([0]))[0][0], scaled, rtol=1e-5, atol=1e-6
+        data.samples("train").batch(np.array([0]))[0][0], scaled, rtol=1e-5, atol=1e-6
     )
     assert found["columns"] == list(COLUMNS)
     assert found["period_seconds"] == 600
@@ -404,16 +611,16 @@ def test_a_number_that_the_others_cannot_be_compared_with(value, row):
     values = noise(100)
     values[row, 2] = value
     if abs(value) < 1e100 and row < 50:
-        assert np.isfinite(all_batches(make_data(values=values), "train")[0]).all()
+        assert np.isfinite(all_batches(make_task(values=values), "train")[0]).all()
         return
     with pytest.raises(
         DataError, match=r"column `wv \(m/s\)` cannot be scaled: its values lie between"
     ):
-        make_data(values=values)
+        make_task(values=values)
 
 
 def test_numbers_too_small_to_have_a_spread():
     values = noise(100)
     values[:, 0] = np.arange(100) * 1e-320
     with pytest.raises(DataError, match=r"column `p \(mbar\)` cannot be scaled"):
-        make_data(values=values)
+        make_task(values=values)

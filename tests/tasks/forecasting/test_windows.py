@@ -126,3 +126,14 @@ def test_a_batch_is_the_callers_own():
     windows.gather(np.array([6]))[:] = -1.0
     values[:] = -1.0
     assert windows.gather(np.array([6])).tolist() == [[[4, 5], [8, 9]]]
+
+
+def test_a_window_touches_only_the_rows_it_needs(tmp_path):
+    # Memory-mapped, as records larger than memory are.
+    numbers = by_phase(np.arange(60.0)[:, None], 3, np.float32, 7)
+    mapped = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, numbers.shape)
+    mapped[:] = numbers
+    windows = WindowArray(mapped, lookback=12, step=3)
+    (rows,) = input_rows(np.array([20]), lookback=12, step=3)
+    mapped[~np.isin(numbers[:, 0], rows)] = np.nan
+    assert windows.gather(np.array([20]))[0, :, 0].tolist() == rows.tolist()
