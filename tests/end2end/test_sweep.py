@@ -128,3 +128,18 @@ def test_a_signal_that_comes_too_late_for_a_job_ends_the_sweep_after_it(
     code, stdout, stderr = command([*words, "seed=1,2"])
     assert code == 143, stderr
     assert [json.loads(line)["status"] for line in stdout.splitlines()] == ["completed"]
+
+
+def test_a_run_leaves_no_state_of_the_process_behind(command, record):
+    # XLA refuses the gradient of a maximum pooling under deterministic operations: they are of one run only.
+    from tensorflow.python.framework import config
+
+    listening = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "trainer.baselines=false"]
+    code, stdout, stderr = command([*words, "trainer.jit_compile=false,true,false"])
+    assert code == 0, stderr
+    results = [json.loads(line) for line in stdout.splitlines()]
+    assert [result["status"] for result in results] == ["completed"] * 3
+    assert results[0]["test_mae"] == results[2]["test_mae"]
+    assert not config.is_op_determinism_enabled()
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == listening
