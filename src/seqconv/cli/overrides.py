@@ -13,6 +13,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 import hydra
 
@@ -27,8 +28,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seqconv.config.errors import ConfigError, Problem, did_you_mean, unknown_key
-from seqconv.config.schema import Config, parse
-from seqconv.tasks.contract import Json
+
+if TYPE_CHECKING:
+    from seqconv.config.schema import Config
+    from seqconv.tasks.contract import Json
 
 CONFIG_MODULE = "seqconv.conf"
 CONFIG_NAME = "train"
@@ -305,6 +308,9 @@ class _Reader:
 
 
 def _check(composed: DictConfig) -> Config | ConfigError:
+    # Not above: Hydra's own answers, such as `--cfg job`, need no schema.
+    from seqconv.config.schema import parse
+
     try:
         return parse(
             OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])

@@ -127,10 +127,11 @@ def read_table(
     Raises:
         DataError: naming row and column of what cannot be read. Row 0 is the first after the header.
     """
-    import polars as pl
-
     content = read_bytes(path)
     text = unpack(content, path)
+    # Not before: a missing file is reported at once.
+    import polars as pl
+
     cells = read_cells(text, path)
     _refuse_short_rows(text, cells.frame.width, path)
     frame = cells.frame.rename(lambda name: name.strip().strip('"'))

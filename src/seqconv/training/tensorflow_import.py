@@ -9,9 +9,12 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from seqconv.config.schema import Config
 from seqconv.console import NativeNotices, native_notices_in_log
+
+if TYPE_CHECKING:
+    from seqconv.config.schema import Config
 
 # Keras wraps them where they are installed, and does without them where they are not. Nothing of ours uses the
 # wrappers, and these two are a third of the import's time; what uses the libraries themselves imports them later.
