@@ -7,7 +7,7 @@ import pytest
 from seqconv.config.errors import OutputError
 from seqconv.runs import layout as rundir
 from seqconv.runs.lock import locked
-from seqconv.training.run import run as training
+from seqconv.training import run as training
 
 
 class Killed(BaseException):

@@ -230,7 +230,7 @@ def test_a_read_only_installation(unmounted, tmp_path, in_empty_folder):
     mount("-o", "remount,ro,bind", str(installed))
     # Python tries to write its bytecode beside the modules, and may not.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    code = "import seqconv; print(seqconv.__file__); from seqconv.start import main; main()"
+    code = "import seqconv; print(seqconv.__file__); from seqconv.cli.train import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "model=conv1d", "trainer=smoke"],
         env={**environment, "PYTHONPATH": str(installed)},

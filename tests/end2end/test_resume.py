@@ -459,7 +459,7 @@ def test_without_any_whole_checkpoint_it_begins_anew_aloud(command, record, kill
     for manifest in (run_dir / "checkpoints").glob("*/manifest.json"):
         manifest.write_text("{}")
     answer = command([f"resume={run_dir}"])
-    assert "no checkpoint can be used: the run begins anew" in answer.stderr
+    assert "no checkpoint can be used: the run starts anew" in answer.stderr
     assert_equal_runs(twin, run_of(answer))
 
 
@@ -490,7 +490,7 @@ def test_a_state_that_sums_up_other_figures_is_refused(command, record, killed_a
     store.save(store.pointers()["last"], last, best=False)
     answer = command([f"resume={run_dir}"])
     assert answer.exit_code == 3
-    assert "sums up fortune, loss; this run sums up loss and mae" in answer.stderr
+    assert "sums up fortune, loss; this version of seqconv sums up loss, mae" in answer.stderr
 
 
 def test_every_variable_that_matters_is_in_a_checkpoint(command, record):

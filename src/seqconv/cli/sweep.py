@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from seqconv import console
 from seqconv.cli.overrides import CommandLine, hand_over, quoted
 from seqconv.cli.single import own_directory
-from seqconv.config.errors import ConfigError, RequirementError, SweepError
+from seqconv.config.errors import ConfigError, InterruptedRun, RequirementError, SweepError
 from seqconv.config.schema import parse
 from seqconv.runs import layout
 from seqconv.runs.files import json_line
@@ -25,7 +25,7 @@ def sweep(line: CommandLine) -> None:
 
     Raises:
         SeqconvError: if the sweep cannot start, or a job does not end well.
-        SystemExit: after a signal.
+        InterruptedRun: after a signal.
     """
     layout.check_free(Path(line.sweep_dir))
     for number, job in enumerate(line.jobs):
@@ -38,6 +38,10 @@ def sweep(line: CommandLine) -> None:
         run_job = SweepJob()
         try:
             hand_over([*line.words, f"hydra.sweep.dir={quoted(str(sweep_dir))}"], run_job)
+        except SystemExit:
+            if signals.number is not None:
+                raise InterruptedRun(signals.number) from None
+            raise
         finally:
             with signals.held():
                 results = run_job.report_others(sweep_dir)

@@ -276,9 +276,20 @@ class Training:
             raise DataError(
                 f"the checkpoint was made in step {progress.step} of an epoch; one has {self.order.steps}"
             )
+        summed = {"loss", *self.task.running_metrics(*self._no_predictions())}
+        if progress.step and progress.sums.keys() != summed:
+            raise DataError(
+                f"the checkpoint sums up {', '.join(sorted(progress.sums)) or 'nothing'}; this version of seqconv sums "
+                f"up {', '.join(sorted(summed))}"
+            )
         assign(self._named_variables(), checkpoint.variables)
         # A copy, since sums and history grow.
         self.progress = replace(progress, sums=dict(progress.sums), history=list(progress.history))
+
+    def _no_predictions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions and targets of no sample."""
+        spec = self.task.spec
+        return np.zeros((0, *spec.outputs), np.float32), np.zeros((0, *spec.targets), np.float32)
 
     def variables(self) -> dict[str, np.ndarray]:
         """All variables by path: weights, the state of the seed generators, the optimizer's."""
