@@ -12,8 +12,10 @@ from seqconv.config.errors import ConfigError, Problem
 from seqconv.data.files import read_plain
 from seqconv.tasks.contract import Json
 
-# Ours have two kilobytes. PyYAML takes minutes for some texts of a megabyte.
+# Ours have two kilobytes and three levels. PyYAML takes minutes for some texts of a megabyte, and a millisecond for
+# each bracket inside a thousand others.
 LARGEST_FILE = 100_000
+DEEPEST = 20
 
 
 def load_tree(path: Path) -> dict[str, Json]:
@@ -27,8 +29,7 @@ def load_tree(path: Path) -> dict[str, Json]:
         text = read_plain(path, largest=LARGEST_FILE).decode("utf-8")
         if "${" in text:
             raise ValueError("it holds an interpolation")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ValueError("it holds aliases")
+        _refuse_tricks(text)
         try:
             tree: Json = OmegaConf.to_container(OmegaConf.create(text))
         except AssertionError:  # OmegaConf's answer to a lone number.
@@ -38,6 +39,22 @@ def load_tree(path: Path) -> dict[str, Json]:
     except (OSError, OmegaConfBaseException, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError([Problem(str(path), f"cannot be read: {error}")]) from error
     return {str(key): value for key, value in tree.items()}
+
+
+def _refuse_tricks(text: str) -> None:
+    """Refuse aliases and endless nesting before anything is made of a text.
+
+    Raises:
+        ValueError: if it holds such a thing.
+    """
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it holds aliases")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested more than {DEEPEST} levels deep")
 
 
 def dump_tree(tree: dict[str, Json]) -> str:
