@@ -33,6 +33,7 @@ from seqconv.data.store import Store
 from seqconv.data.texts import read_labelled
 from seqconv.runs import checkpoints
 from seqconv.runs import layout as rundir
+from seqconv.tasks.forecasting.task import prepare
 from seqconv.training import run as training
 
 # What a reader may take while it says no to files of a few kilobytes.
@@ -173,9 +174,10 @@ def test_a_table(examples: int, aside: Path, in_empty_folder):
         path = _fresh(aside)
         path.write_bytes(content)
         found = jena.JenaConfig(name="jena", path=str(path), target_column="T (degC)")
-        data = _readable_or_refused(lambda: jena.load(found, config.task))
+        data = _readable_or_refused(lambda: prepare("jena", jena.load(found), config.settings))
         if data is not None:
-            inputs, targets = data.batch("train", np.arange(data.count("train")))
+            samples = data.samples("train")
+            inputs, targets = samples.batch(np.arange(len(samples)))
             assert np.isfinite(inputs).all()
             assert np.isfinite(targets).all()
         path.unlink()
