@@ -3,12 +3,18 @@
 import gzip
 import io
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import settings
 
-from seqconv.data.records import Record, clean_record
-from seqconv.tasks.forecasting.settings import ForecastingSettings, SeriesSplit
+from seqconv.config.cleaning import Cleaning
+from seqconv.data.records import Measurements, Record, clean
+from seqconv.tasks.forecasting.settings import (
+    ForecastingSettings,
+    InputSettings,
+    SeriesSplit,
+)
 
 START = np.datetime64("2020-01-01T00:00:00", "s")
 PERIOD = 600  # seconds
@@ -32,25 +38,46 @@ def noise(rows: int, columns: int = len(COLUMNS), seed: int = 0) -> np.ndarray:
     return plain * np.arange(1, columns + 1) + 10.0 * np.arange(columns)
 
 
-def make_record(times, values=None, **facts) -> Record:
+CLEANING = Cleaning(
+    sentinels=(),
+    duplicates="keep_first",
+    missing="forward_fill",
+    fill_rows=None,
+    irregular="cut",
+)
+NO_INPUTS = InputSettings(calendar=(), target_calendar=(), wind_vectors=(), differences=())
+
+
+def make_record(times, values=None, *, cleaning=CLEANING, sentinel=None, **facts) -> Record:
     """A cleaned record; `times` are stamps, or rows as for `stamps`."""
     times = times if getattr(times, "dtype", None) == "datetime64[s]" else stamps(times)
     values = noise(len(times)) if values is None else values
-    usual = {
-        "columns": COLUMNS[: values.shape[1]],
-        "targets": (TARGET,),
-        "source": "simulated",
-        "fingerprint": "sha256:0",
-    }
-    return clean_record(times, values, **(usual | facts))
+    columns = facts.pop("columns", COLUMNS[: values.shape[1]])
+    targets = facts.pop("targets", (TARGET,))
+    usual = {"source": "simulated", "fingerprint": "sha256:0", "features": len(columns)}
+    read = Measurements(
+        times=times,
+        values=values,
+        columns=columns,
+        targets=tuple(columns[index] for index in targets),
+        **(usual | facts),
+    )
+    if sentinel is not None:
+        cleaning = replace(cleaning, sentinels=(sentinel,))
+    return clean(read, cleaning)
 
 
 def make_settings(lookback=6, step=2, delay=3, train_end=0.5, validation_end=0.75, **changes):
     """Settings of small windows."""
-    usual = {"target": "value", "loss": "mean_absolute_error"}
-    split = SeriesSplit(train_end=train_end, validation_end=validation_end)
+    usual = {"target": "value", "loss": "mean_absolute_error", "lead": None}
+    usual |= {"cleaning": CLEANING, "inputs": NO_INPUTS}
+    back = changes.pop("inputs_may_reach_back", False)
+    split = SeriesSplit(
+        train_end=train_end, validation_end=validation_end, inputs_may_reach_back=back
+    )
+    delays = delay if isinstance(delay, tuple) else (delay,)
     return ForecastingSettings(
-        lookback=lookback, step=step, delay=delay, split=split, **(usual | changes)
+        lookback=lookback, step=step, delay=delays, split=split, **(usual | changes)
     )
 
 

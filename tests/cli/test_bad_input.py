@@ -143,7 +143,7 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
         ),
         pytest.param(
             ["lookback=null"],
-            "lookback: must be a valid integer; received None",
+            "lookback: must be rows (an integer) or a duration such as 10min, 6h or 10d, at least 1; received None",
             id="null-for-integer",
         ),
         pytest.param(
@@ -173,7 +173,7 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
         ),
         pytest.param(
             ["lookback=[1,2]"],
-            "lookback: must be a valid integer; received [1, 2]",
+            "lookback: must be rows (an integer) or a duration such as 10min, 6h or 10d, at least 1; received [1, 2]",
             id="list-for-integer",
         ),
         pytest.param(
@@ -182,8 +182,8 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
             id="integer-for-boolean",
         ),
         pytest.param(
-            ["dataset.target_column=3"],
-            "dataset.target_column: must be a valid string; received 3",
+            ["dataset.targets=3"],
+            "dataset.targets: must be the name of a column, or a list of names; received 3",
             id="integer-for-text",
         ),
         pytest.param(
@@ -465,9 +465,9 @@ def test_a_date_that_splits_nothing(refuse: Refuse, value: str, rule: str):
 
 def test_a_target_column_wrongly_named(refuse: Refuse):
     refuse(
-        ["dataset.target_column='T (degc)'"],
+        ["dataset.targets='T (degc)'"],
         WRONG,
-        "dataset.target_column: no column `T (degc)`. Did you mean `T (degC)`?",
+        "dataset.targets: no column `T (degc)`. Did you mean `T (degC)`?",
         "The record has: p (mbar), T (degC),",
     )
 
@@ -682,7 +682,7 @@ def test_a_mistake_comes_before_a_missing_file(
 
 def test_a_wrong_column_comes_before_text_in_a_cell(refuse: Refuse, write_jena, aside: Path):
     path = write_jena(aside / "text.csv", change=set_cell(7, 3, "warm"))
-    refuse([*jena_words(path), "dataset.target_column=Temperature"], WRONG, "no column")
+    refuse([*jena_words(path), "dataset.targets=Temperature"], WRONG, "no column")
 
 
 # Downloads

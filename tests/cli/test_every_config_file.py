@@ -35,7 +35,7 @@ def settings(write_jena, words_for_dataset, aside, in_empty_folder):
     """The words that give each dataset its data, and are short."""
 
     def of(dataset):
-        if dataset == "jena":
+        if dataset in ("jena", "table"):
             path = write_jena(aside / "jena.zip", 3000)
             return [f"dataset.path={path}", "split.train_end=0.5", "split.validation_end=0.75"]
         if dataset == "climate_demo":

@@ -46,4 +46,4 @@ def test_other_keys_may_be_referred_to(command, in_empty_folder, without_tensorf
     from seqconv.cli.overrides import read_command_line
 
     words = ["dataset=jena", "model=gru", "lookback=144", "delay='${lookback}'"]
-    assert read_command_line(words).only_job.settings.delay == 144
+    assert read_command_line(words).only_job.settings.delay == (144,)

@@ -199,9 +199,9 @@ def test_wrong_data_is_told_while_tensorflow_is_imported(in_empty_folder: Path, 
     (aside / "wrong.csv").write_text("a,b\n1,2\n")
     code = SLOW.replace(
         "from seqconv.cli.train",
-        "from seqconv.data import tables\n"
-        "read = tables.read_table\n"
-        "tables.read_table = lambda *a, **o: sys.importing.wait(60) and read(*a, **o)\n"
+        "from seqconv.data import measurements\n"
+        "read = measurements.read_table\n"
+        "measurements.read_table = lambda *a, **o: sys.importing.wait(60) and read(*a, **o)\n"
         "from seqconv.cli.train",
     )
     done = python(

@@ -46,6 +46,7 @@ LEVELS = (
     ("console",),
     ("tasks.contract",),
     ("tasks.metrics", "tasks.figures"),
+    ("config.cleaning",),
     ("config.fields",),
     ("config.errors", "config"),
 )

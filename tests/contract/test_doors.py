@@ -115,7 +115,7 @@ def test_a_target_on_the_command_line(refused: Refused, word: str):
         "seed: !!python/object/apply:os.system [touch marker]",
         "seed: !!python/name:os.system ''",
         "seed: ${oc.env:PATH}",
-        "dataset: {name: climate_demo, target_column: '${oc.env:PATH}'}",
+        "dataset: {name: climate_demo, targets: '${oc.env:PATH}'}",
     ],
 )
 def test_a_run_directory_whose_config_asks_for_code_or_secrets(
@@ -390,7 +390,7 @@ def test_a_report_on_a_file_holds_no_control_characters(write_jena, aside: Path)
         ),
         (
             "experiment/mine.yaml",
-            "# @package _global_\ndataset: {target_column: 'x${oc.env:SEQCONV_TOKEN}'}\n",
+            "# @package _global_\ndataset: {targets: 'x${oc.env:SEQCONV_TOKEN}'}\n",
         ),
         ("experiment/mine.yaml", "# @package _global_\nresume: ${oc.env:SEQCONV_TOKEN}\n"),
         ("experiment/mine.yaml", "# @package _global_\nmodel: {name: '${oc.env:SEQCONV_TOKEN}'}\n"),

@@ -281,7 +281,7 @@ def small_jena(server, monkeypatch) -> Server:
 
 
 def config(path=None) -> jena.JenaConfig:
-    return jena.JenaConfig(name="jena", path=path, target_column="T (degC)")
+    return jena.JenaConfig(name="jena", path=path, targets=("T (degC)",), features=None)
 
 
 def test_jena_is_downloaded_once(small_jena, folder):
@@ -296,7 +296,7 @@ def test_jena_says_where_the_data_came_from():
     assert [record.source for record in (first, second)] == ["download", "cache"]
     fingerprint = f"sha256:{hashlib.sha256(RECORD).hexdigest()}"
     assert first.fingerprint == second.fingerprint == fingerprint
-    np.testing.assert_array_equal(first.values, VALUES)
+    np.testing.assert_array_equal(first.values, VALUES.astype(np.float32))
 
 
 def test_jena_of_another_length_is_no_jena(small_jena, folder, monkeypatch):

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import re
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,15 +12,17 @@ from small_records import COLUMNS, csv_text, gzipped, noise, stamps, zipped
 
 from seqconv.config.errors import DataError
 from seqconv.data import archives
-from seqconv.data.tables import read_table
+from seqconv.data.measurements import Reading, read_table
 
 TIMES, VALUES = stamps(30), noise(30)
 CSV = csv_text(TIMES, VALUES).encode()
 HEADER = b"Date Time,a,b\n"
+READING = Reading(time="Date Time", time_format="%d.%m.%Y %H:%M:%S")
+OF_TWO = replace(READING, columns=("a", "b"))
 
 
 def read(path):
-    return read_table(path, time_column="Date Time", time_format="%d.%m.%Y %H:%M:%S")
+    return read_table([path], READING)
 
 
 def write(folder, content, name="record.csv"):
@@ -59,8 +62,8 @@ def test_reads(tmp_path, name):
     table = read(write(tmp_path, content, name))
     np.testing.assert_array_equal(table.times, TIMES)
     assert table.times.dtype == np.dtype("datetime64[s]")
-    np.testing.assert_array_equal(table.values, VALUES)
-    assert table.values.dtype == np.float64
+    np.testing.assert_array_equal(table.values, VALUES.astype(np.float32))
+    assert table.values.dtype == np.float32
     assert table.columns == COLUMNS
     assert table.fingerprint == f"sha256:{hashlib.sha256(content).hexdigest()}"
 
@@ -70,7 +73,7 @@ def test_names_as_stations_write_them(tmp_path, encoding):
     text = "Date Time,T (°C),n (µmol)\r\n01.01.2009 00:10:00, -8.02 ,1e3\r\n"
     table = read(write(tmp_path, text.encode(encoding)))
     assert table.columns == ("T (°C)", "n (µmol)")
-    assert table.values.tolist() == [[-8.02, 1000.0]]
+    assert table.values.tolist() == [[np.float32(-8.02), 1000.0]]
     assert table.notes == (() if encoding == "utf-8" else ("read as Latin-1: line 1 is no UTF-8",))
 
 
@@ -150,7 +153,7 @@ WRONG_FILES = {
     ),
     "no time stamp": (rows(b"1,2") + b",1,2\n", "row 1, column `Date Time`: must be a time stamp"),
     "empty line": (rows(b"1,2") + b"\n", "row 1, column `Date Time`: must be a time stamp"),
-    "long row": (rows(b"1,2", b"1,2,3", b"1,2"), "cannot be read as CSV .*more fields"),
+    "long row": (rows(b"1,2", b"1,2,3", b"1,2"), "cannot be read as CSV, .*more fields"),
     "short row": (rows(b"1,2", b"1", b"1,2"), r"\brow 1\b"),
     "cut in the middle of a row": (rows(b"1,2", b"1,2").removesuffix(b",2\n"), r"\brow 1\b"),
     "open quote": (HEADER + b'"01.01.2009 00:10:00,1,2\n', "cannot be read as CSV"),
@@ -163,7 +166,7 @@ WRONG_FILES = {
 def test_refuses(tmp_path, content, message):
     path = write(tmp_path, content, "some record")
     with pytest.raises(DataError, match=f"^{re.escape(str(path))}: .*{message}"):
-        read(path)
+        read_table([path], OF_TWO)
 
 
 def test_every_truncation_of_an_archive_is_noticed(tmp_path):
@@ -200,4 +203,4 @@ def test_a_header_of_too_many_columns(tmp_path):
     path = tmp_path / "table.csv"
     path.write_bytes(b"Date Time," + b",".join(b"%d" % n for n in range(200_000)) + b"\n1\n")
     with pytest.raises(DataError, match="the header names 200,001 columns; at most 10,000"):
-        read_table(path, time_column="Date Time", time_format="%Y")
+        read_table([path], READING)

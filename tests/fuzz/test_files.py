@@ -29,6 +29,7 @@ from seqconv.cli import train as cli
 from seqconv.cli.overrides import read_command_line
 from seqconv.config.errors import DataError
 from seqconv.data.datasets import imdb, jena
+from seqconv.data.records import clean
 from seqconv.data.store import Store
 from seqconv.data.texts import read_labelled
 from seqconv.runs import checkpoints
@@ -163,6 +164,10 @@ def _tables() -> st.SearchStrategy[bytes]:
     )
 
 
+def _task(found, settings):
+    return prepare("jena", clean(jena.load(found), settings.cleaning), settings)
+
+
 @EXAMPLES
 def test_a_table(examples: int, aside: Path, in_empty_folder):
     words = ["dataset=jena", "dataset.path=x", "lookback=4", "step=2", "delay=1", "model=gru"]
@@ -173,8 +178,8 @@ def test_a_table(examples: int, aside: Path, in_empty_folder):
     def check(content: bytes) -> None:
         path = _fresh(aside)
         path.write_bytes(content)
-        found = jena.JenaConfig(name="jena", path=str(path), target_column="T (degC)")
-        data = _readable_or_refused(lambda: prepare("jena", jena.load(found), config.settings))
+        found = jena.JenaConfig(name="jena", path=str(path), targets=("T (degC)",), features=None)
+        data = _readable_or_refused(lambda: _task(found, config.settings))
         if data is not None:
             samples = data.samples("train")
             inputs, targets = samples.batch(np.arange(len(samples)))

@@ -58,7 +58,7 @@ def test_the_jena_recipes(model, window, layers, parameters):
     config = settings("dataset=jena", f"model={model}")
     network = built(config)
 
-    assert (config.settings.lookback, config.settings.step, config.settings.delay) == window
+    assert (config.settings.lookback, config.settings.step, *config.settings.delay) == window
     assert [type(layer).__name__ for layer in network.layers[1:]] == layers
     assert network.count_params() == parameters
     assert config.settings.loss == "mean_absolute_error"

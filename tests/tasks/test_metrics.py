@@ -1,7 +1,5 @@
 """Every metric: its direction, what it is by hand and by scikit-learn, and where it is not defined."""
 
-import math
-
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score, mean_absolute_error, r2_score
@@ -13,8 +11,9 @@ from seqconv.tasks.metrics import (
     FORECAST_METRICS,
     LOSS,
     Classified,
+    ErrorSums,
     Forecast,
-    SplitMetric,
+    ForecastMetric,
 )
 
 RNG = np.random.default_rng(0)
@@ -24,7 +23,11 @@ LABELS = np.arange(60) % 3
 
 
 def forecast(error, targets=TARGETS, naive_mae=2.0):
-    return Forecast(error * np.resize(NOISE, len(targets)), targets, naive_mae)
+    sums = ErrorSums((1, 1))
+    errors = error * np.resize(NOISE, len(targets))
+    for part in (slice(0, 5), slice(5, None)):
+        sums.add(errors[part, None, None], targets[part, None, None])
+    return Forecast(sums, np.array([[naive_mae]]))
 
 
 def classified(certainty, labels=LABELS):
@@ -84,12 +87,12 @@ def test_macro_f1_counts_classes_that_are_never_predicted():
     ],
 )
 def test_where_a_metric_is_not_defined_it_is_no_number(name, scored):
-    assert math.isnan(BY_NAME[name](scored))
+    assert np.isnan(BY_NAME[name](scored)).all()
 
 
 def test_a_new_metric_is_one_entry(monkeypatch):
-    bias = SplitMetric(
-        name="bias", title="mean error", function=lambda forecast: float(forecast.errors.mean())
+    bias = ForecastMetric(
+        name="bias", title="worst", function=lambda forecast: forecast.sums.absolute
     )
     monkeypatch.setattr(ForecastingSettings, "metrics", (LOSS, *FORECAST_METRICS, bias))
     metrics = ForecastingSettings.metrics

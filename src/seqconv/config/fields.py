@@ -10,12 +10,13 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from datetime import timedelta
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError
 
-from seqconv.config.errors import Problem
+from seqconv.config.errors import ConfigError, Problem
 
 # Unknown keys are errors, "12" is not 12, and not-a-number is no setting.
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -44,29 +45,138 @@ SplitPoint = Annotated[int | float | str, PlainValidator(_split_point)]
 
 
 _DURATION = re.compile(
-    r"(?:(?P<d>[\d.]+)d)?\s*(?:(?P<h>[\d.]+)h)?\s*(?:(?P<m>[\d.]+)m)?\s*(?:(?P<s>[\d.]+)s)?"
+    r"(?:(?P<w>\d+(?:\.\d+)?)w)?\s*(?:(?P<d>\d+(?:\.\d+)?)d)?\s*(?:(?P<h>\d+(?:\.\d+)?)h)?\s*"
+    r"(?:(?P<m>\d+(?:\.\d+)?)m(?:in)?)?\s*(?:(?P<s>\d+(?:\.\d+)?)s)?"
 )
-_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_SECONDS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
+# Longer than any record; what is more overflows a timedelta.
+LONGEST_SECONDS = 1e11
+
+
+def _seconds(text: str) -> float | None:
+    """Seconds of a duration such as `90s`, `45m`, `10min`, `3h`, `10d` or `1h30m`; None if it is none."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        return None
+    seconds = sum(float(n) * _SECONDS[unit] for unit, n in match.groupdict().items() if n)
+    return seconds if 0 < seconds <= LONGEST_SECONDS else None
 
 
 def _duration(value: Any) -> float | None:
     """Seconds; from a number of them, or days, hours, minutes and seconds such as `1h30m`."""
     if value is None:
         return None
-    seconds = 0.0
+    seconds: float | None = None
     if isinstance(value, int | float) and not isinstance(value, bool):
         seconds = float(value)
-    elif isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
-        try:
-            seconds = sum(float(n) * _SECONDS[unit] for unit, n in match.groupdict().items() if n)
-        except ValueError:
-            seconds = 0.0
-    if not 0 < seconds < float("inf"):
+    elif isinstance(value, str):
+        seconds = _seconds(value)
+    if seconds is None or not 0 < seconds < float("inf"):
         raise ValueError("must be a duration such as 90s, 45m, 3h or 1h30m, or a number of seconds")
     return seconds
 
 
 Duration = Annotated[float | None, PlainValidator(_duration)]
+
+Span: TypeAlias = int | timedelta
+"""A length of time of a series: rows, or a duration."""
+
+_SPAN_RULE = "rows (an integer) or a duration such as 10min, 6h or 10d"
+
+
+def _read_span(value: Any, least: int) -> Span:
+    """Rows from `least`, or a duration."""
+    if isinstance(value, str):
+        if value.strip().isdecimal() and len(value) < 10:
+            value = int(value)
+        elif (seconds := _seconds(value)) is not None:
+            return timedelta(seconds=seconds)
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31:
+        return value
+    raise ValueError(f"must be {_SPAN_RULE}, at least {least}")
+
+
+def _span(value: Any) -> Span:
+    return _read_span(value, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRange:
+    """Every row from one span to another, both included."""
+
+    first: Span
+    last: Span
+
+
+Spans: TypeAlias = tuple[Span, ...] | SpanRange
+
+
+def _spans(value: Any, least: int) -> Spans:
+    """One span, a list of them, or a range over every row such as `1..96`."""
+    if isinstance(value, str) and ".." in value:
+        first, _, last = value.partition("..")
+        return SpanRange(_read_span(first, least), _read_span(last, least))
+    if not isinstance(value, list):
+        return (_read_span(value, least),)
+    if not value:
+        raise ValueError("must have at least one element")
+    return tuple(_read_span(item, least) for item in value)
+
+
+Rows = Annotated[Span, PlainValidator(_span)]
+Leads = Annotated[Spans, PlainValidator(lambda value: _spans(value, 1))]
+Delays = Annotated[Spans, PlainValidator(lambda value: _spans(value, 0))]
+
+
+def rows_of(span: Span, period: int | None, key: str) -> int:
+    """A span in rows.
+
+    Args:
+        span: rows or a duration.
+        period: seconds from one row to the next; None: rows have no times.
+        key: of the configuration, for messages.
+
+    Raises:
+        ConfigError: if a duration is no whole number of rows.
+    """
+    if isinstance(span, int):
+        return span
+    if period is None:
+        raise ConfigError(
+            [
+                Problem(
+                    key, f"the rows have no times, so it must be a number of rows; received {span}"
+                )
+            ]
+        )
+    rows, rest = divmod(span.total_seconds(), period)
+    if rest or not rows:
+        raise ConfigError(
+            [
+                Problem(
+                    key,
+                    f"must be a whole number of rows, which are {timedelta(seconds=period)} apart; received {span}",
+                )
+            ]
+        )
+    return int(rows)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """One name, or a list of different ones."""
+    names = [value] if isinstance(value, str) else value
+    if (
+        not isinstance(names, list)
+        or not names
+        or not all(isinstance(name, str) and name for name in names)
+    ):
+        raise ValueError("must be the name of a column, or a list of names")
+    if len(set(names)) < len(names):
+        raise ValueError("names a column twice")
+    return tuple(names)
+
+
+Names = Annotated[tuple[str, ...], PlainValidator(_names)]
 
 
 Form = TypeVar("Form")

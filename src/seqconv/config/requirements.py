@@ -110,7 +110,8 @@ def _read_requirement(condition: Json, metrics: list[str]) -> Requirement | Prob
     part, _, rest = name.partition(".")
     if part not in PARTS:
         return Problem("require", f"`{name}` must start with one of {', '.join(PARTS)}")
-    if part in MEASURED and rest.partition(".")[0] not in metrics:
+    heads = {metric.partition(".")[0] for metric in metrics}
+    if part in MEASURED and rest.partition(".")[0] not in heads:
         return Problem("require", f"`{name}`: `{part}` has {', '.join(metrics)}, not `{rest}`")
     return Requirement(name, match["operator"], bound)
 

@@ -187,7 +187,7 @@ def parse_tree(tree: dict[str, Json]) -> Config:
     general = top(General)
     objective = _objective(tree, settings_type, problems)
     require = _requirements(tree, settings_type, problems)
-    if model and settings:
+    if model and settings and settings.time_steps is not None:
         for problem in model.length_problems(settings.time_steps, settings.length_key):
             problems.append(Problem(f"model.{problem.key}", problem.message))
     if problems or not (dataset and model and trainer and settings and general and objective):

@@ -17,6 +17,8 @@ LARGEST_UNPACKED = 4 * 2**30
 # Tables and texts are packed to a tenth. What is packed to less than this is a bomb, unless it is small.
 LARGEST_RATIO = 200
 SMALL_UNPACKED = 64 * 2**20
+# What a gzip file begins with.
+GZIP = b"\x1f\x8b"
 # What zipfile and the decompressors behind it raise for a file that is cut off, changed or no archive.
 DAMAGED_ARCHIVE = (
     zipfile.BadZipFile,
@@ -47,18 +49,24 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
+def is_packed(start: bytes) -> bool:
+    """Whether a file that begins so is an archive.
+
+    A header may start with PK; the byte after it in a zip file is no letter.
+    """
+    zipped = start[:2] == b"PK" and start[2:3] in (b"", b"\x03", b"\x05")
+    return zipped or start.startswith(GZIP)
+
+
 def unpack(content: bytes, path: Path) -> bytes:
     """The CSV inside; recognized by the first bytes, not by the name.
 
     Raises:
         FileError: if the archive is truncated, damaged, too large, or holds other than one file.
     """
-    if content[:2] == b"\x1f\x8b":
-        return _gunzip(content, path)
-    # A header may start with PK; the byte after it in a zip file is no letter.
-    if content[:2] == b"PK" and content[2:3] in (b"", b"\x03", b"\x05"):
-        return _unzip(content, path)
-    return content
+    if not is_packed(content[:4]):
+        return content
+    return (_gunzip if content.startswith(GZIP) else _unzip)(content, path)
 
 
 def _gunzip(content: bytes, path: Path) -> bytes:

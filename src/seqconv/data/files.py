@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import stat
@@ -17,7 +18,7 @@ DEEPEST_JSON = 32
 
 
 def read_plain(path: Path, *, largest: int | None = None, follow: bool = False) -> bytes:
-    """The bytes of a plain file. A pipe would be waited for, a device may never end, a link may lead anywhere.
+    """The bytes of a plain file.
 
     Args:
         path: of the file.
@@ -27,22 +28,33 @@ def read_plain(path: Path, *, largest: int | None = None, follow: bool = False) 
     Raises:
         OSError: if it is something else, too large, or cannot be read.
     """
+    with open_plain(path, follow=follow) as stream:
+        content = stream.read(-1 if largest is None else largest + 1)
+    if largest is not None and len(content) > largest:
+        raise OSError(errno.EFBIG, f"it has more than {largest:,} bytes", str(path))
+    return content
+
+
+def open_plain(path: Path, *, follow: bool = False) -> io.BufferedReader:
+    """A plain file, open for reading. A pipe would be waited for, a device may never end, a link may lead anywhere.
+
+    Raises:
+        OSError: if it is something else, or cannot be opened.
+    """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
     flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
     try:
-        with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise OSError(errno.EINVAL, "it is no plain file", str(path))
-            content = stream.read(-1 if largest is None else largest + 1)
+        stream = open(path, "rb", opener=lambda name, _: os.open(name, flags))  # noqa: SIM115
     except ValueError as error:
         raise OSError(errno.EINVAL, f"that is no name of a file: {error}", str(path)) from error
     except OSError as error:
         if error.errno == errno.ELOOP and path.is_symlink():
             raise OSError(errno.ELOOP, "it is a link", str(path)) from error
         raise
-    if largest is not None and len(content) > largest:
-        raise OSError(errno.EFBIG, f"it has more than {largest:,} bytes", str(path))
-    return content
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return stream
 
 
 def parse_json(text: bytes) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from seqconv.config.errors import DataError
 from seqconv.console import printable
-from seqconv.data.datasets import jena
+from seqconv.data.measurements import Reading, read_table
 from seqconv.data.records import find_gaps, later_rows
 
 # A value that stands alone far below everything else in its column means "missing".
@@ -19,12 +19,14 @@ Report = dict[str, str | int | list[str] | dict[str, int]]
 
 
 def inspect_series(path: Path) -> Report:
-    """Rows, columns, gaps, repeats and sentinels of a file in Jena's format, by the rules of training.
+    """Rows, columns, gaps, repeats and sentinels of a table with time stamps, by the rules of training.
 
     Raises:
         DataError: if it cannot be read, or has fewer than two rows in order.
     """
-    table = jena.read(path, columns=None)
+    table = read_table([path], Reading())
+    if table.times is None:
+        raise DataError(f"{path}: has no column of time stamps")
     later = later_rows(table.times)
     times = table.times[later]
     if len(times) < 2:

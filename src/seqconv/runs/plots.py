@@ -8,6 +8,7 @@ from pathlib import Path
 from seqconv.runs.progress import EpochRecord
 from seqconv.tasks.contract import Json
 from seqconv.tasks.figures import new_figure, plain_text, save_figure
+from seqconv.tasks.metrics import value_of
 
 
 def draw_history(
@@ -53,5 +54,7 @@ def _levels(baselines: Mapping[str, Mapping[str, Json]], name: str) -> dict[str,
     """The validation metric of each baseline; baselines that agree share a line."""
     labels: dict[float, list[str]] = {}
     for baseline, results in baselines.items():
-        labels.setdefault(results["validation"][name], []).append(baseline.replace("_", " "))
+        labels.setdefault(value_of(results["validation"], name), []).append(
+            baseline.replace("_", " ")
+        )
     return {", ".join(sharing): level for level, sharing in labels.items()}

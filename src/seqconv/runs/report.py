@@ -13,7 +13,7 @@ from seqconv.runs.plots import draw_history
 from seqconv.runs.progress import EpochRecord, Progress
 from seqconv.runs.result import Result
 from seqconv.tasks.contract import Json, Predicted, Split, Task
-from seqconv.tasks.metrics import Metric
+from seqconv.tasks.metrics import Metric, value_of
 
 KerasModel = Any
 """A `keras.Model`; Keras comes without types."""
@@ -107,13 +107,13 @@ def show_metrics(
         dataset: what the task describes itself with.
     """
     metric, last = task.primary_metric, list(splits)[-1]
-    reference = baselines[task.reference][last][metric.name]
+    reference = value_of(baselines[task.reference][last], metric.name)
     compared: dict[str, Mapping[Any, Mapping[str, Json]]] = {**baselines, model: splits}
     rows = [
         [
             name.replace("_", " "),
-            *(f"{values[split][metric.name]:.3f}" for split in splits),
-            against(values[last][metric.name], reference, metric),
+            *(f"{value_of(values[split], metric.name):.3f}" for split in splits),
+            against(value_of(values[last], metric.name), reference, metric),
         ]
         for name, values in compared.items()
     ]

@@ -196,8 +196,8 @@ class TaskSettings(Protocol):
     """The key that makes a sample longer."""
 
     @property
-    def time_steps(self) -> int:
-        """Time steps of one sample."""
+    def time_steps(self) -> int | None:
+        """Time steps of one sample; None where only the data tells."""
         ...
 
 

@@ -6,9 +6,9 @@ scikit-learn is imported where a function needs it: for a series nothing of it i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,69 +66,150 @@ class SplitMetric(Metric, Generic[Scored]):
 LOSS = Metric(name="loss", title="loss")
 
 
-# Forecasting: one target column at one lead.
+# Forecasting
+
+
+class ErrorSums:
+    """Sums over samples that every forecasting metric is made of, `(leads, columns)` each, in the targets' units.
+
+    Args:
+        shape: leads and columns.
+    """
+
+    def __init__(self, shape: tuple[int, int]):
+        import numpy as np
+
+        self.count = 0
+        self.absolute, self.squared = np.zeros(shape), np.zeros(shape)
+        self._first: np.ndarray | None = None
+        self._targets, self._target_squares = np.zeros(shape), np.zeros(shape)
+
+    def add(self, errors: np.ndarray, targets: np.ndarray) -> None:
+        """Count samples: forecast less target, and target, `(n, leads, columns)` float64."""
+        import numpy as np
+
+        if self._first is None:
+            self._first = targets[:1]
+        # About the first target, so that squares of large numbers do not swallow their differences.
+        centred = targets - self._first
+        self.count += len(errors)
+        self.absolute += np.abs(errors).sum(axis=0)
+        self.squared += (errors**2).sum(axis=0)
+        self._targets += centred.sum(axis=0)
+        self._target_squares += (centred**2).sum(axis=0)
+
+    @property
+    def variation(self) -> np.ndarray:
+        """Sum of squared differences of the targets from their mean."""
+        return self._target_squares - self._targets**2 / self.count
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Forecasts of one target column at one lead.
+    """How forecasts went.
 
     Attributes:
-        errors: forecast less target, `(samples,)` float64 in the column's unit.
-        targets: `(samples,)` float64 in the column's unit.
-        naive_mae: mean absolute error of persistence at this lead over the training windows.
-
-    While training, `targets` are measured from where the loss measures them from: metrics of samples use the errors.
+        sums: over the samples.
+        naive_mae: mean absolute error of persistence over the training windows, `(leads, columns)`.
     """
 
-    errors: np.ndarray
-    targets: np.ndarray
-    naive_mae: float
+    sums: ErrorSums
+    naive_mae: np.ndarray
 
 
-def _absolute_errors(forecast: Forecast) -> np.ndarray:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForecastMetric(Metric):
+    """A metric of each target at each lead.
+
+    Attributes:
+        function: the values, `(leads, columns)`; not-a-number where it is not defined.
+        of_errors: where it is a mean over samples: the value of each one from its error, which training reports too.
+    """
+
+    function: Callable[[Forecast], np.ndarray]
+    of_errors: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def __call__(self, forecast: Forecast) -> np.ndarray:
+        """The metric of a split."""
+        return self.function(forecast)
+
+
+def _absolute(errors: np.ndarray) -> np.ndarray:
     import numpy as np
 
-    return np.abs(forecast.errors)
+    return np.abs(errors)
 
 
-def _root_mean_squared_error(forecast: Forecast) -> float:
+def _mean_absolute_error(forecast: Forecast) -> np.ndarray:
+    return forecast.sums.absolute / forecast.sums.count
+
+
+def _root_mean_squared_error(forecast: Forecast) -> np.ndarray:
     import numpy as np
 
-    return float(np.sqrt(np.mean(forecast.errors**2)))
+    return np.asarray(np.sqrt(forecast.sums.squared / forecast.sums.count))
 
 
-def _r2(forecast: Forecast) -> float:
+def _r2(forecast: Forecast) -> np.ndarray:
     """Share of the variance explained; not defined for targets that never change."""
     import numpy as np
 
-    variance = np.sum((forecast.targets - forecast.targets.mean()) ** 2)
-    return float(1 - np.sum(forecast.errors**2) / variance) if variance else float("nan")
+    with np.errstate(all="ignore"):
+        found = 1 - forecast.sums.squared / forecast.sums.variation
+    return np.where(forecast.sums.variation > 0, found, np.nan)
 
 
-def _mase(forecast: Forecast) -> float:
+def _mase(forecast: Forecast) -> np.ndarray:
     """Mean absolute scaled error (Hyndman and Koehler, 2006, "Another look at measures of forecast accuracy")."""
-    if not forecast.naive_mae:
-        return float("nan")
-    return float(_absolute_errors(forecast).mean() / forecast.naive_mae)
+    import numpy as np
+
+    with np.errstate(all="ignore"):
+        found = _mean_absolute_error(forecast) / forecast.naive_mae
+    return np.where(forecast.naive_mae > 0, found, np.nan)
 
 
-FORECAST_SAMPLE_METRICS: tuple[SampleMetric[Forecast], ...] = (
-    SampleMetric(
-        name="mae", title="mean absolute error", in_target_unit=True, function=_absolute_errors
+FORECAST_METRICS: tuple[ForecastMetric, ...] = (
+    ForecastMetric(
+        name="mae",
+        title="mean absolute error",
+        in_target_unit=True,
+        function=_mean_absolute_error,
+        of_errors=_absolute,
     ),
-)
-FORECAST_METRICS: tuple[SampleMetric[Forecast] | SplitMetric[Forecast], ...] = (
-    *FORECAST_SAMPLE_METRICS,
-    SplitMetric(
+    ForecastMetric(
         name="rmse",
         title="root mean squared error",
         in_target_unit=True,
         function=_root_mean_squared_error,
     ),
-    SplitMetric(name="r2", title="R2", larger_is_better=True, function=_r2),
-    SplitMetric(name="mase", title="mean absolute scaled error", function=_mase),
+    ForecastMetric(name="r2", title="R2", larger_is_better=True, function=_r2),
+    ForecastMetric(name="mase", title="mean absolute scaled error", function=_mase),
 )
+# Over all targets and leads together, in units of the training rows' standard deviation, as benchmarks report them.
+SCALED_METRICS = (
+    Metric(name="scaled.mae", title="mean absolute error, scaled"),
+    Metric(name="scaled.mse", title="mean squared error, scaled"),
+)
+
+
+def value_of(values: Mapping[str, Any], name: str) -> Any:
+    """What stands under a name that may hold dots; None if nothing does."""
+    found: Any = values
+    for part in name.split("."):
+        found = found[part] if isinstance(found, Mapping) and part in found else None
+    return found
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Names with dots as parts in parts: what `value_of` reads."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        *parts, last = name.split(".")
+        target = found
+        for part in parts:
+            target = target.setdefault(part, {})
+        target[last] = value
+    return found
 
 
 # Classification

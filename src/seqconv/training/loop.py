@@ -22,6 +22,7 @@ from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
 from seqconv.runs.progress import EpochRecord, Progress
 from seqconv.runs.report import epoch_line
 from seqconv.tasks.contract import Predicted, Split, Task
+from seqconv.tasks.metrics import value_of
 from seqconv.training.predictor import OPTIMIZER, Predictor, assign, by_path, model_variables
 from seqconv.training.sampling import TrainingOrder
 from seqconv.training.signals import Signals
@@ -124,10 +125,11 @@ class Training:
         """
         before = self.variables()
         try:
-            return self.task.measure("validation", self.predict("validation"))
+            found = self.task.measure("validation", self.predict("validation"))
         except InterruptedRun:
             self.save(best=False, variables=before)
             raise
+        return {metric.name: value_of(found, metric.name) for metric in self.task.metrics}
 
     # One epoch
 

@@ -43,6 +43,7 @@ from seqconv.runs.result import (
 )
 from seqconv.runs.resume import ResumePoint
 from seqconv.tasks.contract import Json, Task
+from seqconv.tasks.metrics import nested
 from seqconv.training import tensorflow_import
 from seqconv.training.loop import Training
 from seqconv.training.predictor import Predictor, build_model
@@ -93,6 +94,7 @@ def load_task(config: Config) -> Task:
         ConfigError: if the configuration does not fit it.
     """
     task = DATASETS.get(config.dataset.name).build(config.dataset, config.settings)
+    check_length(config, task)
     names = [metric.name for metric in task.metrics]
     if config.objective.metric not in names:
         known = ", ".join(f"val_{name}" for name in names)
@@ -105,6 +107,21 @@ def load_task(config: Config) -> Task:
             ]
         )
     return task
+
+
+def check_length(config: Config, task: Task) -> None:
+    """Check what only the data tells, where a window is given as a duration: that it is long enough for the model.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    key = config.settings.length_key
+    problems = [
+        Problem(f"model.{found.key}", found.message)
+        for found in config.model.length_problems(task.spec.time, key)
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def run(
@@ -274,7 +291,7 @@ def _recorded(result: Result, training: Training) -> Iterator[None]:
         result.epochs = EpochsResult(completed=progress.completed, best=progress.best_epoch)
         result.objective = ObjectiveResult(name=objective.name, value=progress.best)
         if (best := progress.best_record) is not None:
-            result.train, result.validation = dict(best.training), dict(best.validation)
+            result.train, result.validation = nested(best.training), nested(best.validation)
         # Speed as of this process: one that only repeats the last evaluation has none.
         seconds = training.seconds_in_steps
         steps_per_second = training.steps_done / seconds if seconds else None

@@ -8,12 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_records import QUICK, make_settings
 
+from seqconv.tasks.forecasting.settings import Windows
 from seqconv.tasks.forecasting.windows import WindowArray, anchor_rows, by_phase, input_rows
 
 
 def window_array(values, lookback, step, block=7):
     """Of unscaled values."""
-    return WindowArray(by_phase(values, step, np.float32, block), lookback, step)
+    rows = by_phase(values.shape, step, lambda part: np.float32(values[part]), block)
+    return WindowArray(rows, lookback, step)
+
+
+def windows_of(lookback, delay, step=1):
+    return Windows(lookback=lookback, step=step, leads=(delay + step,))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +45,7 @@ def test_the_books_window_reads_every_hour_of_ten_days():
 
 
 def test_the_example_in_the_documentation():
-    anchors = anchor_rows([(0, 12)], 0, 12, lookback=4, delay=1)
+    anchors = anchor_rows([(0, 12)], 0, 12, windows_of(4, 1, step=2))
     assert anchors[-1] == 10  # its target, row 11, is the last one
     assert input_rows(anchors[-1:], lookback=4, step=2).tolist() == [[6, 8]]
     values = np.arange(12.0)[:, None]
@@ -47,7 +53,7 @@ def test_the_example_in_the_documentation():
         6,
         8,
     ]
-    assert make_settings(lookback=4, step=2, delay=1).leads == (11 - 8,)
+    assert make_settings(lookback=4, step=2, delay=1).windows(600).leads == (11 - 8,)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +75,7 @@ def test_the_example_in_the_documentation():
     ],
 )
 def test_anchor_rows(segments, first, stop, lookback, delay, anchors):
-    found = anchor_rows(segments, first, stop, lookback, delay)
+    found = anchor_rows(segments, first, stop, windows_of(lookback, delay))
     assert found.tolist() == anchors
     assert found.dtype == np.int64
 
@@ -97,7 +103,7 @@ def test_anchors_are_exactly_those_whose_rows_follow_one_another(
         if inside and all(seconds[row + 1] - seconds[row] == 1 for row in window[:-1]):
             expected.append(anchor)
 
-    assert anchor_rows(segments, first, stop, lookback, delay).tolist() == expected
+    assert anchor_rows(segments, first, stop, windows_of(lookback, delay)).tolist() == expected
 
 
 @given(
@@ -130,7 +136,7 @@ def test_a_batch_is_the_callers_own():
 
 def test_a_window_touches_only_the_rows_it_needs(tmp_path):
     # Memory-mapped, as records larger than memory are.
-    numbers = by_phase(np.arange(60.0)[:, None], 3, np.float32, 7)
+    numbers = by_phase((60, 1), 3, lambda part: np.arange(60.0, dtype=np.float32)[part, None], 7)
     mapped = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, numbers.shape)
     mapped[:] = numbers
     windows = WindowArray(mapped, lookback=12, step=3)

@@ -8,18 +8,22 @@ from seqconv.tasks.contract import StoredPreparation, Task, TaskKind
 from seqconv.tasks.forecasting.settings import ForecastingSettings
 
 if TYPE_CHECKING:
-    from seqconv.data.records import Record
+    from seqconv.data.records import Measurements
 
 
 def _prepare(
-    name: str, source: Record, settings: ForecastingSettings, stored: StoredPreparation | None
+    name: str,
+    source: Measurements,
+    settings: ForecastingSettings,
+    stored: StoredPreparation | None,
 ) -> Task:
     # Not above: numpy is not loaded to report a misspelt key.
+    from seqconv.data.records import clean
     from seqconv.tasks.forecasting.task import prepare
 
-    return prepare(name, source, settings, stored)
+    return prepare(name, clean(source, settings.cleaning), settings, stored)
 
 
-FORECASTING: TaskKind[ForecastingSettings, Record] = TaskKind(
+FORECASTING: TaskKind[ForecastingSettings, Measurements] = TaskKind(
     "forecasting", ForecastingSettings, _prepare
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,25 +21,42 @@ MOST_TARGETS = 4  # rows of the picture
 
 @dataclass(frozen=True, kw_only=True)
 class Stretches:
-    """What `forecast.png` shows; all arrays are of all windows of a split.
+    """What `forecast.png` shows; arrays are of all windows of a split at the furthest lead.
 
     Attributes:
-        times: of the targets, `(samples, leads)` datetime64.
-        truth: `(samples, leads, columns)` in the columns' own units.
+        times: of the targets, `(samples,)` datetime64[s].
+        truth: `(samples, columns)` in the columns' own units.
         forecast: as `truth`.
         persistence: as `truth`.
+        errors: mean absolute errors by name, `(leads, columns)`.
         columns: names of the target columns, with their units.
-        hours: of the leads.
-        period: seconds from one row to the next.
+        leads: rows.
+        period: seconds from one row to the next; None for rows without times.
     """
 
     times: np.ndarray
     truth: np.ndarray
     forecast: np.ndarray
     persistence: np.ndarray
+    errors: Mapping[str, np.ndarray]
     columns: Sequence[str]
-    hours: Sequence[float]
-    period: int
+    leads: Sequence[int]
+    period: int | None
+
+    @property
+    def ahead(self) -> list[float]:
+        """The leads in hours, or in rows where rows have no times."""
+        return [lead * (self.period or 3600) / 3600 for lead in self.leads]
+
+    @property
+    def unit(self) -> str:
+        """Of `ahead`."""
+        return "rows" if self.period is None else "h"
+
+    @property
+    def stride(self) -> int:
+        """Every how many windows one is drawn."""
+        return max(1, STRETCH_SECONDS // (self.period or STRETCH_SECONDS) // LONGEST_STRETCH)
 
 
 def draw_forecast(folder: Path, shown: Stretches, title: str) -> None:
@@ -59,51 +76,62 @@ def draw_forecast(folder: Path, shown: Stretches, title: str) -> None:
         row[0].set_ylabel(plain_text(shown.columns[column]))
         row[0].legend(fontsize="small")
         _draw_errors(row[-1], shown, column)
-    save_figure(figure, folder / FORECAST, f"{title}, {shown.hours[-1]:g} h ahead")
+    save_figure(figure, folder / FORECAST, f"{title}, {shown.ahead[-1]:g} {shown.unit} ahead")
 
 
 def _draw_stretch(axes: Any, shown: Stretches, column: int, place: float) -> None:
     """Targets, forecasts and persistence over some days, with a gap where the record has one."""
-    from matplotlib import dates
-
-    windows = len(shown.truth)
-    length = min(max(STRETCH_SECONDS // shown.period, 1), LONGEST_STRETCH * _stride(shown), windows)
+    windows, stride = len(shown.truth), shown.stride
+    usual = LONGEST_STRETCH if shown.period is None else STRETCH_SECONDS // shown.period
+    length = min(max(usual, 1), LONGEST_STRETCH * stride, windows)
     first = min(int(place * windows), windows - length)
-    part = slice(first, first + length, _stride(shown))
-    times = shown.times[part, -1]
-    gaps = np.diff(times) > np.timedelta64(shown.period * _stride(shown), "s")
+    part = slice(first, first + length, stride)
+    times = shown.times[part]
+    gaps = np.diff(times) > np.timedelta64((shown.period or 1) * stride, "s")
     for name, values, style in (
         ("persistence", shown.persistence, "0.8"),
         ("target", shown.truth, "k"),
         ("forecast", shown.forecast, "C0"),
     ):
         # Not-a-number at a gap lifts the pen.
-        line = np.insert(values[part, -1, column], np.flatnonzero(gaps) + 1, np.nan)
+        line = np.insert(values[part, column], np.flatnonzero(gaps) + 1, np.nan)
         when = np.insert(times, np.flatnonzero(gaps) + 1, times[:-1][gaps])
-        axes.plot(when, line, color=style, label=name, linewidth=1)
+        along = when.astype(np.int64) if shown.period is None else when
+        axes.plot(along, line, color=style, label=name, linewidth=1)
+    if shown.period is None:
+        axes.set_xlabel("row")
+        return
+    from matplotlib import dates
+
     locator = dates.AutoDateLocator(minticks=2, maxticks=5)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
 
 
-def _stride(shown: Stretches) -> int:
-    """Every how many windows one is drawn."""
-    return max(1, STRETCH_SECONDS // shown.period // LONGEST_STRETCH)
-
-
 def _draw_errors(axes: Any, shown: Stretches, column: int) -> None:
     """Mean absolute error over the leads, or with one lead over the hour of the day of the target."""
-    forecasts = {"persistence": (shown.persistence, "0.6"), "forecast": (shown.forecast, "C0")}
-    for name, (values, color) in forecasts.items():
-        errors = np.abs(values[..., column] - shown.truth[..., column])
-        if len(shown.hours) > 1:
-            axes.plot(shown.hours, errors.mean(axis=0), color=color, label=name)
-            continue
-        hour = shown.times[:, 0].astype("datetime64[h]").astype(np.int64) % 24
-        present = np.unique(hour)
-        means = [errors[hour == value, 0].mean() for value in present]
-        axes.plot(present, means, color=color, marker=".", label=name)
-    axes.set_xlabel("lead (h)" if len(shown.hours) > 1 else "hour of the day of the target")
+    several = len(shown.leads) > 1
+    for name, color in (("persistence", "0.6"), ("forecast", "C0")):
+        if several:
+            axes.plot(shown.ahead, shown.errors[name][:, column], color=color, label=name)
+        elif shown.period is not None:
+            _draw_hours(axes, shown, column, name, color)
+        else:
+            axes.bar([name], [shown.errors[name][0, column]], color=color)
+    if several:
+        axes.set_xlabel(f"lead ({shown.unit})")
+    elif shown.period is not None:
+        axes.set_xlabel("hour of the day of the target")
     axes.set_ylabel("mean absolute error")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize="small")
+    if several or shown.period is not None:
+        axes.legend(fontsize="small")
+
+
+def _draw_hours(axes: Any, shown: Stretches, column: int, name: str, color: str) -> None:
+    values = {"persistence": shown.persistence, "forecast": shown.forecast}[name]
+    errors = np.abs(values[:, column] - shown.truth[:, column])
+    hour = shown.times.astype("datetime64[h]").astype(np.int64) % 24
+    present = np.unique(hour)
+    means = [errors[hour == value].mean() for value in present]
+    axes.plot(present, means, color=color, marker=".", label=name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,74 +10,55 @@ import numpy as np
 from seqconv.config.fields import STRICT, Count
 from seqconv.tasks.contract import Json, StoredPreparation
 
-# Rows that are looked at together. A record of up to so many training rows is scaled with numpy's own mean and standard
-# deviation, which pairs of blocks differ from in the last digit.
-BLOCK_ROWS = 2**18
-
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesPreparation:
     """Means and standard deviations of the training rows.
 
     Attributes:
-        columns: names of the input columns, in the order of the features.
+        columns: names of the record's columns; those a model sees come first.
+        shown: how many of them a model sees.
         targets: names of the columns to predict.
         mean: `(columns,)` float64, in each column's unit.
         std: `(columns,)` float64, in each column's unit; 1 for a column that never changes.
-        period: seconds from one row to the next.
+        made: names of the features made from columns and times.
+        made_mean: `(made,)` float64.
+        made_std: `(made,)` float64, as `std`.
+        period: seconds from one row to the next; None for rows without times.
         naive_mae: `(leads, targets)` float64, mean absolute error of persistence over the training windows.
     """
 
     columns: tuple[str, ...]
+    shown: int
     targets: tuple[str, ...]
     mean: np.ndarray
     std: np.ndarray
-    period: int
+    made: tuple[str, ...]
+    made_mean: np.ndarray
+    made_std: np.ndarray
+    period: int | None
     naive_mae: np.ndarray
-
-    @classmethod
-    def learn(
-        cls,
-        blocks: Iterable[np.ndarray],
-        *,
-        columns: tuple[str, ...],
-        targets: tuple[str, ...],
-        period: int,
-        leads: int,
-    ) -> SeriesPreparation:
-        """Learn the scaling from the training rows.
-
-        Args:
-            blocks: `(rows, columns)` each, one after the other.
-            columns: their names.
-            targets: those to predict.
-            period: seconds from one row to the next.
-            leads: their number. `naive_mae` is not-a-number until `with_naive_mae`.
-        """
-        moments = Moments()
-        for block in blocks:
-            moments.add(block)
-        return cls(
-            columns=columns,
-            targets=targets,
-            mean=moments.mean,
-            std=moments.std,
-            period=period,
-            naive_mae=np.full((leads, len(targets)), np.nan),
-        )
 
     def with_naive_mae(self, naive_mae: np.ndarray) -> SeriesPreparation:
         """The same with the error of persistence, `(leads, targets)`."""
         return replace(self, naive_mae=naive_mae)
 
-    def scale(self, values: np.ndarray) -> np.ndarray:
-        """Rows `(rows, columns)` in their own units as float32 in standard deviations from the mean."""
-        with np.errstate(all="ignore"):  # what cannot be computed with is refused by the caller
-            return ((values - self.mean) / self.std).astype(np.float32)
+    def scale(self, values: np.ndarray, made: np.ndarray, plain: tuple[int, ...]) -> np.ndarray:
+        """The rows that a model sees, float32, in standard deviations from the mean.
 
-    def restore(self, scaled: np.ndarray) -> np.ndarray:
-        """Scaled rows `(rows, columns)` in their own units, float64."""
-        return scaled.astype(np.float64) * self.std + self.mean
+        Args:
+            values: `(rows, columns)` in their own units.
+            made: `(rows, len(self.made))`.
+            plain: indices of the columns that are shown.
+        """
+        with np.errstate(all="ignore"):  # what cannot be computed with is refused by the caller
+            scaled = ((values - self.mean) / self.std).astype(np.float32)
+            if plain != tuple(range(len(self.columns))):
+                scaled = scaled[:, list(plain)]
+            if not self.made:
+                return scaled
+            features = ((made - self.made_mean) / self.made_std).astype(np.float32)
+            return np.hstack([scaled, features])
 
     @property
     def target_mean(self) -> np.ndarray:
@@ -99,9 +79,13 @@ class SeriesPreparation:
         return {
             "task": "forecasting",
             "columns": list(self.columns),
+            "shown": self.shown,
             "targets": list(self.targets),
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
+            "made": list(self.made),
+            "made_mean": self.made_mean.tolist(),
+            "made_std": self.made_std.tolist(),
             "period_seconds": self.period,
             "naive_mae": self.naive_mae.tolist(),
         }
@@ -114,20 +98,27 @@ class SeriesPreparation:
             DataError: if it is not one of forecasting.
         """
         read = stored.read(_StoredSeries)
-        columns, targets = len(read.columns), len(read.targets)
-        if {len(read.mean), len(read.std)} != {columns} or not set(read.targets) <= set(
-            read.columns
+        columns, made = len(read.columns), len(read.made)
+        if (
+            {len(read.mean), len(read.std)} != {columns}
+            or {len(read.made_mean), len(read.made_std)} != {made}
+            or not 0 < read.shown <= columns
+            or not set(read.targets) <= set(read.columns)
         ):
             raise stored.refused("its columns, means and targets do not belong together")
-        if not all(std > 0 for std in read.std):
+        if not all(std > 0 for std in (*read.std, *read.made_std)):
             raise stored.refused("its standard deviations must be larger than zero")
-        if any(len(row) != targets for row in read.naive_mae):
+        if any(len(row) != len(read.targets) for row in read.naive_mae):
             raise stored.refused("its naive errors and targets do not belong together")
         return cls(
             columns=tuple(read.columns),
+            shown=read.shown,
             targets=tuple(read.targets),
             mean=np.array(read.mean),
             std=np.array(read.std),
+            made=tuple(read.made),
+            made_mean=np.array(read.made_mean),
+            made_std=np.array(read.made_std),
             period=read.period_seconds,
             naive_mae=np.array(read.naive_mae),
         )
@@ -141,10 +132,14 @@ class _StoredSeries:
 
     task: Literal["forecasting"]
     columns: list[str]
+    shown: Count
     targets: list[str]
     mean: list[float]
     std: list[float]
-    period_seconds: Count
+    made: list[str]
+    made_mean: list[float]
+    made_std: list[float]
+    period_seconds: Count | None
     naive_mae: list[list[float]]
 
 
@@ -165,6 +160,7 @@ class Moments:
     def add(self, block: np.ndarray) -> None:
         """Count a block `(rows, columns)`; at least one row."""
         with np.errstate(all="ignore"):  # not-a-number and infinity are refused by the caller
+            block = block.astype(np.float64)
             mean, variance = block.mean(axis=0), block.var(axis=0)
             smallest, largest = block.min(axis=0), block.max(axis=0)
             if not self._rows:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from seqconv.tasks.forecasting.preparation import SeriesPreparation
-from seqconv.tasks.forecasting.settings import ForecastingSettings
-from seqconv.tasks.forecasting.windows import WindowArray
+from seqconv.tasks.forecasting.settings import Target, Windows
+from seqconv.tasks.forecasting.windows import Anchors, WindowArray, input_rows
+
+# Numbers that are computed with at once, 64 MB as float64.
+BLOCK_NUMBERS = 2**23
+# A window that changes less than this share of the training rows' standard deviation is scaled by more than its own:
+# a constant one has none.
+LEAST_STD = 0.01
 
 
 @dataclass(frozen=True)
@@ -16,19 +23,21 @@ class WindowSamples:
     """Windows and targets of one split; only the rows of a batch are read.
 
     Attributes:
-        anchors: `(samples,)` row numbers, the forecast origins.
-        windows: of the whole record.
-        values: `(rows, columns)` float64 of the whole record, in each column's own unit.
+        anchors: row numbers of the forecast origins, of any number of positions.
+        array: of the scaled rows of the whole record.
+        values: `(rows, columns)` of the whole record, in each column's own unit.
         targets: indices of the columns to predict.
-        settings: windows and leads.
+        windows: lookback, step and leads.
+        target: what a target is measured from and by.
         preparation: scaling.
     """
 
-    anchors: np.ndarray
-    windows: WindowArray
+    anchors: Anchors | np.ndarray
+    array: WindowArray
     values: np.ndarray
     targets: tuple[int, ...]
-    settings: ForecastingSettings
+    windows: Windows
+    target: Target
     preparation: SeriesPreparation
 
     # A series has no padding.
@@ -37,51 +46,80 @@ class WindowSamples:
     def __len__(self) -> int:
         return len(self.anchors)
 
+    def blocks(self) -> Iterator[slice]:
+        """All samples in blocks whose targets are no more than `BLOCK_NUMBERS`."""
+        numbers = max(len(self.windows.leads) * len(self.targets), self.windows.time_steps)
+        size = max(1, BLOCK_NUMBERS // numbers)
+        for first in range(0, len(self), size):
+            yield slice(first, min(first + size, len(self)))
+
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inputs `(n, time, features)` and targets `(n, leads, columns)`, both float32 and scaled.
 
-        Targets are in units of the target column's standard deviation in the training rows, measured from the origin:
-        the training mean, or the newest known value for `target=change`.
+        Targets are in units of the target column's standard deviation in the training rows, measured from the training
+        mean, or for `target=change` from the newest known value; for `target=normalized` the window's own are used.
         """
         anchors = self.anchors[indices]
-        scaled = (self._truth(anchors) - self._origin(anchors)) / self.preparation.target_std
-        return self.windows.gather(anchors), scaled.astype(np.float32)
+        origin, scale = self._scaling(anchors)
+        scaled = (self._truth(anchors) - origin) / scale
+        return self.array.gather(anchors), scaled.astype(np.float32)
 
-    def truth(self) -> np.ndarray:
+    def inputs(self, indices: np.ndarray) -> np.ndarray:
+        """Inputs `(n, time, features)` alone: targets need not be known."""
+        return self.array.gather(self.anchors[indices])
+
+    def truth(self, part: slice = slice(None)) -> np.ndarray:
         """The values to predict, `(samples, leads, columns)` float64, each in its own unit."""
-        return self._truth(self.anchors)
+        return self._truth(self.anchors[part])
 
-    def persistence(self) -> np.ndarray:
+    def truth_of(self, target: int, part: slice) -> np.ndarray:
+        """As `truth`, of one target by its position: `(samples, leads)`."""
+        rows = self.target_rows(part)
+        return np.asarray(self.values[rows, self.targets[target]], np.float64)
+
+    def persistence(self, part: slice = slice(None)) -> np.ndarray:
         """The newest known value as the forecast of every lead, `(samples, leads, columns)`, in its own unit."""
-        newest = self._columns(self.anchors[:, None] - self.settings.step)
-        return np.repeat(newest, len(self.settings.delays), axis=1)
+        newest = self._columns(self.anchors[part][:, None] - self.windows.step)
+        return np.repeat(newest, len(self.windows.leads), axis=1)
 
-    def lagged(self, lead: int, rows: int) -> np.ndarray:
+    def lagged(self, lead: int, rows: int, part: slice = slice(None)) -> np.ndarray:
         """The target columns so many rows before the target of a lead, `(samples, columns)`, in their own unit."""
-        return self._columns(self.anchors + self.settings.delays[lead] - rows)
+        return self._columns(self.anchors[part] + self.windows.delays[lead] - rows)
 
-    def first_and_last_rows(self) -> np.ndarray:
-        """All columns of the oldest and of the newest input row, `(samples, 2 x columns)`, in their own units."""
-        first = self.values[self.anchors - self.settings.lookback]
-        return np.hstack([first, self.values[self.anchors - self.settings.step]])
+    def first_and_last_rows(self, part: slice = slice(None)) -> np.ndarray:
+        """All columns of the oldest and of the newest input row, `(samples, 2 x shown columns)`, in their own units."""
+        anchors, shown = self.anchors[part], self.preparation.shown
+        first = self.values[anchors - self.windows.lookback, :shown]
+        return np.hstack([first, self.values[anchors - self.windows.step, :shown]])
 
-    def in_own_unit(self, scaled: np.ndarray) -> np.ndarray:
-        """Scaled predictions `(samples, leads, columns)` of all samples as values, float64, in their own unit."""
-        return scaled * self.preparation.target_std + self._origin(self.anchors)
+    def in_own_unit(self, scaled: np.ndarray, part: slice = slice(None)) -> np.ndarray:
+        """Scaled predictions `(samples, leads, columns)` of some samples as values, float64, in their own unit."""
+        origin, scale = self._scaling(self.anchors[part])
+        return scaled.astype(np.float64) * scale + origin
 
-    def target_rows(self, lead: int) -> np.ndarray:
-        """The row of the target of each sample at a lead, `(samples,)`."""
-        return self.anchors + self.settings.delays[lead]
+    def target_rows(self, part: slice = slice(None)) -> np.ndarray:
+        """The row of each target, `(samples, leads)`."""
+        return self.anchors[part][:, None] + np.array(self.windows.delays)
+
+    def history(self, column: int, part: slice) -> np.ndarray:
+        """One column's input rows, `(samples, time)` float64, in its own unit."""
+        rows = input_rows(self.anchors[part], self.windows.lookback, self.windows.step)
+        return np.asarray(self.values[rows, column], np.float64)
 
     def _truth(self, anchors: np.ndarray) -> np.ndarray:
-        return self._columns(anchors[:, None] + np.array(self.settings.delays))
+        return self._columns(anchors[:, None] + np.array(self.windows.delays))
 
-    def _origin(self, anchors: np.ndarray) -> np.ndarray:
-        """What a target is measured from, of a shape that goes with `(samples, leads, columns)`."""
-        if self.settings.target == "change":
-            return self._columns(anchors[:, None] - self.settings.step)
-        return self.preparation.target_mean
+    def _scaling(self, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What targets are measured from and by, of shapes that go with `(samples, leads, columns)`."""
+        if self.target == "value":
+            return self.preparation.target_mean, self.preparation.target_std
+        if self.target == "change":
+            return self._columns(anchors[:, None] - self.windows.step), self.preparation.target_std
+        inputs = self._columns(input_rows(anchors, self.windows.lookback, self.windows.step))
+        least = LEAST_STD * self.preparation.target_std
+        std = np.sqrt(inputs.var(axis=1, keepdims=True) + least**2)
+        return inputs.mean(axis=1, keepdims=True), std
 
     def _columns(self, rows: np.ndarray) -> np.ndarray:
-        """The target columns of some rows, `(*rows.shape, columns)`."""
-        return self.values[rows[..., None], np.array(self.targets)]
+        """The target columns of some rows, `(*rows.shape, columns)` float64."""
+        return np.asarray(self.values[rows[..., None], np.array(self.targets)], np.float64)

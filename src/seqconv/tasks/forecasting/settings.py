@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from datetime import timedelta
+from typing import Annotated, ClassVar, Literal
 
-from seqconv.config.errors import Problem
-from seqconv.config.fields import Count, NonNegative, Section, SplitPoint
-from seqconv.tasks.metrics import FORECAST_METRICS, LOSS, Metric
+from pydantic import Strict
+
+from seqconv.config.cleaning import CleaningSection
+from seqconv.config.errors import ConfigError, Problem
+from seqconv.config.fields import (
+    Delays,
+    Leads,
+    Rows,
+    Section,
+    Span,
+    SpanRange,
+    Spans,
+    SplitPoint,
+    rows_of,
+)
+from seqconv.tasks.metrics import FORECAST_METRICS, LOSS, SCALED_METRICS, Metric
+
+Target = Literal["value", "change", "normalized"]
+ForecastLoss = Literal["mean_absolute_error", "mean_squared_error", "huber"]
+MOST_LEADS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +38,8 @@ class SeriesSplit(Section):
     """First row after training: an integer is a row, a float in (0, 1) a fraction, a string a date."""
     validation_end: SplitPoint
     """First row after validation; the rest is test."""
+    inputs_may_reach_back: bool
+    """Whether inputs of validation and test windows may lie before the border; targets never do."""
 
     def problems(self) -> Iterator[Problem]:
         """The order of the two ends, where it is known without the record."""
@@ -30,28 +51,39 @@ class SeriesSplit(Section):
             )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ForecastingSettings(Section):
-    """A window of past rows predicts a later value.
+Parts = Annotated[tuple[Literal["day", "week", "year"], ...], Strict(False)]
 
-    For an anchor row r, the forecast origin, the input rows are `range(r - lookback, r, step)` and the target is row
-    `r + delay`. The lead, or horizon, is `delay + step` rows: from the newest input row to the target.
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputSettings(Section):
+    """Features made from the record's columns and times; all off unless the settings name them."""
+
+    calendar: Parts
+    """Time of day, week or year of each row, as sine and cosine."""
+    target_calendar: Parts
+    """The same of the time of the furthest target, which is known beforehand."""
+    wind_vectors: Annotated[tuple[tuple[str, str], ...], Strict(False)]
+    """Pairs of a column of speeds and one of directions in degrees, which two components take the place of."""
+    differences: Annotated[tuple[str, ...], Strict(False)]
+    """Columns whose change over the last `step` rows is added."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Windows:
+    """The windows of a record, in rows.
+
+    For an anchor row r, the forecast origin, the input rows are `range(r - lookback, r, step)`. The lead, or horizon,
+    of a target counts from the newest input row, r - step; its delay, `lead - step`, from the anchor.
+
+    Attributes:
+        lookback: rows of history before the anchor; a multiple of `step`.
+        step: every how many rows one is read.
+        leads: rows from the newest input row to each target, ascending.
     """
 
-    metrics: ClassVar[tuple[Metric, ...]] = (LOSS, *FORECAST_METRICS)
-    length_key: ClassVar[str] = "lookback"
-
-    lookback: Count
-    """Rows of history before the anchor; a multiple of `step`."""
-    step: Count
-    """Every how many rows one is read."""
-    delay: NonNegative
-    """Rows from the anchor to the target."""
-    target: Literal["value", "change"]
-    """`value`, or `change`: the difference from the newest known value."""
-    loss: Literal["mean_absolute_error", "mean_squared_error", "huber"]
-    """What training makes small, in scaled units."""
-    split: SeriesSplit
+    lookback: int
+    step: int
+    leads: tuple[int, ...]
 
     @property
     def time_steps(self) -> int:
@@ -60,20 +92,113 @@ class ForecastingSettings(Section):
 
     @property
     def delays(self) -> tuple[int, ...]:
-        """Rows from the anchor to the target of each lead, ascending."""
-        return (self.delay,)
+        """Rows from the anchor to the target of each lead; negative within the last step."""
+        return tuple(lead - self.step for lead in self.leads)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForecastingSettings(Section):
+    """A window of past rows predicts later values; see `Windows`."""
+
+    metrics: ClassVar[tuple[Metric, ...]] = (LOSS, *FORECAST_METRICS, *SCALED_METRICS)
+    length_key: ClassVar[str] = "lookback"
+
+    lookback: Rows
+    """Rows or duration of history before the anchor; a multiple of `step`."""
+    step: Rows
+    """Every how many rows, or how long, one is read."""
+    delay: Delays
+    """Rows or duration from the anchor to the target."""
+    lead: Leads | None
+    """From the newest input row to the target, instead of `delay`: one, a list, or a range such as `1..96`."""
+    target: Target
+    """`value`; `change`: from the newest known value; `normalized`: by mean and standard deviation of the window."""
+    loss: ForecastLoss
+    """What training makes small, in scaled units."""
+    split: SeriesSplit
+    cleaning: CleaningSection
+    inputs: InputSettings
 
     @property
-    def leads(self) -> tuple[int, ...]:
-        """Rows from the newest input row to the target of each lead."""
-        return tuple(delay + self.step for delay in self.delays)
+    def time_steps(self) -> int | None:
+        """Rows in one window; None where only the record's period tells."""
+        lookback, step = self.lookback, self.step
+        if isinstance(lookback, timedelta) and isinstance(step, timedelta):
+            return int(lookback / step)
+        if isinstance(lookback, int) and isinstance(step, int):
+            return lookback // step
+        return None
+
+    def windows(self, period: int | None) -> Windows:
+        """The windows in rows.
+
+        Args:
+            period: seconds from one row to the next; None: rows have no times.
+
+        Raises:
+            ConfigError: if a duration is no whole number of rows, or `lookback` no multiple of `step`.
+        """
+        step = rows_of(self.step, period, "step")
+        lookback = rows_of(self.lookback, period, "lookback")
+        if lookback % step:
+            raise ConfigError([_no_multiple(lookback, step)])
+        if self.lead is not None:
+            leads = _all_rows(self.lead, period, "lead")
+        else:
+            leads = [step + delay for delay in _all_rows(self.delay, period, "delay")]
+        return Windows(lookback=lookback, step=step, leads=tuple(leads))
 
     def problems(self) -> Iterator[Problem]:
-        """`lookback` must be a multiple of `step`."""
-        if self.lookback % self.step:
-            lower = self.lookback - self.lookback % self.step
-            near = " or ".join(str(n) for n in (lower, lower + self.step) if n)
-            yield Problem(
-                "lookback",
-                f"must be a multiple of `step`; received lookback={self.lookback}, step={self.step}. Use {near}",
-            )
+        """`lookback` must be a multiple of `step`; leads must ascend."""
+        lookback, step = self.lookback, self.step
+        if isinstance(lookback, timedelta) and isinstance(step, timedelta):
+            if lookback % step:
+                yield _no_multiple(lookback, step)
+        elif isinstance(lookback, int) and isinstance(step, int) and lookback % step:
+            yield _no_multiple(lookback, step)
+        for key, spans in (("lead", self.lead), ("delay", self.delay)):
+            if spans is not None:
+                yield from _order_problems(key, spans)
+
+
+def _no_multiple(lookback: Span, step: Span) -> Problem:
+    hint = ""
+    if isinstance(lookback, int) and isinstance(step, int):
+        lower = lookback - lookback % step
+        hint = ". Use " + " or ".join(str(n) for n in (lower, lower + step) if n)
+    return Problem(
+        "lookback",
+        f"must be a multiple of `step`; received lookback={lookback}, step={step}{hint}",
+    )
+
+
+def _order_problems(key: str, spans: Spans) -> Iterator[Problem]:
+    """Spans of one kind must ascend, and may not be too many."""
+    ends = [spans.first, spans.last] if isinstance(spans, SpanRange) else list(spans)
+    for earlier, later in itertools.pairwise(ends):
+        if isinstance(earlier, int) and isinstance(later, int):
+            wrong = earlier >= later
+            many = isinstance(spans, SpanRange) and later - earlier >= MOST_LEADS
+        elif isinstance(earlier, timedelta) and isinstance(later, timedelta):
+            wrong, many = earlier >= later, False
+        else:
+            continue
+        if wrong:
+            yield Problem(key, f"must ascend; received {earlier} before {later}")
+            return
+        if many:
+            yield Problem(key, f"may name at most {MOST_LEADS:,} rows; received {earlier}..{later}")
+
+
+def _all_rows(spans: Spans, period: int | None, key: str) -> list[int]:
+    """Every span in rows, ascending."""
+    if isinstance(spans, SpanRange):
+        first, last = rows_of(spans.first, period, key), rows_of(spans.last, period, key)
+        found = list(range(first, min(last, first + MOST_LEADS) + 1))
+        if last - first >= MOST_LEADS:
+            raise ConfigError([Problem(key, f"may name at most {MOST_LEADS:,} rows")])
+    else:
+        found = [rows_of(span, period, key) for span in spans]
+    if not found or any(later <= earlier for earlier, later in itertools.pairwise(found)):
+        raise ConfigError([Problem(key, f"must ascend; received {found or spans} in rows")])
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from seqconv.config.errors import ConfigError, Problem
@@ -9,8 +11,8 @@ from seqconv.data.records import Record
 from seqconv.tasks.contract import Split
 from seqconv.tasks.forecasting.settings import SeriesSplit
 
-Bounds = dict[Split, tuple[int, int]]
-"""First row and first row after it, of each split, in rows of the cleaned record."""
+Bounds = dict[Split, tuple[tuple[int, int], ...]]
+"""First row and first row after it, of each split in each series, in rows of the cleaned record."""
 
 
 def split_bounds(record: Record, split: SeriesSplit) -> Bounds:
@@ -19,42 +21,68 @@ def split_bounds(record: Record, split: SeriesSplit) -> Bounds:
     Raises:
         ConfigError: if an end lies outside the record, or the two are not in order.
     """
-    problems: list[Problem] = []
-    ends = [
-        _source_row(record, point, f"split.{key}", problems)
-        for key, point in (
-            ("train_end", split.train_end),
-            ("validation_end", split.validation_end),
+    points = {"train_end": split.train_end, "validation_end": split.validation_end}
+    problems = [
+        Problem(
+            f"split.{key}",
+            "must be a fraction or a date where there are several series, each of which is split by itself; "
+            f"received row {point}",
         )
+        for key, point in points.items()
+        if isinstance(point, int) and len(record.series) > 1
     ]
     if problems:
         raise ConfigError(problems)
-    if not ends[0] < ends[1]:
-        raise ConfigError(
-            [
-                Problem(
-                    "split.validation_end",
-                    f"must lie after `split.train_end`; received row {ends[1]} after row {ends[0]}",
-                )
-            ]
-        )
-    train_end, validation_end = (int(np.searchsorted(record.source_rows, end)) for end in ends)
-    return {
-        "train": (0, train_end),
-        "validation": (train_end, validation_end),
-        "test": (validation_end, len(record.times)),
-    }
+    found: Bounds = {"train": (), "validation": (), "test": ()}
+    for start, stop in record.series:
+        ends = [
+            _row(record, (start, stop), point, f"split.{key}", problems)
+            for key, point in points.items()
+        ]
+        if problems:
+            raise ConfigError(problems)
+        if not ends[0] < ends[1]:
+            raise ConfigError(
+                [
+                    Problem(
+                        "split.validation_end",
+                        "must lie after `split.train_end`; received row "
+                        f"{record_row(record, ends[1])} after row {record_row(record, ends[0])}",
+                    )
+                ]
+            )
+        edges = itertools.pairwise([start, *ends, stop])
+        for name, bounds in zip(found, edges, strict=True):
+            found[name] += (bounds,)
+    return found
+
+
+def record_row(record: Record, row: int) -> int:
+    """A row of the cleaned record as one of the source."""
+    return record.source_row(row) if row < len(record.times) else record.rows_read
 
 
 def all_for_test(record: Record) -> Bounds:
     """Every row in the test split: of data that a finished run is evaluated on."""
-    return {"train": (0, 0), "validation": (0, 0), "test": (0, len(record.times))}
+    return {"train": (), "validation": (), "test": record.series}
 
 
-def _source_row(record: Record, point: int | float | str, key: str, problems: list[Problem]) -> int:
-    """A split point as a row of the source as read."""
+def _row(
+    record: Record,
+    series: tuple[int, int],
+    point: int | float | str,
+    key: str,
+    problems: list[Problem],
+) -> int:
+    """A split point as a row of the cleaned record."""
+    start, stop = series
     if isinstance(point, str):
-        return _row_of_date(record, point, key, problems)
+        return _row_of_date(record, series, point, key, problems)
+    if len(record.series) > 1:
+        row = start + int(point * (stop - start))
+        if not start < row < stop:
+            problems.append(Problem(key, f"leaves a series of {stop - start} rows without a part"))
+        return row
     row = int(point * record.rows_read) if isinstance(point, float) else point
     if not 0 < row < record.rows_read:
         problems.append(
@@ -64,11 +92,18 @@ def _source_row(record: Record, point: int | float | str, key: str, problems: li
                 "own split, such as split.train_end=0.5 split.validation_end=0.75",
             )
         )
-    return row
+        return 0
+    return record.row_of(row)
 
 
-def _row_of_date(record: Record, date: str, key: str, problems: list[Problem]) -> int:
-    first, last = record.times[0], record.times[-1]
+def _row_of_date(
+    record: Record, series: tuple[int, int], date: str, key: str, problems: list[Problem]
+) -> int:
+    start, stop = series
+    if record.period is None:
+        problems.append(Problem(key, f"the rows have no times; received the date {date!r}"))
+        return 0
+    first, last = record.times[start], record.times[stop - 1]
     moment: np.datetime64
     try:
         moment = np.datetime64(date, "s")
@@ -82,4 +117,4 @@ def _row_of_date(record: Record, date: str, key: str, problems: list[Problem]) -
     if not first < moment <= last:
         problems.append(Problem(key, f"{date} lies outside the record, {first} to {last}"))
         return 0
-    return int(record.source_rows[np.searchsorted(record.times, moment)])
+    return start + int(np.searchsorted(record.times[start:stop], moment))

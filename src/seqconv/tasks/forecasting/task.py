@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from seqconv.config.errors import ConfigError, DataError, Problem
-from seqconv.data.records import Record, unit_of
+from seqconv.data.records import BLOCK_ROWS, Record, unit_of
 from seqconv.tasks.contract import (
     EVALUATED,
     SPLITS,
@@ -20,20 +22,27 @@ from seqconv.tasks.contract import (
     StoredPreparation,
 )
 from seqconv.tasks.forecasting import baselines
-from seqconv.tasks.forecasting.baselines import Forecasts
+from seqconv.tasks.forecasting.baselines import Baseline
+from seqconv.tasks.forecasting.inputs import Features, choose_features
 from seqconv.tasks.forecasting.plots import Stretches, draw_forecast
-from seqconv.tasks.forecasting.preparation import BLOCK_ROWS, SeriesPreparation
+from seqconv.tasks.forecasting.preparation import Moments, SeriesPreparation
 from seqconv.tasks.forecasting.samples import WindowSamples
-from seqconv.tasks.forecasting.settings import ForecastingSettings
+from seqconv.tasks.forecasting.settings import ForecastingSettings, Windows
 from seqconv.tasks.forecasting.split import Bounds, all_for_test, split_bounds
-from seqconv.tasks.forecasting.windows import WindowArray, anchor_rows, by_phase
+from seqconv.tasks.forecasting.windows import Anchors, WindowArray, anchor_runs, by_phase
 from seqconv.tasks.metrics import (
     FORECAST_METRICS,
-    FORECAST_SAMPLE_METRICS,
     LOSS,
+    SCALED_METRICS,
+    ErrorSums,
     Forecast,
     Metric,
 )
+
+# Baselines of more targets times leads than this are reported over all of them together only.
+MOST_DETAILS = 500
+# Rows of the table of results by target and lead.
+MOST_LINES = 12
 
 
 def prepare(
@@ -56,22 +65,29 @@ def prepare(
         DataError: if a column cannot be scaled, or the record does not fit the stored preparation.
     """
     own = stored is None or stored.fingerprint == record.fingerprint
-    read = None if stored is None else _read_preparation(record, settings, stored)
+    windows = settings.windows(record.period)
+    read = None if stored is None else read_preparation(record, windows, stored)
     bounds = split_bounds(record, settings.split) if own else all_for_test(record)
-    anchors = _anchors(record, settings, bounds, SPLITS if own else ("test",))
-    preparation = _learn(record, settings, bounds["train"]) if read is None else read
-    rows = by_phase(record.values, settings.step, preparation.scale, BLOCK_ROWS)
-    _refuse_unscalable(record, preparation, rows)
-    windows = WindowArray(rows, settings.lookback, settings.step)
+    anchors = _anchors(record, settings, windows, bounds, SPLITS if own else ("test",))
+    features = _features(record, settings, windows)
+    breaks = _breaks(record, bounds)
+    preparation = _learn(record, features, breaks, windows, bounds) if read is None else read
+    array = scaled_rows(record, features, breaks, preparation)
     samples: dict[Split, WindowSamples] = {
         split: WindowSamples(
-            anchors[split], windows, record.values, record.targets, settings, preparation
+            anchors=anchors[split],
+            array=array,
+            values=record.values,
+            targets=record.targets,
+            windows=windows,
+            target=settings.target,
+            preparation=preparation,
         )
         for split in SPLITS
     }
     if stored is None:
         preparation = preparation.with_naive_mae(_naive_mae(samples["train"]))
-    return Forecasting(name, record, settings, preparation, samples, own)
+    return Forecasting(name, record, settings, windows, preparation, samples, own)
 
 
 @dataclass(frozen=True)
@@ -81,7 +97,8 @@ class Forecasting:
     Attributes:
         name: of the dataset.
         record: cleaned.
-        settings: windows, target and split.
+        settings: of the configuration.
+        windows: lookback, step and leads in rows.
         preparation: scaling, learnt from the training rows.
         splits: the windows of each split.
         trainable: whether there is a training part; else the record is only evaluated on.
@@ -90,6 +107,7 @@ class Forecasting:
     name: str
     record: Record
     settings: ForecastingSettings
+    windows: Windows
     preparation: SeriesPreparation
     splits: Mapping[Split, WindowSamples]
     trainable: bool
@@ -104,10 +122,10 @@ class Forecasting:
     @property
     def spec(self) -> SequenceSpec:
         """The shapes of a window and of its targets."""
-        shape = (len(self.settings.leads), len(self.record.targets))
+        shape = (len(self.windows.leads), len(self.record.targets))
         return SequenceSpec(
-            time=self.settings.time_steps,
-            features=len(self.record.columns),
+            time=self.windows.time_steps,
+            features=self.splits["test"].array.features,
             vocabulary=None,
             embedding=None,
             outputs=shape,
@@ -126,19 +144,23 @@ class Forecasting:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The loss, and for one target at one lead all others."""
-        return (LOSS, *FORECAST_METRICS) if self._single else (LOSS,)
+        """The loss, and for one target at one lead all others; else those over all targets and leads."""
+        return (LOSS, *(FORECAST_METRICS if self._single else SCALED_METRICS))
 
     @property
     def primary_metric(self) -> Metric:
-        """The mean absolute error; the loss, where targets have different units."""
-        return self.metrics[1] if self._single else LOSS
+        """The mean absolute error; scaled, where targets may have different units."""
+        return self.metrics[1]
 
     @property
     def subject(self) -> str:
         """The horizons."""
-        hours = [f"{lead * self.record.period / 3600:g}" for lead in self.settings.leads]
-        return f"{hours[0] if len(hours) == 1 else f'{hours[0]} to {hours[-1]}'} h ahead"
+        first, last = self.windows.leads[0], self.windows.leads[-1]
+        period = self.record.period
+        if period is None:
+            return f"{first if first == last else f'{first} to {last}'} rows ahead"
+        hours = [f"{lead * period / 3600:g}" for lead in (first, last)]
+        return f"{hours[0] if first == last else f'{hours[0]} to {hours[1]}'} h ahead"
 
     def unit_of(self, metric: Metric) -> str:
         """The unit of the target column, for metrics that are in it."""
@@ -167,50 +189,57 @@ class Forecasting:
     def running_metrics(
         self, predictions: np.ndarray, targets: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Means over samples, for one target at one lead."""
-        if not self._single:
+        """Means over samples, for one target at one lead that is scaled by one number."""
+        if not self._single or self.settings.target == "normalized":
             return {}
-        forecast = self._scored(self._errors(predictions, targets), targets, 0, 0)
-        return {metric.name: metric.function(forecast) for metric in FORECAST_SAMPLE_METRICS}
+        errors = (predictions - targets).astype(np.float64) * self.preparation.target_std
+        return {
+            metric.name: metric.of_errors(errors[:, 0, 0])
+            for metric in FORECAST_METRICS
+            if metric.of_errors is not None
+        }
 
     def measure(self, split: Split, predicted: Predicted) -> dict[str, Json]:
         """The loss, and each metric in the targets' own units."""
-        errors = self._errors(predicted.predictions, predicted.targets)
+        samples = self.samples(split)
+        sums = ErrorSums(self.spec.targets)  # type: ignore[arg-type]
+        for part in samples.blocks():
+            truth = samples.truth(part)
+            sums.add(samples.in_own_unit(predicted.predictions[part], part) - truth, truth)
         loss = float(predicted.losses.astype(np.float64).mean())
-        return {"loss": loss, **self._measured(errors, self.samples(split).truth())}
+        return {"loss": loss, **self._measured(sums)}
 
     def details(self, split: Split, predicted: Predicted) -> dict[str, Json]:
         """A series has none."""
         return {}
 
-    def _errors(self, predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Scaled forecasts less scaled targets in the targets' own units, float64."""
-        return (predictions - targets).astype(np.float64) * self.preparation.target_std
-
-    def _scored(self, errors: np.ndarray, truth: np.ndarray, lead: int, column: int) -> Forecast:
-        naive_mae = float(self.preparation.naive_mae[lead, column])
-        return Forecast(errors[:, lead, column], truth[:, lead, column], naive_mae)
-
-    def _measured(self, errors: np.ndarray, truth: np.ndarray) -> dict[str, Json]:
+    def _measured(self, sums: ErrorSums, *, detailed: bool = True) -> dict[str, Json]:
         """By metric; with several targets or leads under `targets`, by column and rows of lead.
 
         Args:
-            errors: `(samples, leads, columns)` in the targets' own units.
-            truth: as `errors`.
+            sums: of the errors in the targets' own units.
+            detailed: whether to give each target and lead.
         """
-        by_target = {
-            name: {
-                str(rows): {
-                    metric.name: metric(self._scored(errors, truth, lead, column))
-                    for metric in FORECAST_METRICS
-                }
-                for lead, rows in enumerate(self.settings.leads)
-            }
-            for column, name in enumerate(self._target_columns)
-        }
+        forecast = Forecast(sums, self.preparation.naive_mae)
+        found = {metric.name: metric(forecast) for metric in FORECAST_METRICS}
         if self._single:
-            return by_target[self._target_columns[0]][str(self.settings.leads[0])]
-        return {"targets": by_target}
+            return {name: float(values[0, 0]) for name, values in found.items()}
+        std = self.preparation.target_std
+        results: dict[str, Json] = {
+            "scaled": {
+                "mae": float((sums.absolute / std).mean() / sums.count),
+                "mse": float((sums.squared / std**2).mean() / sums.count),
+            }
+        }
+        if detailed:
+            results["targets"] = {
+                column: {
+                    str(rows): {name: float(values[lead, index]) for name, values in found.items()}
+                    for lead, rows in enumerate(self.windows.leads)
+                }
+                for index, column in enumerate(self._target_columns)
+            }
+        return results
 
     # Baselines
 
@@ -218,26 +247,45 @@ class Forecasting:
         """Persistence, the same hour of the newest known day, and a ridge regression where there is a training part."""
         evaluated: tuple[Split, ...] = EVALUATED if self.trainable else ("test",)
         day = baselines.rows_per_day(self.record.period)
-        results = {
-            "persistence": self._judged(baselines.persistence(self.splits, evaluated)),
-        }
-        seasonal = baselines.seasonal_naive(self.splits, evaluated, day)
+        results = {"persistence": self._judged(baselines.Persistence(), evaluated)}
+        seasonal = baselines.seasonal_naive(self.samples("test"), day)
         if seasonal is not None:
-            results["seasonal_naive"] = {"days": seasonal[1], **self._judged(seasonal[0])}
+            days = max(seasonal.points) // day
+            results["seasonal_naive"] = {"days": days, **self._judged(seasonal, evaluated)}
         if self.trainable:
-            results["ridge"] = self._judged(baselines.ridge(self.splits, evaluated, day))
+            results["ridge"] = self._judged(self._ridge(day), evaluated)
         return results
 
-    def _judged(self, forecasts: Forecasts) -> dict[str, Json]:
-        """The metrics of forecasts in the targets' own units, and their loss."""
+    def _ridge(self, day: int) -> Baseline:
+        """For several leads the closed form over the whole window, else a regression on a few of its points."""
+        if len(self.windows.leads) == 1:
+            return baselines.EndsRidge(self.samples("train"), day)
+        settings = {
+            "fingerprint": self.fingerprint,
+            "windows": asdict(self.windows),
+            "preparation": self.preparation.to_json(),
+            "split": asdict(self.settings.split),
+            "cleaning": asdict(self.settings.cleaning),
+        }
+        key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+        return baselines.ColumnRidge(self.samples("train"), self.samples("validation"), key)
+
+    def _judged(self, baseline: Baseline, evaluated: Sequence[Split]) -> dict[str, Json]:
+        """The metrics of a baseline in the targets' own units, and its loss."""
+        std = self.preparation.target_std
         results: dict[str, Json] = {}
-        for split, forecast in forecasts.items():
-            truth = self.samples(split).truth()
-            errors = forecast - truth
-            scaled = errors / self.preparation.target_std
+        for split in evaluated:
+            samples = self.samples(split)
+            sums, loss = ErrorSums(self.spec.targets), 0.0  # type: ignore[arg-type]
+            for part in samples.blocks():
+                truth = samples.truth(part)
+                errors = baseline.forecast(samples, part) - truth
+                sums.add(errors, truth)
+                loss += float(LOSS_FUNCTIONS[self.settings.loss](errors / std).sum())
+            numbers = sums.absolute.size
             results[split] = {
-                "loss": float(LOSS_FUNCTIONS[self.settings.loss](scaled).mean()),
-                **self._measured(errors, truth),
+                "loss": loss / (sums.count * numbers),
+                **self._measured(sums, detailed=numbers <= MOST_DETAILS),
             }
         return results
 
@@ -245,9 +293,10 @@ class Forecasting:
 
     def describe(self) -> dict[str, Json]:
         """The `dataset` part of `metrics.json`."""
+        period = self.record.period
         leads = [
-            {"rows": rows, "hours": rows * self.record.period / 3600}
-            for rows in self.settings.leads
+            {"rows": rows, "hours": None if period is None else rows * period / 3600}
+            for rows in self.windows.leads
         ]
         target: dict[str, Json]
         if self._single:
@@ -262,6 +311,11 @@ class Forecasting:
             "fingerprint": self.record.fingerprint,
             "rows": self.record.rows_read,
             "columns": list(self.record.columns),
+            "features": list(self.preparation.made),
+            "series": list(self.record.series_names),
+            "period_seconds": period,
+            "lookback": {"rows": self.windows.lookback, "step": self.windows.step},
+            "cleaning": asdict(self.record.counts),
             "windows": {split: len(self.samples(split)) for split in SPLITS},
             **target,
             "notes": list(self.record.notes),
@@ -269,25 +323,41 @@ class Forecasting:
 
     def summary(self) -> list[str]:
         """The targets and horizons."""
-        rows = ", ".join(map(str, self.settings.leads))
-        return [f"target   {', '.join(self._target_columns)}, {self.subject} ({rows} rows)"]
+        leads = self.windows.leads
+        rows = ", ".join(map(str, leads)) if len(leads) < 10 else f"{leads[0]} to {leads[-1]}"
+        names = self._target_columns
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        lines = [f"target   {shown}, {self.subject} ({rows} rows)"]
+        if self.preparation.made:
+            lines.append(f"features {', '.join(self.preparation.made)}")
+        return lines
 
     def draw(self, folder: Path, split: Split, predicted: Predicted, title: str) -> None:
         """Write `forecast.png`."""
         samples = self.samples(split)
-        forecast = samples.in_own_unit(predicted.predictions.astype(np.float64))
-        rows = np.stack(
-            [samples.target_rows(lead) for lead in range(len(self.settings.leads))], axis=1
-        )
+        last = slice(-1, None)
+        shape = (len(samples), len(self.record.targets))
+        truth, forecast, persistence = (np.empty(shape) for _ in range(3))
+        sums = {"persistence": np.zeros(self.spec.targets), "forecast": np.zeros(self.spec.targets)}
+        rows = np.empty(len(samples), np.int64)
+        for part in samples.blocks():
+            all_truth, now = samples.truth(part), samples.persistence(part)
+            found = samples.in_own_unit(predicted.predictions[part], part)
+            truth[part] = all_truth[:, last][:, 0]
+            forecast[part], persistence[part] = found[:, last][:, 0], now[:, last][:, 0]
+            sums["forecast"] += np.abs(found - all_truth).sum(axis=0)
+            sums["persistence"] += np.abs(now - all_truth).sum(axis=0)
+            rows[part] = samples.target_rows(part)[:, -1]
         draw_forecast(
             folder,
             Stretches(
                 times=self.record.times[rows],
-                truth=samples.truth(),
+                truth=truth,
                 forecast=forecast,
-                persistence=samples.persistence(),
+                persistence=persistence,
+                errors={name: total / len(samples) for name, total in sums.items()},
                 columns=self._target_columns,
-                hours=[lead * self.record.period / 3600 for lead in self.settings.leads],
+                leads=self.windows.leads,
                 period=self.record.period,
             ),
             title,
@@ -308,55 +378,143 @@ LOSS_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+def _features(record: Record, settings: ForecastingSettings, windows: Windows) -> Features:
+    return choose_features(
+        record.columns,
+        record.features,
+        settings.inputs,
+        windows,
+        stamped=record.period is not None,
+    )
+
+
+def _breaks(record: Record, bounds: Bounds) -> np.ndarray:
+    """Ascending rows before which nothing is looked at: beginnings of segments and of splits."""
+    starts = {start for start, _ in record.segments}
+    starts |= {start for parts in bounds.values() for start, _ in parts}
+    return np.array(sorted(starts), np.int64)
+
+
 def _learn(
-    record: Record, settings: ForecastingSettings, bounds: tuple[int, int]
+    record: Record, features: Features, breaks: np.ndarray, windows: Windows, bounds: Bounds
 ) -> SeriesPreparation:
-    first, stop = bounds
-    return SeriesPreparation.learn(
-        (record.values[n : min(n + BLOCK_ROWS, stop)] for n in range(first, stop, BLOCK_ROWS)),
+    """Mean and standard deviation of the training rows."""
+    moments, made = Moments(), Moments()
+    for first, stop in bounds["train"]:
+        for start in range(first, stop, BLOCK_ROWS):
+            rows = slice(start, min(start + BLOCK_ROWS, stop))
+            moments.add(record.values[rows])
+            made.add(features.make(record, breaks, rows))
+    targets = tuple(record.columns[index] for index in record.targets)
+    return SeriesPreparation(
         columns=record.columns,
-        targets=tuple(record.columns[index] for index in record.targets),
+        shown=record.features,
+        targets=targets,
+        mean=moments.mean,
+        std=moments.std,
+        made=features.names,
+        made_mean=made.mean,
+        made_std=made.std,
         period=record.period,
-        leads=len(settings.leads),
+        naive_mae=np.full((len(windows.leads), len(targets)), np.nan),
+    )
+
+
+def scaled_rows(
+    record: Record, features: Features, breaks: np.ndarray, preparation: SeriesPreparation
+) -> WindowArray:
+    """What a model sees of a record, ready to be cut into windows.
+
+    Raises:
+        DataError: if a column has numbers that the others cannot be compared with: the loss would be no number.
+    """
+    names = (*(record.columns[n] for n in features.plain), *features.names)
+    wrong = [
+        name
+        for name, std in zip(preparation.columns, preparation.std, strict=True)
+        if not np.isfinite(std)
+    ]
+    if wrong:
+        raise _unscalable(record, wrong[0])
+
+    def make(rows: slice) -> np.ndarray:
+        made = features.make(record, breaks, rows)
+        scaled = preparation.scale(record.values[rows], made, features.plain)
+        usable = np.isfinite(scaled).all(axis=0)
+        if not usable.all():
+            raise _unscalable(record, names[int(np.flatnonzero(~usable)[0])])
+        return scaled
+
+    windows = features.windows
+    rows = by_phase((len(record.values), len(names)), windows.step, make, BLOCK_ROWS)
+    return WindowArray(rows, windows.lookback, windows.step)
+
+
+def _unscalable(record: Record, name: str) -> DataError:
+    if name not in record.columns:
+        return DataError(f"the feature `{name}` cannot be scaled")
+    values = record.values[:, record.columns.index(name)]
+    return DataError(
+        f"column `{name}` cannot be scaled: its values lie between {values.min():g} and "
+        f"{values.max():g}. Is there a sentinel for a missing value among them?"
     )
 
 
 def _naive_mae(training: WindowSamples) -> np.ndarray:
     """Mean absolute error of persistence over the training windows, `(leads, targets)`."""
-    return np.asarray(np.abs(training.persistence() - training.truth()).mean(axis=0))
+    total = np.zeros((len(training.windows.leads), len(training.targets)))
+    for part in training.blocks():
+        total += np.abs(training.persistence(part) - training.truth(part)).sum(axis=0)
+    return total / max(len(training), 1)
 
 
 def _anchors(
-    record: Record, settings: ForecastingSettings, bounds: Bounds, needed: Sequence[Split]
-) -> dict[Split, np.ndarray]:
+    record: Record,
+    settings: ForecastingSettings,
+    windows: Windows,
+    bounds: Bounds,
+    needed: Sequence[Split],
+) -> dict[Split, Anchors]:
     """The anchor rows of each split.
 
     Raises:
         ConfigError: if a split that is needed has none.
     """
-    furthest = max(settings.delays)
-    anchors = {
-        split: anchor_rows(record.segments, *bounds[split], settings.lookback, furthest)
-        for split in SPLITS
-    }
-    rows = settings.lookback + furthest + 1
+    furthest = windows.delays[-1]
+    found: dict[Split, Anchors] = {}
+    for split in SPLITS:
+        back = settings.split.inputs_may_reach_back and split != "train"
+        runs = [
+            run
+            for first, stop in bounds[split]
+            for run in anchor_runs(
+                _within(record, first, stop), first, stop, windows, reach_back=back
+            )
+        ]
+        found[split] = Anchors(runs)
+    rows = windows.lookback + furthest + 1
     problems = [
         Problem(
             "lookback",
-            f"a window needs {rows} rows in a row without a gap (lookback={settings.lookback} + "
-            f"delay={furthest} + 1); the {split} split has {bounds[split][1] - bounds[split][0]} rows and no such "
+            f"a window needs {rows} rows in a row without a gap (lookback={windows.lookback} + "
+            f"delay={furthest} + 1); the {split} split has {sum(b - a for a, b in bounds[split])} rows and no such "
             "run. Use a shorter `lookback` or another `split`",
         )
         for split in needed
-        if not len(anchors[split])
+        if not len(found[split])
     ]
     if problems:
         raise ConfigError(problems)
-    return anchors
+    return found
 
 
-def _read_preparation(
-    record: Record, settings: ForecastingSettings, stored: StoredPreparation
+def _within(record: Record, first: int, stop: int) -> list[tuple[int, int]]:
+    """The segments that have rows of a split."""
+    return [(a, b) for a, b in record.segments if a < stop and b > first]
+
+
+def read_preparation(
+    record: Record, windows: Windows, stored: StoredPreparation
 ) -> SeriesPreparation:
     """The preparation of a trained model.
 
@@ -380,26 +538,10 @@ def _read_preparation(
             f"the rows are {record.period} s apart; the run was trained on rows {preparation.period} s apart"
         )
     targets = tuple(record.columns[index] for index in record.targets)
-    leads = len(settings.leads)
+    leads = len(windows.leads)
     if preparation.targets != targets or len(preparation.naive_mae) != leads:
         raise stored.refused(
             f"it is of {', '.join(preparation.targets)} at {len(preparation.naive_mae)} leads, the configuration "
             f"of {', '.join(targets)} at {leads}"
         )
     return preparation
-
-
-def _refuse_unscalable(record: Record, preparation: SeriesPreparation, rows: np.ndarray) -> None:
-    """Refuse a column with numbers that the others cannot be compared with: the loss would be no number.
-
-    Raises:
-        DataError: naming the first one.
-    """
-    usable = np.isfinite(rows).all(axis=0) & np.isfinite(preparation.std)
-    wrong = np.flatnonzero(~usable)
-    if len(wrong):
-        values = record.values[:, wrong[0]]
-        raise DataError(
-            f"column `{record.columns[wrong[0]]}` cannot be scaled: its values lie between {values.min():g} and "
-            f"{values.max():g}. Is there a sentinel for a missing value among them?"
-        )

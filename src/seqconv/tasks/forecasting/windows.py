@@ -10,9 +10,12 @@ With lookback=4, step=2, delay=1 the anchor row r=10, the forecast origin, has
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
+
+from seqconv.data.scratch import empty_rows
+from seqconv.tasks.forecasting.settings import Windows
 
 ALIGNMENT = 64  # bytes; Eigen's, with AVX-512
 
@@ -22,27 +25,64 @@ def input_rows(anchors: np.ndarray, lookback: int, step: int) -> np.ndarray:
     return np.asarray(anchors)[:, None] + np.arange(-lookback, 0, step)
 
 
-def anchor_rows(
-    segments: Iterable[tuple[int, int]], first: int, stop: int, lookback: int, delay: int
-) -> np.ndarray:
-    """All anchors whose window lies wholly in rows `first` to `stop - 1` and in one segment.
+class Anchors:
+    """Row numbers of forecast origins, ascending, as runs of neighbours: millions of them take no memory.
+
+    Args:
+        runs: `(first, stop)` of each.
+    """
+
+    def __init__(self, runs: Iterable[tuple[int, int]]):
+        kept = [(first, stop) for first, stop in runs if first < stop]
+        self.runs = tuple(kept)
+        self._firsts = np.array([first for first, _ in kept], np.int64)
+        self._ends = np.cumsum([stop - first for first, stop in kept], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, chosen: np.ndarray | slice) -> np.ndarray:
+        """The anchors of some positions, `(len(chosen),)` int64."""
+        positions = np.arange(*chosen.indices(len(self))) if isinstance(chosen, slice) else chosen
+        positions = np.asarray(positions)
+        if not len(self._ends):
+            return np.empty(0, np.int64)
+        run = np.searchsorted(self._ends, positions, side="right")
+        before = np.concatenate([[0], self._ends[:-1]])[run]
+        return self._firsts[run] + positions - before
+
+
+def anchor_runs(
+    segments: Iterable[tuple[int, int]],
+    first: int,
+    stop: int,
+    windows: Windows,
+    *,
+    reach_back: bool = False,
+) -> Iterator[tuple[int, int]]:
+    """Runs of all anchors whose window lies wholly in rows `first` to `stop - 1` and in one segment.
 
     Args:
         segments: `(start, stop)` runs of rows without a gap in time.
         first: first row of the split.
         stop: first row after the split.
-        lookback: rows of history before the anchor.
-        delay: rows from the anchor to its last target.
-
-    Returns:
-        Ascending row numbers, `(windows,)` int64; empty where nothing fits.
+        windows: lookback and leads.
+        reach_back: whether inputs may lie before `first`; targets never do.
     """
-    runs = []
+    nearest, furthest = windows.delays[0], windows.delays[-1]
     for segment_start, segment_stop in segments:
-        low = max(segment_start, first) + lookback
-        high = min(segment_stop, stop) - delay
-        runs.append(np.arange(low, max(high, low), dtype=np.int64))
-    return np.concatenate(runs) if runs else np.empty(0, np.int64)
+        if reach_back:
+            low = max(segment_start + windows.lookback, first - nearest)
+        else:
+            low = max(segment_start, first) + windows.lookback
+        yield low, min(segment_stop, stop) - furthest
+
+
+def anchor_rows(
+    segments: Iterable[tuple[int, int]], first: int, stop: int, windows: Windows
+) -> np.ndarray:
+    """As `anchor_runs`, row by row: `(windows,)` int64, ascending."""
+    return Anchors(anchor_runs(segments, first, stop, windows))[:]
 
 
 class WindowArray:
@@ -64,6 +104,7 @@ class WindowArray:
             ::features
         ]
         self._shape = (time, features)
+        self.features = features
         self._lookback = lookback
         self._step = step
         self._phase_starts = np.array([phase_start(phase, count, step) for phase in range(step)])
@@ -88,23 +129,27 @@ def phase_start(phase: int, rows: int, step: int) -> int:
 
 
 def by_phase(
-    values: np.ndarray, step: int, scale: Callable[[np.ndarray], np.ndarray], block: int
+    shape: tuple[int, int], step: int, make: Callable[[slice], np.ndarray], block: int
 ) -> np.ndarray:
-    """Scaled rows sorted by `row % step`, as `WindowArray` wants them, computed in blocks.
+    """Rows sorted by `row % step`, as `WindowArray` wants them, made in blocks.
 
     Args:
-        values: `(rows, features)`; may be memory-mapped.
+        shape: rows and features.
         step: every how many rows one is read.
-        scale: from some rows to the same rows, float32.
-        block: rows to scale at once.
+        make: the rows of a slice, `(rows, features)` float32.
+        block: rows to make at once.
     """
-    count, features = values.shape
-    rows = np.empty((count, features), np.float32)
-    for phase in range(step):
-        start, phase_rows = phase_start(phase, count, step), values[phase::step]
-        for first in range(0, len(phase_rows), block):
-            part = phase_rows[first : first + block]
-            rows[start + first : start + first + len(part)] = scale(part)
+    count = shape[0]
+    rows = empty_rows(shape, np.float32)
+    starts = np.array([phase_start(phase, count, step) for phase in range(step)])
+    for first in range(0, count, block):
+        part = slice(first, min(first + block, count))
+        made = make(part)
+        if step == 1:
+            rows[part] = made
+        else:
+            rounds, phases = np.divmod(np.arange(part.start, part.stop), step)
+            rows[starts[phases] + rounds] = made
     return rows
 
 

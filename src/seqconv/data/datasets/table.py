@@ -1,0 +1,134 @@
+"""Anyone's table of measurements: CSV or Parquet files with a row for each moment and a column for each quantity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from seqconv.config.errors import ConfigError, Problem, did_you_mean
+from seqconv.config.fields import DatasetSection, Duration, Names
+from seqconv.config.registry import register_dataset
+from seqconv.data.cache import is_there
+from seqconv.tasks.forecasting import FORECASTING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from seqconv.data.measurements import Reading, Table
+    from seqconv.data.records import Measurements
+
+ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableSection(DatasetSection):
+    """What every table's section has."""
+
+    targets: Names
+    """The columns to predict; `all`: every feature."""
+    features: Names | None
+    """The columns that a model sees; None: all columns of numbers."""
+
+    def check_names(self, columns: Sequence[str]) -> Iterator[Problem]:
+        """A problem for each name that is no column."""
+        names = () if self.targets == (ALL,) else self.targets
+        for key, wanted in (("targets", names), ("features", self.features or ())):
+            for name in wanted:
+                if name not in columns:
+                    hint = did_you_mean(name, columns)
+                    listed = ", ".join(columns[:30])
+                    yield Problem(key, f"no column `{name}`.{hint} The record has: {listed}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableConfig(TableSection):
+    """Keys of the `dataset` section of `conf/dataset/table.yaml`."""
+
+    name: Literal["table"]
+    path: str | None
+    """A file, or several by a pattern with `*`."""
+    time: str | None
+    """The column of time stamps; `auto`: the only one there is; None: rows have none."""
+    time_format: str | None
+    """Of the stamps; None: found."""
+    series: str | None
+    """The column that tells series apart, such as sensors; None: there is one series."""
+    frequency: Duration
+    """From one row to the next, in seconds; None: found."""
+
+    def is_local(self) -> bool:
+        """Whether the file is on this machine."""
+        return self.path is not None and ("*" in self.path or is_there(self.path))
+
+    def problems(self) -> Iterator[Problem]:
+        """There is no file without its name."""
+        if not self.path:
+            yield Problem(
+                "path", "must name a file: .csv, .csv.gz, .zip or .parquet, or several by *"
+            )
+
+    @property
+    def reading(self) -> Reading:
+        """What to read of a file."""
+        from seqconv.data.measurements import Reading
+
+        return Reading(time=self.time, time_format=self.time_format, series=self.series)
+
+
+@register_dataset(TableConfig, FORECASTING)
+def load(config: TableConfig) -> Measurements:
+    """Find and read the files.
+
+    Raises:
+        DataError: if there is none, or it cannot be read.
+        ConfigError: if it has no such columns.
+    """
+    from seqconv.data.measurements import expand, read_table
+
+    table = read_table(expand(config.path or ""), config.reading)
+    return measurements(table, config, source="file", frequency=config.frequency)
+
+
+def measurements(
+    table: Table, section: TableSection, *, source: str, frequency: float | None = None
+) -> Measurements:
+    """The columns of a table that a section asks for.
+
+    Raises:
+        ConfigError: if one of them is not there.
+    """
+    from seqconv.data.records import Measurements
+
+    problems = list(section.check_names(table.columns))
+    if problems:
+        raise ConfigError([Problem(f"dataset.{each.key}", each.message) for each in problems])
+    features = section.features or table.columns
+    targets = features if section.targets == (ALL,) else section.targets
+    columns = (*features, *(name for name in targets if name not in features))
+    return Measurements(
+        times=table.times,
+        values=_columns(table.values, [table.columns.index(name) for name in columns]),
+        columns=tuple(columns),
+        targets=tuple(targets),
+        features=len(features),
+        source=source,
+        fingerprint=table.fingerprint,
+        frequency=None if frequency is None else int(frequency),
+        series=table.series,
+        series_names=table.series_names,
+        notes=table.notes,
+    )
+
+
+def _columns(values: np.ndarray, indices: list[int]) -> np.ndarray:
+    """Some columns; the array itself where they are all of them."""
+    from seqconv.data.records import blocks_of
+    from seqconv.data.scratch import empty_rows
+
+    if indices == list(range(values.shape[1])):
+        return values
+    chosen = empty_rows((len(values), len(indices)), values.dtype)
+    for block in blocks_of(len(values)):
+        chosen[block] = values[block][:, indices]
+    return chosen

@@ -1,0 +1,155 @@
+"""Parsed tables in the cache: columns of numbers that are memory-mapped, complete or absent.
+
+Any number of processes may make the same one at once: each writes its own, and the first to finish gives it its name.
+It only saves time and memory: whatever is wrong with one, it is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from seqconv.config.errors import DataError
+from seqconv.data.cache import cache_folder
+from seqconv.data.files import parse_json, read_plain
+
+# Part of a table's name: changes with what is kept and with how files are parsed.
+FORM = 1
+FACTS = "table.json"
+TYPES = {"times": "<M8[s]", "values": "<f4", "series": "<i4"}
+BLOCK_ROWS = 2**18
+
+Facts = dict[str, Any]
+"""What is known of a table besides its rows, as JSON holds it."""
+Arrays = dict[str, np.ndarray]
+
+
+class TableWriter:
+    """Writes the rows of a table block by block.
+
+    Args:
+        folder: empty.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.rows = 0
+        self.columns = 0
+        self._files: dict[str, IO[bytes]] = {}
+
+    def write(
+        self, times: np.ndarray | None, values: np.ndarray, series: np.ndarray | None
+    ) -> None:
+        """Add rows: times `(rows,)` datetime64[s], values `(rows, columns)`, numbers of series `(rows,)`."""
+        self.rows += len(values)
+        self.columns = values.shape[1]
+        for name, array in (("times", times), ("values", values), ("series", series)):
+            if array is not None:
+                if name not in self._files:
+                    self._files[name] = (self.folder / name).open("wb")
+                self._files[name].write(
+                    np.ascontiguousarray(array, TYPES[name]).view(np.uint8).data
+                )
+
+    def finish(self, facts: Mapping[str, Any]) -> None:
+        """Sort the rows by series, and say what they are."""
+        self.close()
+        facts = {**facts, "rows": self.rows, "width": self.columns, "arrays": list(self._files)}
+        (self.folder / FACTS).write_text(json.dumps(facts))
+        if "series" in self._files:
+            self._sort_by_series()
+
+    def close(self) -> None:
+        """Close the files."""
+        for stream in self._files.values():
+            stream.close()
+
+    def _sort_by_series(self) -> None:
+        arrays, _ = _mapped(self.folder)
+        order = np.argsort(arrays["series"], kind="stable")
+        if np.array_equal(order, np.arange(len(order))):
+            return
+        for name, array in arrays.items():
+            with (self.folder / f"{name}.sorted").open("wb") as stream:
+                for first in range(0, len(order), BLOCK_ROWS):
+                    part = array[order[first : first + BLOCK_ROWS]]
+                    stream.write(np.ascontiguousarray(part).view(np.uint8).data)
+            os.replace(self.folder / f"{name}.sorted", self.folder / name)
+
+
+def load_or_make(
+    settings: Mapping[str, Any], make: Callable[[TableWriter], None], *, keep: bool
+) -> tuple[Arrays, Facts]:
+    """The arrays of a table, from the cache or made now, and what is known of them.
+
+    Args:
+        settings: all that the table depends on, as JSON holds it.
+        make: writes it.
+        keep: whether it is worth keeping.
+    """
+    text = json.dumps({**settings, "form": FORM}, sort_keys=True)
+    folder = _folder() if keep else None
+    final = None
+    if folder is not None:
+        final = folder / hashlib.sha256(text.encode()).hexdigest()[:32]
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return _mapped(final)
+    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    try:
+        writer = TableWriter(staging)
+        try:
+            make(writer)
+        finally:
+            writer.close()
+        found = _mapped(staging)  # Stays readable whatever becomes of the names.
+        if final is not None:
+            with contextlib.suppress(OSError):
+                if final.exists():
+                    # It could not be read above, or another process was faster: either way this one is good.
+                    final.rename(staging / "replaced")
+                staging.rename(final)
+        return found
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if final is not None:
+            shutil.rmtree(final / "replaced", ignore_errors=True)
+
+
+def _folder() -> Path | None:
+    """Where tables are kept; None where nothing can be written."""
+    try:
+        folder = cache_folder() / "tables"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (DataError, OSError):
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _mapped(folder: Path) -> tuple[Arrays, Facts]:
+    """The arrays of a folder.
+
+    Raises:
+        OSError: if there are none.
+        ValueError: if they are not those that the facts tell of.
+    """
+    facts = parse_json(read_plain(folder / FACTS, largest=10_000_000))
+    rows, width = int(facts["rows"]), int(facts["width"])
+    shapes = {"times": (rows,), "values": (rows, width), "series": (rows,)}
+    arrays: Arrays = {}
+    for name in facts["arrays"]:
+        path, shape = folder / name, shapes[name]
+        if path.stat().st_size != np.dtype(TYPES[name]).itemsize * int(np.prod(shape)):
+            raise ValueError(f"{path}: has another size than {shape}")
+        arrays[name] = (
+            np.memmap(path, TYPES[name], "r", shape=shape) if rows else np.empty(shape, TYPES[name])
+        )
+    return arrays, facts
