@@ -7,6 +7,7 @@ made right again where a hostile hand would do so too.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import gzip
 import hashlib
@@ -463,7 +464,8 @@ def _other_json(draw: Any, tree: Any) -> bytes:
     tree = json.loads(json.dumps(tree))
     for _ in range(draw(st.integers(1, 3))):
         path = draw(st.sampled_from(_places(tree)))
-        value = draw(ODD_JSON | st.integers(-5, 5) | st.floats())
+        # A copy: a later change of the tree would change the values that are drawn from.
+        value = copy.deepcopy(draw(ODD_JSON | st.integers(-5, 5) | st.floats()))
         if not path:
             continue
         node = tree

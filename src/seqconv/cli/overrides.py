@@ -167,6 +167,9 @@ class _Reader:
                 (override,) = self.parser.parse_overrides([attempt])
             except REFUSALS:
                 continue
+            if override.is_discrete_sweep() and not _alternatives(override):
+                self.problems.append(Problem(word, "stands for no value: there would be no job"))
+                return None
             if override.key_or_group:
                 return override
         rule = "must read like key=value (+key=value, ~key and so on, see --hydra-help)"

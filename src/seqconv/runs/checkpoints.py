@@ -206,7 +206,10 @@ def read(path: Path) -> Checkpoint:
         for file, content in contents.items():
             if hashlib.sha256(content).hexdigest() != sums[file]:
                 raise DataError(f"{path / file}: damaged (its checksum differs)")
-        return Checkpoint(read_arrays(contents[VARIABLES]), parse_json(contents[STATE]))
+        state = parse_json(contents[STATE])
+        if not isinstance(state, dict):
+            raise ValueError(f"{STATE} must hold an object")
+        return Checkpoint(read_arrays(contents[VARIABLES]), state)
     except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
         raise DataError(f"{path}: not a complete checkpoint ({error})") from error
 
