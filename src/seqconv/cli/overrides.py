@@ -161,6 +161,10 @@ class _Reader:
         key, _, value = word.partition("=")
         attempts = [word]
         if re.fullmatch(r"(\+\+?|~)?[\w./@-]+", key) and value:
+            if value[0] == "[" and value[-1] == "]":
+                # Names of columns, such as `[T (degC),p (mbar)]`.
+                parts = (quoted(part.strip()) for part in value[1:-1].split(","))
+                attempts.append(f"{key}=[{','.join(parts)}]")
             attempts.append(f"{key}={quoted(value)}")
         for attempt in attempts:
             try:

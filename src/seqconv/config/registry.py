@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from seqconv.config.errors import did_you_mean
 from seqconv.config.fields import DatasetSection, ModelSection
 from seqconv.tasks.contract import (
+    InputData,
+    Inputs,
     SequenceSpec,
     Settings,
     Source,
@@ -90,6 +92,7 @@ class DatasetEntry:
         name: as written in the configuration.
         section: the frozen dataclass of the section; its fields are the section's keys.
         settings: the dataclass of the top-level keys that its task brings along.
+        read_inputs: reads what a finished run predicts from, see `seqconv.tasks.contract.TaskKind`.
         build: finds, reads, checks and prepares the data.
         download: where its file comes from; None for those that need none.
     """
@@ -98,6 +101,7 @@ class DatasetEntry:
     section: type[DatasetSection]
     settings: type[TaskSettings]
     build: BuildTask
+    read_inputs: Callable[[InputData, Any, StoredPreparation, bool], Inputs]
     download: Download | None = None
 
 
@@ -206,7 +210,15 @@ def register_dataset(
         ) -> Task:
             return kind.prepare(name, load(config), settings, preparation)
 
-        DATASETS.add(DatasetEntry(name, section, settings or kind.settings, build, download))  # type: ignore[arg-type]
+        entry = DatasetEntry(
+            name=name,
+            section=section,
+            settings=settings or kind.settings,
+            build=build,  # type: ignore[arg-type]
+            read_inputs=kind.read_inputs,
+            download=download,
+        )
+        DATASETS.add(entry)
         return load
 
     return add

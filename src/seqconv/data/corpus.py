@@ -29,6 +29,8 @@ class Corpus:
         fingerprint: `sha256:` and a checksum of the source.
         notes: what reading had to say.
         origin: the file or folder, for messages.
+        tokenizer: how texts became words; None where the source holds numbers.
+        text_column: where files of this form have the texts.
     """
 
     tokens: Tokens
@@ -40,6 +42,8 @@ class Corpus:
     fingerprint: str
     notes: tuple[str, ...]
     origin: str
+    tokenizer: Tokenizer | None = None
+    text_column: str = "text"
 
     @property
     def rows(self) -> int:
@@ -47,13 +51,16 @@ class Corpus:
         return len(self.labels)
 
 
-def tokenize_texts(texts: LabelledTexts, tokenizer: Tokenizer, *, source: str) -> Corpus:
+def tokenize_texts(
+    texts: LabelledTexts, tokenizer: Tokenizer, *, source: str, text_column: str = "text"
+) -> Corpus:
     """Labelled texts as a corpus.
 
     Args:
         texts: as read.
         tokenizer: how a text becomes tokens.
         source: `file` or `simulated`.
+        text_column: where files of this form have the texts.
 
     Raises:
         DataError: if a text has no token.
@@ -80,6 +87,8 @@ def tokenize_texts(texts: LabelledTexts, tokenizer: Tokenizer, *, source: str) -
         fingerprint=texts.fingerprint,
         notes=(*texts.notes, *(notes if repeated else [])),
         origin=texts.origin,
+        tokenizer=tokenizer,
+        text_column=text_column,
     )
 
 

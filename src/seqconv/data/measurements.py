@@ -21,7 +21,7 @@ import numpy as np
 from seqconv.config.errors import ConfigError, DataError, FileError, Problem, did_you_mean
 from seqconv.data.archives import is_packed, read_bytes, unpack
 from seqconv.data.files import open_plain
-from seqconv.data.kept_tables import TableWriter, load_or_make
+from seqconv.data.kept_tables import Arrays, Facts, TableWriter, load_or_make
 from seqconv.data.tables import decoded, header_names
 
 if TYPE_CHECKING:
@@ -126,11 +126,27 @@ def read_table(paths: Sequence[Path], reading: Reading) -> Table:
     sums = [_checksum(path) for path in paths]
     fingerprint = sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
     settings = {"fingerprint": fingerprint, **asdict(reading)}
-    content, facts = load_or_make(
+    found = load_or_make(
         settings,
         lambda writer: _parse(paths, reading, writer),
         keep=sum(path.stat().st_size for path in paths) >= SMALL_BYTES,
     )
+    return _table(found, f"sha256:{fingerprint}")
+
+
+def read_frame(frame: polars.DataFrame, reading: Reading) -> Table:
+    """The table of a frame in memory, by the rules of a file's.
+
+    Raises:
+        DataError: naming row and column of what cannot be used.
+        ConfigError: if a column that the configuration names is not there, or time stamps cannot be found.
+    """
+    found = load_or_make({}, lambda writer: _write([_Frame(frame, reading)], writer), keep=False)
+    return _table(found, "")
+
+
+def _table(found: tuple[Arrays, Facts], fingerprint: str) -> Table:
+    content, facts = found
     return Table(
         times=content.get("times"),
         values=content["values"],
@@ -139,7 +155,7 @@ def read_table(paths: Sequence[Path], reading: Reading) -> Table:
         series_names=tuple(facts["series_names"]),
         time_column=facts["time_column"],
         time_format=facts["time_format"],
-        fingerprint=f"sha256:{fingerprint}",
+        fingerprint=fingerprint,
         notes=tuple(facts["notes"]),
     )
 
@@ -552,6 +568,19 @@ class _Parquet(_Source):
             except (pl.exceptions.PolarsError, OSError) as error:
                 raise self._damaged(error) from error
             yield self._block(frame, first)
+
+
+class _Frame(_Source):
+    """A frame in memory."""
+
+    def __init__(self, frame: polars.DataFrame, reading: Reading):
+        super().__init__(Path("the frame"), reading)
+        self._frame = frame
+        self._choose(frame.head(SAMPLED))
+
+    def blocks(self) -> Iterator[_Block]:
+        for first in range(0, self._frame.height, BLOCK_ROWS):
+            yield self._block(self._frame.slice(first, BLOCK_ROWS), first)
 
 
 # Cells

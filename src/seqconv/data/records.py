@@ -21,6 +21,7 @@ import numpy as np
 
 from seqconv.config.cleaning import NO_CLEANING, Cleaning
 from seqconv.config.errors import DataError
+from seqconv.data.measurements import Reading, Table
 from seqconv.data.scratch import empty_rows
 
 # A record that loses more than this share of its rows to time stamps is not one series in order.
@@ -48,6 +49,7 @@ class Measurements:
         series: `(rows,)` int32 number of each row's series; None for a single one. Rows of a series stand together.
         series_names: their names.
         notes: what reading had to say.
+        reading: how its files were read, and others of their form are.
     """
 
     times: np.ndarray | None
@@ -61,6 +63,7 @@ class Measurements:
     series: np.ndarray | None = None
     series_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    reading: Reading = field(default_factory=Reading)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +111,9 @@ class Record:
         counts: the same as numbers.
         source: `file`, `cache`, `download` or `simulated`.
         fingerprint: `sha256:` and the checksum of the source.
+        reading: how its files were read.
+        frequency: seconds from one row to the next, where the settings say so.
+        stamped: whether rows have time stamps.
     """
 
     times: np.ndarray
@@ -125,6 +131,9 @@ class Record:
     counts: Counts
     source: str
     fingerprint: str
+    reading: Reading
+    frequency: int | None
+    stamped: bool
 
     @property
     def source_rows(self) -> np.ndarray:
@@ -155,6 +164,39 @@ class Gaps:
     period: int
     after: np.ndarray
     seconds: np.ndarray
+
+
+def chosen_columns(
+    table: Table,
+    columns: tuple[str, ...],
+    reading: Reading,
+    *,
+    targets: tuple[str, ...],
+    features: int,
+    source: str,
+    frequency: int | None,
+) -> Measurements:
+    """Some columns of a table, in the order given, as `Measurements`, which explains the arguments."""
+    indices = [table.columns.index(name) for name in columns]
+    values = table.values
+    if indices != list(range(values.shape[1])):
+        values = empty_rows((len(values), len(indices)), values.dtype)
+        for block in blocks_of(len(values)):
+            values[block] = table.values[block][:, indices]
+    return Measurements(
+        times=table.times,
+        values=values,
+        columns=columns,
+        targets=targets,
+        features=features,
+        source=source,
+        fingerprint=table.fingerprint,
+        frequency=frequency,
+        series=table.series,
+        series_names=table.series_names,
+        notes=table.notes,
+        reading=reading,
+    )
 
 
 def blocks_of(rows: int) -> Iterator[slice]:
@@ -421,6 +463,9 @@ class _Cleaner:
             counts=replace(self.counts, dropped_rows=rows - len(self.times)),
             source=self.read.source,
             fingerprint=self.read.fingerprint,
+            reading=self.read.reading,
+            frequency=self.read.frequency,
+            stamped=self.read.times is not None,
         )
 
     def _period(self, series: Sequence[tuple[int, int]]) -> int:

@@ -105,6 +105,30 @@ def read_labelled(path: Path, *, text: str, label: str, part: str | None) -> Lab
     )
 
 
+def read_unlabelled(path: Path, *, text: str) -> tuple[list[str], tuple[str, ...]]:
+    """Texts of a file in its own order, and what reading had to say.
+
+    Args:
+        path: `.csv`, `.jsonl` (either may be packed with gzip or zip) or `.parquet`.
+        text: column of the texts.
+
+    Raises:
+        DataError: naming file and row of what cannot be used, or the column that is not there.
+    """
+    found = _reader(path)(read_bytes(path), path, {"text": text, "label": None, "part": None})
+    texts = []
+    try:
+        for row in found.rows:
+            _check_text(row.text, f"{path}: {row.place}")
+            texts.append(row.text)
+    except ConfigError as error:
+        # The column is the run's, so it is the file that is wrong.
+        raise DataError(f"{path}: {error.problems[0].message}") from error
+    if not texts:
+        raise DataError(f"{path}: there are no texts in it")
+    return texts, found.notes
+
+
 Columns = dict[str, str | None]
 
 
@@ -172,7 +196,8 @@ def _parquet_rows(content: bytes, path: Path, columns: Columns) -> Rows:
 
 def _frame_rows(frame: Any, columns: Columns) -> Iterator[_Row]:
     _require_columns(frame.columns, columns)
-    texts, labels = frame[columns["text"]], frame[columns["label"]]
+    texts = frame[columns["text"]]
+    labels = frame[columns["label"]] if columns["label"] else [None] * frame.height
     parts = frame[columns["part"]] if columns["part"] else [None] * frame.height
     for number, (text, label, part) in enumerate(zip(texts, labels, parts, strict=True)):
         yield _Row(text, label, _named(part, columns), f"row {number}")
@@ -202,9 +227,8 @@ def _json_lines(content: bytes, path: Path, columns: Columns) -> Iterator[_Row]:
             _require_columns(list(found), columns)
             columns_are_checked = True
         part = found.get(columns["part"]) if columns["part"] else None
-        yield _Row(
-            found.get(columns["text"]), found.get(columns["label"]), _named(part, columns), place
-        )
+        label = found.get(columns["label"]) if columns["label"] else None
+        yield _Row(found.get(columns["text"]), label, _named(part, columns), place)
 
 
 def _named(part: Any, columns: Columns) -> Any:
@@ -248,25 +272,31 @@ def _folder_rows(path: Path) -> Iterator[_Row]:
 def _checked(row: _Row, path: Path) -> _Row:
     """The row as text, or an error that names it."""
     where = f"{path}: {row.place}"
-    if not isinstance(row.text, str) or not row.text.strip():
-        received = "nothing" if row.text is None or row.text == "" else repr(row.text)[:40]
-        raise DataError(f"{where}: the text is empty; received {received}")
-    if len(row.text) > LONGEST_TEXT:
-        raise DataError(
-            f"{where}: a text of {len(row.text):,} characters; at most {LONGEST_TEXT:,} are read"
-        )
+    _check_text(row.text, where)
     # Not-a-number is the one value that is not itself.
     absent = row.label is None or row.label != row.label or not str(row.label).strip()
     if absent or isinstance(row.label, list | dict):
         raise DataError(f"{where}: the label is missing")
-    for part in (row.text, str(row.label)):
-        if not _is_unicode(part):
-            raise DataError(f"{where}: holds half a character (a lone surrogate)")
+    if not _is_unicode(str(row.label)):
+        raise DataError(f"{where}: holds half a character (a lone surrogate)")
     if row.part is not None and row.part not in PARTS:
         raise DataError(
             f"{where}: the part must be one of {', '.join(PARTS)}; received {row.part!r}"
         )
     return replace(row, label=_label(row.label))
+
+
+def _check_text(text: Any, where: str) -> None:
+    """Refuse what is no text, an empty one, or far too long a one."""
+    if not isinstance(text, str) or not text.strip():
+        received = "nothing" if text is None or text == "" else repr(text)[:40]
+        raise DataError(f"{where}: the text is empty; received {received}")
+    if len(text) > LONGEST_TEXT:
+        raise DataError(
+            f"{where}: a text of {len(text):,} characters; at most {LONGEST_TEXT:,} are read"
+        )
+    if not _is_unicode(text):
+        raise DataError(f"{where}: holds half a character (a lone surrogate)")
 
 
 def _is_unicode(text: str) -> bool:

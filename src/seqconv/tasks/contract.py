@@ -9,7 +9,7 @@ A dataset gives a *source* (a cleaned record, a corpus of texts). A task kind pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
@@ -20,6 +20,7 @@ from seqconv.tasks.metrics import Metric
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars
 
 Json: TypeAlias = Any
 """A value as JSON holds it: None, bool, int, float, str, or a list or string-keyed dict of such values."""
@@ -188,6 +189,38 @@ class Task(Protocol):
         ...
 
 
+InputData: TypeAlias = "Path | polars.DataFrame | np.ndarray | Sequence[str]"
+"""What to predict from: a file, a frame, an array of measurements, or texts."""
+
+
+class Inputs(Protocol):
+    """Samples to predict for, whose targets need not be known."""
+
+    @property
+    def spec(self) -> SequenceSpec:
+        """The shapes of inputs and predictions."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What reading and cleaning had to say."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def samples(self, part: slice) -> Samples:
+        """Some of them; their targets are zeros."""
+        ...
+
+    def table(self, predictions: np.ndarray, part: slice) -> dict[str, np.ndarray]:
+        """Predictions `(samples, *spec.outputs)` of some of them in columns, as people read them."""
+        ...
+
+    def array(self, predictions: np.ndarray, part: slice) -> np.ndarray:
+        """The same as an array, a row for each sample: `(samples, leads, columns)` in own units, or probabilities."""
+        ...
+
+
 class TaskSettings(Protocol):
     """The top-level keys that a kind of task brings along."""
 
@@ -214,11 +247,14 @@ class TaskKind(Generic[Settings, Source]):
         settings: the dataclass of its top-level keys.
         prepare: `(dataset name, source, settings, preparation)` to a task. With a stored preparation nothing is
             learnt; a source with another fingerprint than its own is the test split as a whole.
+        read_inputs: `(data, settings, preparation, newest)` to what a finished run predicts from; of a series only the
+            newest window if `newest`.
     """
 
     name: str
     settings: type[Settings]
     prepare: Callable[[str, Source, Settings, StoredPreparation | None], Task]
+    read_inputs: Callable[[InputData, Settings, StoredPreparation, bool], Inputs]
 
 
 @dataclass(frozen=True)

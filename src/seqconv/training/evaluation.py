@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqconv import console
-from seqconv.config.errors import ConfigError, DataError, OutputError, Problem
+from seqconv.config.errors import ConfigError, DataError, Problem
 from seqconv.config.registry import DATASETS
-from seqconv.config.schema import Config, load_config, parse_tree
-from seqconv.runs import layout, report
-from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
-from seqconv.runs.files import read_json
+from seqconv.config.schema import Config, parse_tree
+from seqconv.runs import report
 from seqconv.runs.progress import Progress
 from seqconv.runs.result import read_result
-from seqconv.tasks.contract import EVALUATED, Json, Split, StoredPreparation, Task
+from seqconv.tasks.contract import EVALUATED, Json, Split, Task
 from seqconv.training import tensorflow_import
 from seqconv.training.run import build_predictor
 from seqconv.training.tensorflow_import import deterministic_operations
+from seqconv.training.trained import load_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,21 +66,18 @@ def evaluate_run(run_dir: Path, data: str | None = None) -> Evaluation:
         ConfigError: if its configuration is none of this version.
         DataError: if the data or a file of the run is missing, corrupt or does not fit.
     """
-    if not run_dir.is_dir():
-        raise OutputError(f"{run_dir}: no such run directory")
-    config = load_config(run_dir / layout.CONFIG)
+    trained = load_run(run_dir)
+    config, checkpoint, stored = trained.settings, trained.checkpoint, trained.preparation
     if data is not None:
         config = _with_path(config, data)
-    checkpoint = _best_checkpoint(run_dir)
     progress = Progress.from_json(checkpoint.state.get("progress"))
-    stored = _stored_preparation(run_dir, checkpoint)
     tensorflow_import.begin(config)
     task = DATASETS.get(config.dataset.name).build(config.dataset, config.settings, stored)
     own = task.fingerprint == stored.fingerprint
     if not own and data is None:
         raise DataError(
             f"{task.name}: the data has changed since the run was trained (fingerprint {stored.fingerprint} then, "
-            f"{task.fingerprint} now). To evaluate the run on other data, name it with --data"
+            f"{task.fingerprint} now). To evaluate the run on other data, name its file after the run directory"
         )
     tensorflow_import.finish()
     splits: tuple[Split, ...] = EVALUATED if own else ("test",)
@@ -114,28 +110,9 @@ def _with_path(config: Config, data: str) -> Config:
     dataset = dict(config.tree["dataset"])
     if "path" not in dataset:
         raise ConfigError(
-            [Problem("--data", f"the dataset `{config.dataset.name}` reads no file; leave it out")]
+            [Problem("FILE", f"the dataset `{config.dataset.name}` reads no file; leave it out")]
         )
     return parse_tree({**config.tree, "dataset": {**dataset, "path": data}})
-
-
-def _best_checkpoint(run_dir: Path) -> Checkpoint:
-    store = CheckpointStore(run_dir / layout.CHECKPOINTS)
-    if "best" not in store.pointers():
-        raise OutputError(
-            f"{run_dir}: no epoch of this run has been finished, so there is nothing to evaluate"
-        )
-    return store.load("best")
-
-
-def _stored_preparation(run_dir: Path, checkpoint: Checkpoint) -> StoredPreparation:
-    path = run_dir / layout.PREPARATION
-    content, fingerprint = read_json(path), checkpoint.state.get("fingerprint")
-    if content is None or not isinstance(fingerprint, str):
-        raise DataError(
-            f"{path}: is missing or cannot be read; without it the run cannot be evaluated"
-        )
-    return StoredPreparation(content, fingerprint, str(path))
 
 
 def show_evaluation(evaluation: Evaluation) -> None:

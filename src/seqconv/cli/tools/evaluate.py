@@ -12,12 +12,9 @@ from seqconv import console
 
 def evaluate(
     run_dir: Annotated[Path, typer.Argument(help="The run directory.")],
-    data: Annotated[
+    file: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATH",
-            help="Other data of the same form; without it the data the run was trained on.",
-        ),
+        typer.Argument(help="Other data of the same form; left out: the run's own data."),
     ] = None,
 ) -> None:
     """Evaluate the best checkpoint of a run again, with all baselines, from its directory and the data alone.
@@ -27,6 +24,6 @@ def evaluate(
     from seqconv.runs.files import json_line
     from seqconv.training.evaluation import evaluate_run, show_evaluation
 
-    evaluation = evaluate_run(run_dir, data)
+    evaluation = evaluate_run(run_dir, file)
     show_evaluation(evaluation)
     console.result(json_line(evaluation.to_json()))

@@ -30,7 +30,7 @@ class ClimateDemoConfig(TableSection):
 @register_dataset(ClimateDemoConfig, FORECASTING)
 def load(config: ClimateDemoConfig) -> Measurements:
     """Simulate the record."""
-    from seqconv.data.measurements import Table
+    from seqconv.data.measurements import Reading, Table
     from seqconv.data.records import array_fingerprint
     from seqconv.data.simulated.climate import simulate_climate
 
@@ -46,4 +46,4 @@ def load(config: ClimateDemoConfig) -> Measurements:
         fingerprint=array_fingerprint(times, values),
         notes=(),
     )
-    return measurements(table, config, source="simulated")
+    return measurements(table, config, Reading(), source="simulated")

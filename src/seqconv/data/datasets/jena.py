@@ -15,7 +15,7 @@ from seqconv.data.weather import COLUMNS
 from seqconv.tasks.forecasting import FORECASTING
 
 if TYPE_CHECKING:
-    from seqconv.data.measurements import Table
+    from seqconv.data.measurements import Reading, Table
     from seqconv.data.records import Measurements
 
 REMOTE = Remote(
@@ -67,7 +67,7 @@ def load(config: JenaConfig) -> Measurements:
         table = read(path)
     except FileError as error:
         raise FileError(f"{error}. {REMEDY}") from error
-    return measurements(table, config, source=source)
+    return measurements(table, config, reading(), source=source)
 
 
 def find(path: str | None) -> tuple[Path, str]:
@@ -77,7 +77,13 @@ def find(path: str | None) -> tuple[Path, str]:
 
 def read(path: Path) -> Table:
     """The table of a file in the original format."""
-    from seqconv.data.measurements import Reading, read_table
+    from seqconv.data.measurements import read_table
 
-    reading = Reading(time=TIME_COLUMN, time_format=TIME_FORMAT, columns=COLUMNS)
-    return read_table([path], reading)
+    return read_table([path], reading())
+
+
+def reading() -> Reading:
+    """How such a file is read."""
+    from seqconv.data.measurements import Reading
+
+    return Reading(time=TIME_COLUMN, time_format=TIME_FORMAT, columns=COLUMNS)

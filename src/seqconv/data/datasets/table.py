@@ -13,8 +13,6 @@ from seqconv.data.cache import is_there
 from seqconv.tasks.forecasting import FORECASTING
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from seqconv.data.measurements import Reading, Table
     from seqconv.data.records import Measurements
 
@@ -87,18 +85,30 @@ def load(config: TableConfig) -> Measurements:
     from seqconv.data.measurements import expand, read_table
 
     table = read_table(expand(config.path or ""), config.reading)
-    return measurements(table, config, source="file", frequency=config.frequency)
+    return measurements(table, config, config.reading, source="file", frequency=config.frequency)
 
 
 def measurements(
-    table: Table, section: TableSection, *, source: str, frequency: float | None = None
+    table: Table,
+    section: TableSection,
+    reading: Reading,
+    *,
+    source: str,
+    frequency: float | None = None,
 ) -> Measurements:
     """The columns of a table that a section asks for.
+
+    Args:
+        table: as read.
+        section: of the configuration.
+        reading: how files of this form are read.
+        source: `file`, `cache`, `download` or `simulated`.
+        frequency: seconds from one row to the next, where the settings say so.
 
     Raises:
         ConfigError: if one of them is not there.
     """
-    from seqconv.data.records import Measurements
+    from seqconv.data.records import chosen_columns
 
     problems = list(section.check_names(table.columns))
     if problems:
@@ -106,29 +116,12 @@ def measurements(
     features = section.features or table.columns
     targets = features if section.targets == (ALL,) else section.targets
     columns = (*features, *(name for name in targets if name not in features))
-    return Measurements(
-        times=table.times,
-        values=_columns(table.values, [table.columns.index(name) for name in columns]),
-        columns=tuple(columns),
+    return chosen_columns(
+        table,
+        tuple(columns),
+        reading,
         targets=tuple(targets),
         features=len(features),
         source=source,
-        fingerprint=table.fingerprint,
         frequency=None if frequency is None else int(frequency),
-        series=table.series,
-        series_names=table.series_names,
-        notes=table.notes,
     )
-
-
-def _columns(values: np.ndarray, indices: list[int]) -> np.ndarray:
-    """Some columns; the array itself where they are all of them."""
-    from seqconv.data.records import blocks_of
-    from seqconv.data.scratch import empty_rows
-
-    if indices == list(range(values.shape[1])):
-        return values
-    chosen = empty_rows((len(values), len(indices)), values.dtype)
-    for block in blocks_of(len(values)):
-        chosen[block] = values[block][:, indices]
-    return chosen

@@ -69,4 +69,4 @@ def load(config: TextConfig) -> Corpus:
         part=config.split_column,
     )
     tokenizer = Tokenizer(config.standardize, config.units, config.ngrams)
-    return tokenize_texts(texts, tokenizer, source="file")
+    return tokenize_texts(texts, tokenizer, source="file", text_column=config.text)

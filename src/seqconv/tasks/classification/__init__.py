@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seqconv.tasks.classification.settings import ClassificationSettings
-from seqconv.tasks.contract import StoredPreparation, Task, TaskKind
+from seqconv.tasks.contract import InputData, Inputs, StoredPreparation, Task, TaskKind
 
 if TYPE_CHECKING:
     from seqconv.data.corpus import Corpus
@@ -20,6 +20,14 @@ def _prepare(
     return prepare(name, source, settings, stored)
 
 
+def _read_inputs(
+    data: InputData, settings: ClassificationSettings, stored: StoredPreparation, newest: bool
+) -> Inputs:
+    from seqconv.tasks.classification.prediction import read_inputs
+
+    return read_inputs(data, settings, stored)
+
+
 CLASSIFICATION: TaskKind[ClassificationSettings, Corpus] = TaskKind(
-    "classification", ClassificationSettings, _prepare
+    "classification", ClassificationSettings, _prepare, _read_inputs
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,8 +10,9 @@ import numpy as np
 from seqconv.config.errors import ConfigError, DataError, Problem
 from seqconv.config.fields import STRICT, Count
 from seqconv.data.corpus import Corpus
+from seqconv.data.tokenizer import Tokenizer
 from seqconv.data.tokens import FIRST_WORD, UNKNOWN, Tokens, limited, with_start
-from seqconv.tasks.contract import Json, StoredPreparation
+from seqconv.tasks.contract import Json, SequenceSpec, StoredPreparation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +25,16 @@ class TextPreparation:
         vocabulary: words in the order of their tokens, the first one being token 3; None where the source holds token
             numbers and no words.
         max_features: vocabulary size; tokens beyond it are unknown words.
+        tokenizer: how a text becomes words; None where the source holds no words.
+        text_column: where files of the corpus' form have the texts.
     """
 
     classes: tuple[str, ...]
     shares: np.ndarray
     vocabulary: tuple[str, ...] | None
     max_features: int
+    tokenizer: Tokenizer | None
+    text_column: str
 
     @classmethod
     def learn(cls, corpus: Corpus, training: np.ndarray, max_features: int) -> TextPreparation:
@@ -57,15 +62,33 @@ class TextPreparation:
             shares=counts / counts.sum(),
             vocabulary=vocabulary,
             max_features=max_features,
+            tokenizer=corpus.tokenizer,
+            text_column=corpus.text_column,
+        )
+
+    def spec(self, max_len: int, embedding: int) -> SequenceSpec:
+        """The shapes of a text and of its label; for two classes one logit is enough."""
+        classes = len(self.classes)
+        return SequenceSpec(
+            time=max_len,
+            features=None,
+            vocabulary=self.max_features,
+            embedding=embedding,
+            outputs=(1 if classes == 2 else classes,),
+            targets=(1,),
         )
 
     def encode(self, corpus: Corpus) -> Tokens:
         """The texts of a corpus as tokens with a start token; words beyond the vocabulary are unknown."""
         if self.vocabulary is None or corpus.words is None:
             return limited(corpus.tokens, self.max_features)
-        number_of = {word: FIRST_WORD + place for place, word in enumerate(self.vocabulary)}
-        table = np.array([number_of.get(word, UNKNOWN) for word in corpus.words], np.int32)
-        return with_start(Tokens(table[corpus.tokens.flat], corpus.tokens.offsets))
+        return self.encode_words(corpus.tokens, corpus.words)
+
+    def encode_words(self, tokens: Tokens, words: tuple[str, ...]) -> Tokens:
+        """As `encode`, of texts as numbers of their words: `words[i]` has number i."""
+        number_of = {word: FIRST_WORD + place for place, word in enumerate(self.vocabulary or ())}
+        table = np.array([number_of.get(word, UNKNOWN) for word in words], np.int32)
+        return with_start(Tokens(table[tokens.flat], tokens.offsets))
 
     def labels(self, corpus: Corpus) -> np.ndarray:
         """Numbers of the classes, `(texts,)` int64.
@@ -89,6 +112,8 @@ class TextPreparation:
             "shares": self.shares.tolist(),
             "vocabulary": None if self.vocabulary is None else list(self.vocabulary),
             "max_features": self.max_features,
+            "tokenizer": None if self.tokenizer is None else asdict(self.tokenizer),
+            "text_column": self.text_column,
         }
 
     @classmethod
@@ -108,6 +133,8 @@ class TextPreparation:
             shares=np.array(read.shares),
             vocabulary=None if read.vocabulary is None else tuple(read.vocabulary),
             max_features=read.max_features,
+            tokenizer=read.tokenizer,
+            text_column=read.text_column,
         )
 
 
@@ -122,6 +149,8 @@ class _StoredTexts:
     shares: list[float]
     vocabulary: list[str] | None
     max_features: Count
+    tokenizer: Tokenizer | None
+    text_column: str
 
 
 def most_frequent(tokens: Tokens, words: tuple[str, ...], size: int) -> tuple[str, ...]:

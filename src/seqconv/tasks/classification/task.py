@@ -14,6 +14,7 @@ from seqconv.data.tokens import FIRST_WORD, UNKNOWN
 from seqconv.tasks.classification import baselines
 from seqconv.tasks.classification.baselines import Probabilities
 from seqconv.tasks.classification.plots import draw_confusion
+from seqconv.tasks.classification.prediction import class_scores
 from seqconv.tasks.classification.preparation import TextPreparation
 from seqconv.tasks.classification.samples import TextSamples
 from seqconv.tasks.classification.settings import ClassificationSettings
@@ -113,14 +114,7 @@ class Classification:
     @property
     def spec(self) -> SequenceSpec:
         """The shapes of a text and of its label."""
-        return SequenceSpec(
-            time=self.settings.max_len,
-            features=None,
-            vocabulary=self.settings.max_features,
-            embedding=self.settings.embedding_size,
-            outputs=(1 if self._binary else len(self.preparation.classes),),
-            targets=(1,),
-        )
+        return self.preparation.spec(self.settings.max_len, self.settings.embedding_size)
 
     @property
     def loss(self) -> str:
@@ -186,9 +180,7 @@ class Classification:
 
     def _classified(self, logits: np.ndarray, targets: np.ndarray) -> Classified:
         """Logits `(n, outputs)` as scores of the classes; the one logit of two classes stands against zero."""
-        scores = logits.astype(np.float64)
-        if self._binary:
-            scores = np.hstack([np.zeros_like(scores), scores])
+        scores = class_scores(logits)
 
         def probabilities() -> np.ndarray:
             from scipy.special import softmax

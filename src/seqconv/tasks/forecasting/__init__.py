@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seqconv.tasks.contract import StoredPreparation, Task, TaskKind
+from seqconv.tasks.contract import InputData, Inputs, StoredPreparation, Task, TaskKind
 from seqconv.tasks.forecasting.settings import ForecastingSettings
 
 if TYPE_CHECKING:
@@ -24,6 +24,14 @@ def _prepare(
     return prepare(name, clean(source, settings.cleaning), settings, stored)
 
 
+def _read_inputs(
+    data: InputData, settings: ForecastingSettings, stored: StoredPreparation, newest: bool
+) -> Inputs:
+    from seqconv.tasks.forecasting.prediction import read_inputs
+
+    return read_inputs(data, settings, stored, newest=newest)
+
+
 FORECASTING: TaskKind[ForecastingSettings, Measurements] = TaskKind(
-    "forecasting", ForecastingSettings, _prepare
+    "forecasting", ForecastingSettings, _prepare, _read_inputs
 )

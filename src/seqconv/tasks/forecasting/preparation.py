@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from seqconv.config.fields import STRICT, Count
+from seqconv.data.measurements import Reading
 from seqconv.tasks.contract import Json, StoredPreparation
 
 
@@ -26,6 +27,8 @@ class SeriesPreparation:
         made_std: `(made,)` float64, as `std`.
         period: seconds from one row to the next; None for rows without times.
         naive_mae: `(leads, targets)` float64, mean absolute error of persistence over the training windows.
+        reading: how files of the record's form are read.
+        frequency: seconds from one row to the next, where the settings say so.
     """
 
     columns: tuple[str, ...]
@@ -38,6 +41,15 @@ class SeriesPreparation:
     made_std: np.ndarray
     period: int | None
     naive_mae: np.ndarray
+    reading: Reading
+    frequency: int | None
+
+    def of_inputs(self) -> SeriesPreparation:
+        """The same without columns that a model does not see."""
+        shown = self.shown
+        return replace(
+            self, columns=self.columns[:shown], mean=self.mean[:shown], std=self.std[:shown]
+        )
 
     def with_naive_mae(self, naive_mae: np.ndarray) -> SeriesPreparation:
         """The same with the error of persistence, `(leads, targets)`."""
@@ -88,6 +100,12 @@ class SeriesPreparation:
             "made_std": self.made_std.tolist(),
             "period_seconds": self.period,
             "naive_mae": self.naive_mae.tolist(),
+            "reading": {
+                "time": self.reading.time,
+                "time_format": self.reading.time_format,
+                "series": self.reading.series,
+                "frequency": self.frequency,
+            },
         }
 
     @classmethod
@@ -121,7 +139,25 @@ class SeriesPreparation:
             made_std=np.array(read.made_std),
             period=read.period_seconds,
             naive_mae=np.array(read.naive_mae),
+            reading=Reading(
+                time=read.reading.time,
+                time_format=read.reading.time_format,
+                series=read.reading.series,
+            ),
+            frequency=read.reading.frequency,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StoredReading:
+    """The part `reading`."""
+
+    __pydantic_config__ = STRICT
+
+    time: str | None
+    time_format: str | None
+    series: str | None
+    frequency: Count | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +177,7 @@ class _StoredSeries:
     made_std: list[float]
     period_seconds: Count | None
     naive_mae: list[list[float]]
+    reading: _StoredReading
 
 
 class Moments:

@@ -100,7 +100,7 @@ def _row_of_date(
     record: Record, series: tuple[int, int], date: str, key: str, problems: list[Problem]
 ) -> int:
     start, stop = series
-    if record.period is None:
+    if not record.stamped:
         problems.append(Problem(key, f"the rows have no times; received the date {date!r}"))
         return 0
     first, last = record.times[start], record.times[stop - 1]

@@ -358,7 +358,7 @@ class Forecasting:
                 errors={name: total / len(samples) for name, total in sums.items()},
                 columns=self._target_columns,
                 leads=self.windows.leads,
-                period=self.record.period,
+                period=self.record.period if self.record.stamped else None,
             ),
             title,
         )
@@ -384,7 +384,7 @@ def _features(record: Record, settings: ForecastingSettings, windows: Windows) -
         record.features,
         settings.inputs,
         windows,
-        stamped=record.period is not None,
+        stamped=record.stamped,
     )
 
 
@@ -417,6 +417,8 @@ def _learn(
         made_std=made.std,
         period=record.period,
         naive_mae=np.full((len(windows.leads), len(targets)), np.nan),
+        reading=record.reading,
+        frequency=record.frequency,
     )
 
 

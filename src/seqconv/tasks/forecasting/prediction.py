@@ -1,0 +1,231 @@
+"""Forecasts of a finished run from new measurements, whose future need not be known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from seqconv.config.errors import DataError
+from seqconv.data.measurements import Table, expand, read_frame, read_table
+from seqconv.data.records import Record, chosen_columns, clean
+from seqconv.tasks.contract import InputData, SequenceSpec, StoredPreparation
+from seqconv.tasks.forecasting.inputs import choose_features
+from seqconv.tasks.forecasting.preparation import SeriesPreparation
+from seqconv.tasks.forecasting.samples import WindowSamples
+from seqconv.tasks.forecasting.settings import ForecastingSettings, Windows
+from seqconv.tasks.forecasting.task import scaled_rows
+from seqconv.tasks.forecasting.windows import Anchors
+
+ORIGIN, TIME = "forecast_origin", "forecast_time"
+
+
+@dataclass(frozen=True)
+class UnknownTargets:
+    """Windows whose targets need not be known, as samples of a model.
+
+    Attributes:
+        windows: whose inputs are used.
+        positions: which of them.
+    """
+
+    windows: WindowSamples
+    positions: np.ndarray
+
+    # A series has no padding.
+    lengths = None
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs `(n, time, features)`, and zeros `(n, leads, columns)`."""
+        shape = (len(indices), len(self.windows.windows.leads), len(self.windows.targets))
+        return self.windows.inputs(self.positions[indices]), np.zeros(shape, np.float32)
+
+
+@dataclass(frozen=True)
+class SeriesInputs:
+    """Every window of a record, see `seqconv.tasks.contract.Inputs`.
+
+    Attributes:
+        record: cleaned.
+        windows: of the record; the last one ends with its newest row.
+    """
+
+    record: Record
+    windows: WindowSamples
+
+    @property
+    def spec(self) -> SequenceSpec:
+        """The shapes of a window and of its forecasts."""
+        shape = (len(self.windows.windows.leads), len(self.windows.preparation.targets))
+        return SequenceSpec(
+            time=self.windows.windows.time_steps,
+            features=self.windows.array.features,
+            vocabulary=None,
+            embedding=None,
+            outputs=shape,
+            targets=shape,
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What reading and cleaning did."""
+        return self.record.notes
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def samples(self, part: slice) -> UnknownTargets:
+        """Some of the windows."""
+        return UnknownTargets(self.windows, np.arange(len(self))[part])
+
+    def array(self, predictions: np.ndarray, part: slice) -> np.ndarray:
+        """Forecasts `(windows, leads, columns)` float64, each column in its own unit."""
+        return self.windows.in_own_unit(predictions, part)
+
+    def table(self, predictions: np.ndarray, part: slice) -> dict[str, np.ndarray]:
+        """A row for each window and lead: origin (the newest input row), time of the target, and the forecasts.
+
+        For rows without time stamps both are row numbers of the source. Several series have a column for their names.
+        """
+        forecasts = self.array(predictions, part)
+        leads = np.array(self.windows.windows.leads)
+        newest = self.windows.anchors[part] - self.windows.windows.step
+        period = self.record.period
+        if self.record.stamped and period is not None:
+            # Milliseconds are what frames have at the least.
+            origins = self.record.times[newest].astype("datetime64[ms]")
+            times = origins[:, None] + (leads * period).astype("timedelta64[s]")
+        else:
+            origins = self.record.source_rows[newest]
+            times = origins[:, None] + leads
+        found: dict[str, np.ndarray] = {}
+        series = self.windows.preparation.reading.series
+        if series is not None:
+            starts = [start for start, _ in self.record.series]
+            numbers = np.searchsorted(starts, newest, side="right") - 1
+            names = np.array(self.record.series_names)[numbers]
+            found[series] = np.repeat(names, len(leads))
+        found[ORIGIN] = np.repeat(origins, len(leads))
+        found[TIME] = times.reshape(-1)
+        for index, name in enumerate(self.windows.preparation.targets):
+            found[name] = forecasts[:, :, index].reshape(-1)
+        return found
+
+
+def read_inputs(
+    data: InputData, settings: ForecastingSettings, stored: StoredPreparation, *, newest: bool
+) -> SeriesInputs:
+    """Every window of new measurements.
+
+    Args:
+        data: a file (or a pattern with `*`), a frame, or an array `(rows, columns)` of the columns that the model sees,
+            whose rows are as far apart as those the run was trained on.
+        settings: of the run.
+        stored: its preparation.
+        newest: whether only the newest window of each series is wanted.
+
+    Raises:
+        DataError: if the data cannot be read, lacks a column, has rows of another distance, or no whole window.
+    """
+    preparation = SeriesPreparation.from_json(stored)
+    # Forecasts that are measured from the newest value, or by the window, need the target's past; else its column may
+    # be absent unless the model sees it.
+    shown = preparation.columns[: preparation.shown]
+    columns = shown if settings.target == "value" else preparation.columns
+    source = chosen_columns(
+        _table(data, preparation, columns),
+        columns,
+        preparation.reading,
+        targets=tuple(name for name in preparation.targets if name in columns),
+        features=preparation.shown,
+        source="file",
+        frequency=preparation.frequency,
+    )
+    record = clean(source, settings.cleaning)
+    if record.period is None and isinstance(data, np.ndarray):
+        record = replace(record, period=preparation.period)
+    if record.period != preparation.period:
+        raise DataError(
+            f"{_origin(data)}: its rows are {_apart(record.period)}; the run was trained on rows "
+            f"{_apart(preparation.period)}"
+        )
+    windows = settings.windows(preparation.period)
+    features = choose_features(
+        record.columns, preparation.shown, settings.inputs, windows, stamped=record.stamped
+    )
+    breaks = np.array([start for start, _ in record.segments], np.int64)
+    anchors = Anchors(_runs(record, windows, newest=newest))
+    if not len(anchors):
+        needed = windows.lookback - windows.step + 1
+        longest = max(stop - start for start, stop in record.segments)
+        raise DataError(
+            f"{_origin(data)}: a window needs {needed} rows in a row without a gap (lookback={windows.lookback}, "
+            f"step={windows.step}); received at most {longest}, of {record.rows_read} rows"
+        )
+    return SeriesInputs(
+        record,
+        WindowSamples(
+            anchors=anchors,
+            array=scaled_rows(
+                record,
+                features,
+                breaks,
+                preparation.of_inputs() if columns == shown else preparation,
+            ),
+            values=record.values,
+            targets=record.targets,
+            windows=windows,
+            target=settings.target,
+            preparation=preparation,
+        ),
+    )
+
+
+def _table(data: InputData, preparation: SeriesPreparation, columns: tuple[str, ...]) -> Table:
+    reading = replace(preparation.reading, columns=columns)
+    if isinstance(data, Path):
+        return read_table(expand(str(data)), reading)
+    if isinstance(data, np.ndarray):
+        if data.ndim != 2 or data.shape[1] != len(columns):
+            raise DataError(
+                f"the array must be (rows, {len(columns)}), a column for each of {', '.join(columns)}; received "
+                f"{data.shape}"
+            )
+        return Table(
+            times=None,
+            values=data.astype(np.float32),
+            columns=columns,
+            series=None,
+            series_names=(),
+            time_column=None,
+            time_format=None,
+            fingerprint="",
+            notes=(),
+        )
+    if isinstance(data, (list, tuple)):
+        raise DataError("must be a file, a frame or an array of measurements; received a list")
+    return read_frame(data, reading)  # type: ignore[arg-type]
+
+
+def _origin(data: InputData) -> str:
+    return str(data) if isinstance(data, Path) else "the data"
+
+
+def _apart(period: int | None) -> str:
+    return "without time stamps" if period is None else f"{period} s apart"
+
+
+def _runs(record: Record, windows: Windows, *, newest: bool) -> Iterator[tuple[int, int]]:
+    """Runs of all anchors whose inputs lie in one segment; their targets may lie beyond the record."""
+    ends = {stop for _, stop in record.series}
+    for start, stop in record.segments:
+        first, after = start + windows.lookback, stop + windows.step
+        if newest:
+            # The newest row of a series is in its last segment.
+            first = max(first, after - 1) if stop in ends else after
+        yield first, after

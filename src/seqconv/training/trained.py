@@ -1,0 +1,172 @@
+"""A run that was trained, from its directory alone: its model predicts what its preparation can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seqconv.config.errors import DataError, OutputError
+from seqconv.config.registry import DATASETS
+from seqconv.config.schema import Config, load_config
+from seqconv.runs import layout
+from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
+from seqconv.runs.files import read_json
+from seqconv.tasks.contract import InputData, Inputs, Json, StoredPreparation
+from seqconv.training import tensorflow_import
+from seqconv.training.predictor import EVALUATION_BATCH, Predictor, build_model
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+# Samples whose forecasts are written at once; whole batches, so that where one is cut makes no difference.
+BLOCK_SAMPLES = 16 * EVALUATION_BATCH
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run directory, opened; in whatever state the run is, also beside the process that trains it.
+
+    Attributes:
+        run_dir: of the run.
+        settings: its configuration.
+        checkpoint: the best so far.
+        preparation: what it learnt from the training part.
+    """
+
+    run_dir: Path
+    settings: Config
+    checkpoint: Checkpoint
+    preparation: StoredPreparation
+
+    @property
+    def config(self) -> dict[str, Json]:
+        """The content of `config.yaml`."""
+        return dict(self.settings.tree)
+
+    @property
+    def metrics(self) -> dict[str, Json]:
+        """The content of `metrics.json`; empty while the run is in progress."""
+        return read_json(self.run_dir / layout.METRICS) or {}
+
+    def read_inputs(self, data: InputData, *, newest: bool = False) -> Inputs:
+        """What to predict from. TensorFlow is not needed for it.
+
+        Args:
+            data: of the form the run was trained on.
+            newest: of a series, whether only the newest window is wanted.
+
+        Raises:
+            DataError: if it cannot be read, or does not fit the run.
+        """
+        entry = DATASETS.get(self.settings.dataset.name)
+        return entry.read_inputs(data, self.settings.settings, self.preparation, newest)
+
+    def outputs(self, inputs: Inputs) -> Iterator[tuple[np.ndarray, slice]]:
+        """What the model says of all inputs, block by block, in the units trained on; TensorFlow is loaded."""
+        tensorflow_import.finish()
+        with tensorflow_import.deterministic_operations(not self.settings.trainer.jit_compile):
+            predictor = Predictor(
+                build_model(self.settings, inputs.spec),
+                inputs.spec,
+                # Its value is not used: there are no targets.
+                "mean_squared_error" if inputs.spec.vocabulary is None else "binary_crossentropy",
+                self.settings.model.padding_rule(),
+            )
+            predictor.restore(self.checkpoint)
+            for first in range(0, len(inputs), BLOCK_SAMPLES):
+                part = slice(first, min(first + BLOCK_SAMPLES, len(inputs)))
+                yield predictor.predict(inputs.samples(part)).predictions, part
+
+    def predict(
+        self,
+        data: InputData | pandas.DataFrame,
+        *,
+        newest: bool = False,
+    ) -> polars.DataFrame | pandas.DataFrame | np.ndarray:
+        """Forecasts from measurements, or classes of texts.
+
+        Args:
+            data: a file (`Path`), or a polars or pandas frame, with the columns that the run was trained on; for a
+                series also an array `(rows, columns)` of the columns the model sees, for texts a list of them.
+            newest: of a series, whether to forecast from the newest window alone; else from every one.
+
+        Returns:
+            A frame of the same kind (polars for a file or a list): of a series a row for each window and lead, of texts
+            a row each. For an array of measurements an array `(windows, leads, targets)`. In the targets' units.
+
+        Raises:
+            DataError: if the data cannot be read, or does not fit the run.
+        """
+        import polars as pl
+
+        known = isinstance(data, (Path, np.ndarray, pl.DataFrame, list, tuple))
+        given: InputData = data if known else _from_pandas(data)
+        inputs = self.read_inputs(given, newest=newest)
+        if isinstance(data, np.ndarray):
+            return np.concatenate([inputs.array(*block) for block in self.outputs(inputs)])
+        tables = [pl.DataFrame(inputs.table(*block)) for block in self.outputs(inputs)]
+        found = pl.concat(tables)
+        if given is data:
+            return found
+        import pandas as pd
+
+        return pd.DataFrame({name: found[name].to_numpy() for name in found.columns})
+
+
+def load_run(run_dir: Path | str) -> TrainedRun:
+    """Open a run directory.
+
+    Raises:
+        OutputError: if it is no run directory, or no epoch has been finished.
+        ConfigError: if its configuration is none of this version.
+        DataError: if a file of it is missing or corrupt.
+    """
+    path = Path(run_dir)
+    if not path.is_dir():
+        raise OutputError(f"{path}: no such run directory")
+    config = load_config(path / layout.CONFIG)
+    checkpoint = _best_checkpoint(path)
+    return TrainedRun(path, config, checkpoint, _stored_preparation(path, checkpoint))
+
+
+def _from_pandas(frame: pandas.DataFrame) -> polars.DataFrame:
+    """A pandas frame as one of polars, column by column: the whole would need pyarrow."""
+    import polars as pl
+
+    columns = getattr(frame, "columns", None)
+    if columns is None:
+        raise DataError(
+            f"must be a path, a polars or pandas frame, or an array; received {type(frame).__name__}"
+        )
+    return pl.DataFrame(
+        {
+            str(name): pl.Series(frame[name].to_numpy(), strict=False)
+            if frame[name].dtype != object
+            else pl.Series(frame[name].tolist(), strict=False)
+            for name in columns
+        }
+    )
+
+
+def _best_checkpoint(run_dir: Path) -> Checkpoint:
+    store = CheckpointStore(run_dir / layout.CHECKPOINTS)
+    if "best" not in store.pointers():
+        raise OutputError(
+            f"{run_dir}: no epoch of this run has been finished, so there is no model to use"
+        )
+    return store.load("best")
+
+
+def _stored_preparation(run_dir: Path, checkpoint: Checkpoint) -> StoredPreparation:
+    path = run_dir / layout.PREPARATION
+    content, fingerprint = read_json(path), checkpoint.state.get("fingerprint")
+    if content is None or not isinstance(fingerprint, str):
+        raise DataError(
+            f"{path}: is missing or cannot be read; without it the model cannot be used"
+        )
+    return StoredPreparation(content, fingerprint, str(path))
