@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,8 +139,8 @@ def _from_pandas(frame: pandas.DataFrame) -> polars.DataFrame:
     """A pandas frame as one of polars, column by column: the whole would need pyarrow."""
     import polars as pl
 
-    columns = getattr(frame, "columns", None)
-    if columns is None:
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not isinstance(frame, pandas.DataFrame):
         raise DataError(
             f"must be a path, a polars or pandas frame, or an array; received {type(frame).__name__}"
         )
@@ -148,7 +149,7 @@ def _from_pandas(frame: pandas.DataFrame) -> polars.DataFrame:
             str(name): pl.Series(frame[name].to_numpy(), strict=False)
             if frame[name].dtype != object
             else pl.Series(frame[name].tolist(), strict=False)
-            for name in columns
+            for name in frame.columns
         }
     )
 

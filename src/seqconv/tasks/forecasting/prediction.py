@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from seqconv.config.errors import DataError
-from seqconv.data.measurements import Table, expand, read_frame, read_table
+from seqconv.config.errors import ConfigError, DataError
+from seqconv.data.measurements import Reading, Table, expand, read_frame, read_table
 from seqconv.data.records import Record, chosen_columns, clean
 from seqconv.tasks.contract import InputData, SequenceSpec, StoredPreparation
 from seqconv.tasks.forecasting.inputs import choose_features
@@ -188,6 +188,14 @@ def read_inputs(
 
 def _table(data: InputData, preparation: SeriesPreparation, columns: tuple[str, ...]) -> Table:
     reading = replace(preparation.reading, columns=columns)
+    try:
+        return _read(data, reading, columns)
+    except ConfigError as error:
+        # What is named is the run's, so it is the data that is wrong.
+        raise DataError(error.problems[0].message) from error
+
+
+def _read(data: InputData, reading: Reading, columns: tuple[str, ...]) -> Table:
     if isinstance(data, Path):
         return read_table(expand(str(data)), reading)
     if isinstance(data, np.ndarray):

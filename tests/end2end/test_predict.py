@@ -1,0 +1,337 @@
+"""`seqconv predict` and `seqconv.load_run`: forecasts and classes from a run directory alone."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+import seqconv
+from seqconv.cli import tools
+from seqconv.config.errors import DataError, OutputError
+from seqconv.training.evaluation import evaluate_run
+from seqconv.training.trained import load_run
+
+ROWS = 700
+START = np.datetime64("2021-03-01T00:00:00", "ms")
+SMALL = ["trainer=smoke", "model=gru", "model.units=[4]", "lookback=1d", "step=2h"]
+SPLIT = ["split.train_end=0.6", "split.validation_end=0.8"]
+
+
+def hourly(rows=ROWS, seed=0, start=START):
+    """Two correlated columns, a third one and a text, hourly."""
+    noise = np.random.default_rng(seed).normal(size=(rows, 3)).cumsum(axis=0)
+    hours = np.arange(rows)
+    return pl.DataFrame(
+        {
+            "when": start + hours * np.timedelta64(1, "h"),
+            "power (kW)": 20 + 5 * np.sin(hours / 24 * 2 * np.pi) + 0.1 * noise[:, 0],
+            "temp (degC)": 10 + noise[:, 1],
+            "wind": noise[:, 2],
+            "place": ["here"] * rows,
+        }
+    )
+
+
+def write(frame, path):
+    frame.write_csv(path, datetime_format="%Y-%m-%d %H:%M:%S")
+    return path
+
+
+@pytest.fixture
+def table(aside, in_empty_folder):
+    return write(hourly(), aside / "hourly.csv")
+
+
+@pytest.fixture
+def train(command):
+    def run(*words):
+        code, stdout, stderr = command([*words])
+        assert code == 0, stderr
+        return Path(json.loads(stdout)["run_dir"])
+
+    return run
+
+
+@pytest.fixture
+def run_dir(train, table):
+    targets = "dataset.targets=[power (kW),temp (degC)]"
+    return train("dataset=table", f"dataset.path={table}", targets, "lead=[2h,6h]", *SMALL, *SPLIT)
+
+
+def answer(*words, given=None):
+    return CliRunner().invoke(tools.app, ["predict", *map(str, words)], input=given)
+
+
+CASES = {
+    "value": ["dataset.targets=[wind]", "lead=6h"],
+    "change": ["dataset.targets=[wind,power (kW)]", "lead=2h..5h", "target=change"],
+    "normalized": ["dataset.targets=[wind]", "lead=[2h,3h]", "target=normalized"],
+    "other features": [
+        "dataset.targets=[wind]",
+        "dataset.features=[power (kW),temp (degC)]",
+        "lead=4h",
+        "target=change",
+    ],
+    "made features": [
+        "dataset.targets=[temp (degC)]",
+        "lead=3h",
+        "inputs.calendar=[day,year]",
+        "inputs.target_calendar=[day]",
+    ],
+}
+
+
+@pytest.mark.parametrize("words", CASES.values(), ids=CASES)
+def test_forecasts_are_those_that_were_tested(train, table, words):
+    run_dir = train("dataset=table", f"dataset.path={table}", *words, *SMALL, *SPLIT)
+    run = load_run(run_dir)
+    found = run.predict(Path(table))
+    task = evaluate_run(run_dir).task
+    samples = task.samples("test")
+    leads = len(task.windows.leads)
+    # The forecasts of every window of the record; those of the test part are its last ones whose targets are known.
+    tested = found[-(len(samples) + task.windows.leads[-1]) * leads :][: len(samples) * leads]
+    rows = samples.target_rows()
+    assert (
+        tested["forecast_time"].to_numpy().astype("datetime64[s]")
+        == task.record.times[rows].reshape(-1)
+    ).all()
+    for index, name in enumerate(task.preparation.targets):
+        errors = tested[name].to_numpy() - samples.truth()[:, :, index].reshape(-1)
+        metrics = json.loads((run_dir / "metrics.json").read_text())["test"]
+        each = [metrics] if leads == 1 else list(metrics["targets"][name].values())
+        mae = np.abs(errors).reshape(-1, leads).mean(axis=0)
+        assert mae == pytest.approx([entry["mae"] for entry in each], rel=1e-9)
+
+
+def test_the_newest_rows_are_used_and_later_ones_change_nothing(run_dir, aside):
+    frame = hourly(100, seed=3)
+    whole = load_run(run_dir).predict(frame)
+    assert whole["forecast_origin"][-1] == frame["when"][-1]
+    assert whole["forecast_time"][-2:].to_list() == [
+        frame["when"][-1] + pd.Timedelta(hours=hours) for hours in (2, 6)
+    ]
+    assert len(whole) == 2 * (100 - 24 + 2)
+    part = load_run(run_dir).predict(frame[:60])
+    assert part.equals(whole[: len(part)])
+    assert load_run(run_dir).predict(frame, newest=True).equals(whole[-2:])
+
+
+def test_the_same_out_as_in(run_dir, table):
+    run = seqconv.load_run(str(run_dir))
+    from_file = run.predict(Path(table))
+    frame = pl.read_csv(table)
+    assert run.predict(frame).equals(from_file)
+    from_pandas = run.predict(pd.read_csv(table, parse_dates=["when"]))
+    assert isinstance(from_pandas, pd.DataFrame)
+    assert from_pandas["power (kW)"].tolist() == from_file["power (kW)"].to_list()
+    array = frame.select("power (kW)", "temp (degC)", "wind").to_numpy()
+    forecasts = run.predict(array)
+    assert forecasts.shape == (ROWS - 24 + 2, 2, 2)
+    assert (forecasts[:, :, 0].reshape(-1) == from_file["power (kW)"].to_numpy()).all()
+    assert run.metrics["status"] == "completed"
+    assert run.config["lookback"] == "1d"
+
+
+def test_files_and_pipes(run_dir, table, aside):
+    as_csv = answer(run_dir, table)
+    assert as_csv.exit_code == 0, as_csv.output
+    found = pl.read_csv(io.BytesIO(as_csv.stdout_bytes), try_parse_dates=True)
+    assert found.columns == ["forecast_origin", "forecast_time", "power (kW)", "temp (degC)"]
+    assert len(found) == 2 * (ROWS - 24 + 2)
+    from_pipe = answer(run_dir, "-", given=table.read_bytes())
+    assert from_pipe.stdout_bytes == as_csv.stdout_bytes
+    lines = answer(run_dir, table, "--format", "jsonl", "--newest").stdout.splitlines()
+    assert [json.loads(line)["forecast_time"] for line in lines] == [
+        "2021-03-30 05:00:00",
+        "2021-03-30 09:00:00",
+    ]
+    out = aside / "forecast.parquet"
+    assert answer(run_dir, table, "--out", out).exit_code == 0
+    assert pl.read_parquet(out)["power (kW)"].to_list() == found["power (kW)"].to_list()
+    assert set(os.listdir(aside)) == {"hourly.csv", "forecast.parquet"}
+
+
+def test_in_blocks(run_dir, table, monkeypatch):
+    whole = load_run(run_dir).predict(Path(table))
+    monkeypatch.setattr("seqconv.training.trained.BLOCK_SAMPLES", 512)
+    assert load_run(run_dir).predict(Path(table)).equals(whole)
+
+
+def test_a_gap_and_a_missing_cell(run_dir):
+    frame = hourly(100)
+    with_gap = frame.filter(~pl.int_range(pl.len()).is_between(50, 52))
+    found = load_run(run_dir).predict(with_gap)
+    origins = found["forecast_origin"].unique().sort().to_list()
+    # Windows of 12 rows, two hours apart, of either part: 23 rows from the first to the last.
+    expected = [*frame["when"][22:50], *frame["when"][53 + 22 :]]
+    assert origins == expected
+    filled = frame.with_columns(
+        wind=pl.when(pl.int_range(pl.len()) == 60).then(None).otherwise(pl.col("wind"))
+    )
+    inputs = load_run(run_dir).read_inputs(filled)
+    assert inputs.notes[-1] == "carried 1 missing values of `wind` forward from the row before"
+
+
+def test_series_by_name(train, aside, in_empty_folder):
+    sensors = [hourly(300, seed).with_columns(sensor=pl.lit(f"s{seed}")) for seed in (1, 2)]
+    path = aside / "sensors.parquet"
+    pl.concat(sensors).write_parquet(path)
+    run_dir = train(
+        "dataset=table",
+        f"dataset.path={path}",
+        "dataset.series=sensor",
+        "dataset.targets=[wind]",
+        "lead=2h",
+        *SMALL,
+        *SPLIT,
+    )
+    found = load_run(run_dir).predict(pl.concat(sensors), newest=True)
+    assert found.columns == ["sensor", "forecast_origin", "forecast_time", "wind"]
+    assert found["sensor"].to_list() == ["s1", "s2"]
+    for number, sensor in enumerate(sensors):
+        alone = load_run(run_dir).predict(sensor, newest=True)
+        assert alone["wind"][0] == found["wind"][number]
+
+
+def test_rows_without_time_stamps(train, aside, in_empty_folder):
+    path = aside / "plain.csv"
+    hourly().drop("when", "place").write_csv(path)
+    run_dir = train(
+        "dataset=table",
+        f"dataset.path={path}",
+        "dataset.time=null",
+        "dataset.targets=[wind]",
+        "trainer=smoke",
+        "model=gru",
+        "model.units=[4]",
+        "lookback=24",
+        "step=2",
+        "lead=6",
+        *SPLIT,
+    )
+    found = load_run(run_dir).predict(path)
+    assert found["forecast_origin"].to_list()[-1] == ROWS - 1
+    assert (found["forecast_time"] - found["forecast_origin"]).unique().to_list() == [6]
+
+
+def without(name):
+    return hourly(100).drop(name)
+
+
+def two_hourly():
+    return hourly(200)[::2]
+
+
+def infinite():
+    return hourly(100).with_columns(wind=pl.lit(float("inf")))
+
+
+REFUSED = {
+    "a column is absent": (without("wind"), r"no column `wind`; the header has"),
+    "no stamps": (without("when"), r"no column of time stamps among power"),
+    "another distance": (two_hourly(), r"rows are 7200 s apart; .* 3600 s apart"),
+    "too short": (
+        hourly(20),
+        r"needs 23 rows in a row without a gap .* received at most 20, of 20",
+    ),
+    "one row": (hourly(1), r"1 usable rows of 1; at least 2"),
+    "infinite": (infinite(), r"row 0, column `wind`: must be a number; received inf"),
+    "a list": (["a", "b"], r"must be a file, a frame or an array"),
+    "a narrow array": (np.zeros((50, 2)), r"must be \(rows, 3\), a column for each of power"),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), REFUSED.values(), ids=REFUSED)
+def test_data_that_does_not_fit(run_dir, data, message):
+    with pytest.raises(DataError, match=message):
+        load_run(run_dir).predict(data)
+
+
+def test_errors_of_the_command(run_dir, table, aside, monkeypatch):
+    monkeypatch.setattr(
+        "seqconv.training.tensorflow_import.finish", lambda: pytest.fail("TensorFlow is loaded")
+    )
+
+    def code(*words):
+        monkeypatch.setattr(sys, "argv", ["seqconv", "predict", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            tools.main()
+        return ended.value.code
+
+    assert code(aside / "no_run", table) == 2
+    assert code(run_dir, aside / "absent.csv") == 3
+    assert code(run_dir, table, "--out", aside / "x.txt") == 2
+    short = write(hourly(10), aside / "short.csv")
+    assert code(run_dir, short) == 3
+    assert code(run_dir, short, "--out", aside / "x.csv") == 3
+    assert {path.name for path in aside.iterdir()} == {"hourly.csv", "short.csv"}
+
+
+def test_a_directory_that_is_no_run(aside):
+    with pytest.raises(OutputError, match="no such run directory"):
+        seqconv.load_run(aside / "absent")
+
+
+# Texts
+
+
+@pytest.fixture
+def text_run(train, in_empty_folder):
+    return train("dataset=reviews_demo", "model=conv1d", "trainer=smoke")
+
+
+def test_texts(text_run, aside):
+    texts = ["What a lovely film", "A film so bad that it hurts", "the film"]
+    run = seqconv.load_run(text_run)
+    found = run.predict(texts)
+    assert found.columns == ["row", "label", "probability of negative", "probability of positive"]
+    both = found.select(pl.col("^probability of .*$"))
+    assert both.sum_horizontal().to_list() == pytest.approx([1, 1, 1])
+    likeliest = (both.to_numpy().argmax(axis=1)).tolist()
+    assert found["label"].to_list() == [("negative", "positive")[index] for index in likeliest]
+    path = aside / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    assert run.predict(path).equals(found)
+    assert run.predict(pl.DataFrame({"text": texts})).equals(found)
+    assert run.predict(pd.DataFrame({"text": texts}))["label"].tolist() == found["label"].to_list()
+    # Alone or among others: the same.
+    assert run.predict(texts[:1])["label"][0] == found["label"][0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("txt\nfilm\n", r"texts\.csv: no column `text`. Did you mean `txt`"),
+        ('text\n""\n', r"row 0: the text is empty"),
+        ('text\n"!!"\n', r"texts\.csv: row 0: the text has no token"),
+        ("text\n", r"no texts"),
+    ],
+)
+def test_texts_that_do_not_fit(text_run, aside, content, message):
+    path = aside / "texts.csv"
+    path.write_text(content)
+    with pytest.raises(DataError, match=message):
+        load_run(text_run).predict(path)
+
+
+def test_a_run_on_numbers_of_words_reads_no_texts(train, words_for_dataset, in_empty_folder):
+    run_dir = train(*words_for_dataset("imdb"), "model=conv1d", "trainer=smoke")
+    with pytest.raises(DataError, match="trained on numbers of words"):
+        load_run(run_dir).predict(["a film"])
+
+
+@pytest.mark.slow
+def test_a_pipe_that_is_closed_early(run_dir, table):
+    script = f"{sys.executable} -m seqconv.cli.tools predict {run_dir} {table} | head -2"
+    ended = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert len(ended.stdout.splitlines()) == 2
+    assert "Traceback" not in ended.stderr
