@@ -22,10 +22,11 @@ REPOSITORY = Path(__file__).parents[2]
 # From the top down. A module may import what stands on a lower line, and inside its own entry.
 LEVELS = (
     ("cli",),
-    ("training.evaluation",),
+    ("training.evaluation", "training.export"),
     ("training.run", "training.trained"),
     ("training.loop",),
     ("training.predictor",),
+    ("training.serving",),
     (
         "training.steps",
         "training.tensorflow_import",
@@ -53,11 +54,12 @@ LEVELS = (
 # `__init__.py` of the package holds the version alone.
 VERSION = "__init__"
 
+TOOLS = ("data", "evaluate", "export", "predict")
 ALLOWED = {
     "hydra": {"cli.overrides", "cli.sweep"},
     "omegaconf": {"cli.overrides", "cli.single", "cli.sweep", "config.schema", "config.yaml_files"},
     "rich": {"console"},
-    "typer": {"cli.tools", "cli.tools.data", "cli.tools.evaluate", "cli.tools.predict"},
+    "typer": {"cli.tools", *(f"cli.tools.{name}" for name in TOOLS)},
 }
 # Rooms that may use TensorFlow and Keras, inside functions or not.
 OF_TENSORFLOW = ("models", "training")

@@ -20,6 +20,7 @@ from seqconv.tasks.contract import (
     InputData,
     Inputs,
     SequenceSpec,
+    Serving,
     Settings,
     Source,
     StoredPreparation,
@@ -93,6 +94,7 @@ class DatasetEntry:
         section: the frozen dataclass of the section; its fields are the section's keys.
         settings: the dataclass of the top-level keys that its task brings along.
         read_inputs: reads what a finished run predicts from, see `seqconv.tasks.contract.TaskKind`.
+        serving: what an exported model has around it, see there.
         build: finds, reads, checks and prepares the data.
         download: where its file comes from; None for those that need none.
     """
@@ -102,6 +104,7 @@ class DatasetEntry:
     settings: type[TaskSettings]
     build: BuildTask
     read_inputs: Callable[[InputData, Any, StoredPreparation, bool], Inputs]
+    serving: Callable[[Any, StoredPreparation], Serving]
     download: Download | None = None
 
 
@@ -216,6 +219,7 @@ def register_dataset(
             settings=settings or kind.settings,
             build=build,  # type: ignore[arg-type]
             read_inputs=kind.read_inputs,
+            serving=kind.serving,
             download=download,
         )
         DATASETS.add(entry)

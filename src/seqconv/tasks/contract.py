@@ -221,6 +221,50 @@ class Inputs(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """How raw windows become what a model of a series sees, and what it says becomes values in the targets' units.
+
+    Attributes:
+        mean: `(features,)` float64, in each feature's unit.
+        std: `(features,)` float64.
+        target: `value`, `change` or `normalized`, as in the settings.
+        targets: number of the input column of each target; empty for `value`, which needs no past of them.
+        target_mean: `(targets,)` float64, in each target's unit.
+        target_std: `(targets,)` float64.
+        least_std: added, in quadrature, to the standard deviation of a window (`normalized`), `(targets,)` float64.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    target: str
+    targets: tuple[int, ...]
+    target_mean: np.ndarray
+    target_std: np.ndarray
+    least_std: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What a model needs around it to stand alone: raw values in, the targets' units or probabilities out.
+
+    Attributes:
+        spec: shapes of the model.
+        columns: names of the input columns, the model's features first; empty for texts.
+        scaling: of a series; None for texts.
+        outputs: names of the targets, or of the classes.
+        leads: rows from the newest input row to each target; empty for texts.
+        step: rows from one input row to the next; 1 for texts.
+    """
+
+    spec: SequenceSpec
+    columns: tuple[str, ...]
+    scaling: Scaling | None
+    outputs: tuple[str, ...]
+    leads: tuple[int, ...]
+    step: int
+
+
 class TaskSettings(Protocol):
     """The top-level keys that a kind of task brings along."""
 
@@ -249,12 +293,14 @@ class TaskKind(Generic[Settings, Source]):
             learnt; a source with another fingerprint than its own is the test split as a whole.
         read_inputs: `(data, settings, preparation, newest)` to what a finished run predicts from; of a series only the
             newest window if `newest`.
+        serving: `(settings, preparation)` to what an exported model has around it.
     """
 
     name: str
     settings: type[Settings]
     prepare: Callable[[str, Source, Settings, StoredPreparation | None], Task]
     read_inputs: Callable[[InputData, Settings, StoredPreparation, bool], Inputs]
+    serving: Callable[[Settings, StoredPreparation], Serving]
 
 
 @dataclass(frozen=True)

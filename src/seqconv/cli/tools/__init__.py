@@ -10,6 +10,7 @@ import typer
 from seqconv import __version__, console
 from seqconv.cli.tools.data import data
 from seqconv.cli.tools.evaluate import evaluate
+from seqconv.cli.tools.export import export
 from seqconv.cli.tools.predict import predict
 from seqconv.config.errors import SeqconvError
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.add_typer(data, name="data")
 app.command()(evaluate)
 app.command()(predict)
+app.command()(export)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seqconv.tasks.classification.settings import ClassificationSettings
-from seqconv.tasks.contract import InputData, Inputs, StoredPreparation, Task, TaskKind
+from seqconv.tasks.contract import InputData, Inputs, Serving, StoredPreparation, Task, TaskKind
 
 if TYPE_CHECKING:
     from seqconv.data.corpus import Corpus
@@ -28,6 +28,12 @@ def _read_inputs(
     return read_inputs(data, settings, stored)
 
 
+def _serving(settings: ClassificationSettings, stored: StoredPreparation) -> Serving:
+    from seqconv.tasks.classification.prediction import serving
+
+    return serving(settings, stored)
+
+
 CLASSIFICATION: TaskKind[ClassificationSettings, Corpus] = TaskKind(
-    "classification", ClassificationSettings, _prepare, _read_inputs
+    "classification", ClassificationSettings, _prepare, _read_inputs, _serving
 )

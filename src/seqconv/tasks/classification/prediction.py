@@ -15,7 +15,7 @@ from seqconv.data.tokens import Tokens
 from seqconv.tasks.classification.preparation import TextPreparation
 from seqconv.tasks.classification.samples import TextSamples
 from seqconv.tasks.classification.settings import ClassificationSettings
-from seqconv.tasks.contract import InputData, SequenceSpec, StoredPreparation
+from seqconv.tasks.contract import InputData, SequenceSpec, Serving, StoredPreparation
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,19 @@ class TextInputs:
         for index, name in enumerate(self.classes):
             found[f"probability of {name}"] = probabilities[:, index]
         return found
+
+
+def serving(settings: ClassificationSettings, stored: StoredPreparation) -> Serving:
+    """Numbers of words in, probabilities of the classes out."""
+    preparation = TextPreparation.from_json(stored)
+    return Serving(
+        spec=preparation.spec(settings.max_len, settings.embedding_size),
+        columns=(),
+        scaling=None,
+        outputs=preparation.classes,
+        leads=(),
+        step=1,
+    )
 
 
 def class_scores(logits: np.ndarray) -> np.ndarray:

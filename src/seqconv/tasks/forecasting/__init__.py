@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seqconv.tasks.contract import InputData, Inputs, StoredPreparation, Task, TaskKind
+from seqconv.tasks.contract import InputData, Inputs, Serving, StoredPreparation, Task, TaskKind
 from seqconv.tasks.forecasting.settings import ForecastingSettings
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ def _read_inputs(
     return read_inputs(data, settings, stored, newest=newest)
 
 
+def _serving(settings: ForecastingSettings, stored: StoredPreparation) -> Serving:
+    from seqconv.tasks.forecasting.prediction import serving
+
+    return serving(settings, stored)
+
+
 FORECASTING: TaskKind[ForecastingSettings, Measurements] = TaskKind(
-    "forecasting", ForecastingSettings, _prepare, _read_inputs
+    "forecasting", ForecastingSettings, _prepare, _read_inputs, _serving
 )

@@ -11,10 +11,10 @@ import numpy as np
 from seqconv.config.errors import ConfigError, DataError
 from seqconv.data.measurements import Reading, Table, expand, read_frame, read_table
 from seqconv.data.records import Record, chosen_columns, clean
-from seqconv.tasks.contract import InputData, SequenceSpec, StoredPreparation
+from seqconv.tasks.contract import InputData, Scaling, SequenceSpec, Serving, StoredPreparation
 from seqconv.tasks.forecasting.inputs import choose_features
 from seqconv.tasks.forecasting.preparation import SeriesPreparation
-from seqconv.tasks.forecasting.samples import WindowSamples
+from seqconv.tasks.forecasting.samples import LEAST_STD, WindowSamples
 from seqconv.tasks.forecasting.settings import ForecastingSettings, Windows
 from seqconv.tasks.forecasting.task import scaled_rows
 from seqconv.tasks.forecasting.windows import Anchors
@@ -183,6 +183,53 @@ def read_inputs(
             target=settings.target,
             preparation=preparation,
         ),
+    )
+
+
+def serving(settings: ForecastingSettings, stored: StoredPreparation) -> Serving:
+    """Raw windows in, forecasts in the targets' units out.
+
+    The input columns are those that the model sees as they are, then the features made of columns and times, then,
+    where forecasts are measured from the newest value or by the window, targets that it does not see. None is scaled.
+    """
+    preparation = SeriesPreparation.from_json(stored)
+    windows = settings.windows(preparation.period)
+    features = choose_features(
+        preparation.columns,
+        preparation.shown,
+        settings.inputs,
+        windows,
+        stamped=preparation.period is not None,
+    )
+    plain = list(features.plain)
+    columns = [*(preparation.columns[index] for index in plain), *features.names]
+    relative = settings.target != "value"
+    unseen = [name for name in preparation.targets if relative and name not in columns]
+    shape = (len(windows.leads), len(preparation.targets))
+    return Serving(
+        spec=SequenceSpec(
+            time=windows.time_steps,
+            features=len(columns),
+            vocabulary=None,
+            embedding=None,
+            outputs=shape,
+            targets=shape,
+        ),
+        columns=(*columns, *unseen),
+        scaling=Scaling(
+            mean=np.concatenate([preparation.mean[plain], preparation.made_mean]),
+            std=np.concatenate([preparation.std[plain], preparation.made_std]),
+            target=settings.target,
+            targets=tuple([*columns, *unseen].index(name) for name in preparation.targets)
+            if relative
+            else (),
+            target_mean=preparation.target_mean,
+            target_std=preparation.target_std,
+            least_std=LEAST_STD * preparation.target_std,
+        ),
+        outputs=preparation.targets,
+        leads=windows.leads,
+        step=windows.step,
     )
 
 

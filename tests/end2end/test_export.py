@@ -1,0 +1,183 @@
+"""`seqconv export`: what other runtimes make of an exported model is what `predict` says, to 1e-5."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from seqconv.cli import tools
+from seqconv.config.errors import ConfigError, OutputError
+from seqconv.training.export import export_run
+from seqconv.training.trained import load_run
+
+SMALL = [
+    "trainer=smoke",
+    "lookback=30h",
+    "step=2h",
+    "split.train_end=0.6",
+    "split.validation_end=0.8",
+]
+
+
+@pytest.fixture
+def table(aside, in_empty_folder):
+    rows = 500
+    noise = np.random.default_rng(4).normal(size=(rows, 3)).cumsum(axis=0)
+    frame = pl.DataFrame(
+        {
+            "when": np.datetime64("2021-03-01T00", "ms") + np.arange(rows) * np.timedelta64(1, "h"),
+            # Far from zero, as pressures are: a scaling in float32 alone would lose digits.
+            "p (mbar)": 990 + noise[:, 0],
+            "T (degC)": 10 + noise[:, 1],
+            "wind": np.abs(noise[:, 2]),
+        }
+    )
+    path = aside / "hourly.csv"
+    frame.write_csv(path, datetime_format="%Y-%m-%d %H:%M:%S")
+    return path
+
+
+@pytest.fixture
+def train(command):
+    def run(*words):
+        code, stdout, stderr = command([*words])
+        assert code == 0, stderr
+        return load_run(Path(json.loads(stdout)["run_dir"]))
+
+    return run
+
+
+def by_tensorflow(folder, inputs):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder / "model"))
+    return loaded.serve(inputs).numpy()
+
+
+def by_onnxruntime(folder, inputs):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    (given,) = session.get_inputs()
+    return session.run(None, {given.name: inputs})[0]
+
+
+def by_litert(folder, inputs):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(folder / "model.tflite"))
+    given = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(given, inputs.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(given, inputs)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+RUNTIMES = {"saved_model": by_tensorflow, "onnx": by_onnxruntime, "litert": by_litert}
+
+
+def raw_windows(run, table):
+    """Windows of the plain columns named in the signature, straight from the file, and what `predict` says of them."""
+    frame = pl.read_csv(table)
+    inputs = run.read_inputs(frame)
+    signature = json.loads((run.run_dir / "export-saved_model" / "signature.json").read_text())
+    columns = signature["input"]["columns"]
+    record, windows = inputs.record, inputs.windows
+    anchors = windows.anchors[:]
+    rows = anchors[:, None] + np.arange(-windows.windows.lookback, 0, windows.windows.step)
+    made = windows.preparation.made
+    features = {name: frame[name].to_numpy() for name in columns if name in frame.columns}
+    if made:
+        from seqconv.tasks.forecasting.inputs import choose_features
+
+        settings = run.settings.settings
+        chosen = choose_features(
+            record.columns,
+            windows.preparation.shown,
+            settings.inputs,
+            windows.windows,
+            stamped=True,
+        )
+        values = chosen.make(record, np.array([0]), slice(0, len(record.values)))
+        features |= {name: values[:, index] for index, name in enumerate(made)}
+    raw = np.stack([features[name][rows] for name in columns], axis=-1).astype(np.float32)
+    predicted = [inputs.array(*block) for block in run.outputs(inputs)]
+    return raw, np.concatenate(predicted)
+
+
+CASES = {
+    "gru": ["model=gru", "model.units=[8]", "lead=[2h,6h]", "dataset.targets=[p (mbar),T (degC)]"],
+    "conv1d": ["model=conv1d", "lead=4h", "dataset.targets=[p (mbar)]", "target=change"],
+    "conv_gru": ["model=conv_gru", "lead=3h", "dataset.targets=[T (degC)]"],
+    "lstm": ["model=lstm", "lead=[2h,3h]", "dataset.targets=[p (mbar)]", "target=normalized"],
+    "features": [
+        "model=gru",
+        "lead=3h",
+        "dataset.targets=[wind]",
+        "dataset.features=[p (mbar),T (degC)]",
+        "target=change",
+        "inputs.calendar=[day]",
+        "inputs.target_calendar=[year]",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["conv1d", *(pytest.param(n, marks=pytest.mark.slow) for n in CASES if n != "conv1d")]
+)
+def test_every_runtime_agrees_with_predict(train, table, name):
+    words = list(CASES[name])
+    if name in ("conv1d", "conv_gru"):
+        # Three poolings need more time steps.
+        words += ["lookback=64h", "step=1h"]
+    run = train("dataset=table", f"dataset.path={table}", *SMALL, *words)
+    folders = {form: export_run(run, form) for form in RUNTIMES}
+    raw, expected = raw_windows(run, table)
+    for form, runtime in RUNTIMES.items():
+        found = runtime(folders[form], raw)
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5, err_msg=form)
+
+
+@pytest.mark.parametrize("model", ["conv1d", pytest.param("gru", marks=pytest.mark.slow)])
+def test_texts(train, in_empty_folder, model):
+    run = train("dataset=reviews_demo", f"model={model}", "trainer=smoke")
+    inputs = run.read_inputs(["What a lovely film", "so bad that it hurts", "the film"])
+    tokens, _ = inputs.samples(slice(None)).batch(np.arange(3))
+    (predicted,) = [inputs.array(*block) for block in run.outputs(inputs)]
+    for form, runtime in RUNTIMES.items():
+        found = runtime(export_run(run, form), tokens)
+        np.testing.assert_allclose(found, predicted, rtol=1e-5, atol=1e-5, err_msg=form)
+    signature = json.loads((run.run_dir / "export-onnx" / "signature.json").read_text())
+    assert signature["output"]["classes"] == ["negative", "positive"]
+
+
+@pytest.fixture
+def small_run(train, table):
+    return train("dataset=table", f"dataset.path={table}", *SMALL, *CASES["gru"])
+
+
+def test_the_command(small_run, aside):
+    out = aside / "here" / "exported"
+    answer = CliRunner().invoke(
+        tools.app, ["export", str(small_run.run_dir), "--format", "saved_model", "--out", str(out)]
+    )
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout.strip() == str(out)
+    signature = json.loads((out / "signature.json").read_text())
+    assert signature["input"]["columns"] == ["p (mbar)", "T (degC)", "wind"]
+    assert signature["output"]["lead_rows"] == [2, 6]
+    with pytest.raises(OutputError, match="exists already"):
+        export_run(small_run, "saved_model", out)
+
+
+def test_without_the_converter(small_run, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install \"seqconv\[onnx\]\""):
+        export_run(small_run, "onnx")
+    assert not (small_run.run_dir / "export-onnx").exists()
