@@ -309,10 +309,12 @@ def test_no_package_is_imported_by_two_threads(
     in_empty_folder: Path, words_for_dataset, write_jena, aside: Path, dataset: str
 ):
     words = words_for_dataset(dataset)
-    if dataset == "jena":
+    if dataset in ("jena", "table"):
         path = write_jena(aside / "record.zip", 3000)
         splits = ["split.train_end=0.5", "split.validation_end=0.75"]
-        words = [words[0], f"dataset.path={path}", *splits, "lookback=144", "step=2", "delay=40"]
+        windows = ["lookback=144", "step=2", "lead=null", "delay=40"]
+        targets = ["dataset.targets=[T (degC)]"]
+        words = [f"dataset={dataset}", f"dataset.path={path}", *targets, *splits, *windows]
     # TensorFlow itself warns.
     code = "import warnings; warnings.simplefilter('ignore')\n" + THREADS
     done = python(code, *words, folder=in_empty_folder)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from seqconv.config.schema import Config
 
 # Keras wraps them where they are installed, and does without them where they are not. Nothing of ours uses the
-# wrappers, and these two are a third of the import's time; what uses the libraries themselves imports them later.
-WITHOUT = ("matplotlib", "sklearn")
+# wrappers, and these are more than a third of the import's time; what uses the libraries themselves imports them later.
+WITHOUT = ("matplotlib", "pandas", "sklearn")
 # What both threads use. Two threads that import parts of one package at the same time can wait for each other, and
 # Python then breaks one of them off; so these are there before the second thread is.
 SHARED = (
