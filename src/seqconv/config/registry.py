@@ -1,8 +1,10 @@
 """The closed registry: names in the configuration to the code of this package, and to nothing else.
 
 A module in `seqconv.models` or `seqconv.data.datasets` registers itself when it is imported, and all of them are
-imported when a name is looked up. These modules must stay light: what is heavy (keras, polars, numpy) is imported
-inside the functions they register, so that a misspelt key is reported without loading TensorFlow.
+imported when a name is looked up; so are the modules that other installed packages offer by the entry points
+`seqconv.models` and `seqconv.datasets`. A configuration only chooses among them. These modules must stay light: what is
+heavy (keras, polars, numpy) is imported inside the functions they register, so that a misspelt key is reported without
+loading TensorFlow.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -122,11 +125,13 @@ class Registry(Generic[Entry]):
     Args:
         kind: what the names stand for, used in messages.
         package: the package whose modules register themselves.
+        group: of the entry points by which other packages offer modules that do.
     """
 
-    def __init__(self, kind: str, package: str):
+    def __init__(self, kind: str, package: str, group: str):
         self.kind = kind
         self.package = package
+        self.group = group
         self._entries: dict[str, Entry] = {}
         self._loaded = False
 
@@ -173,11 +178,16 @@ class Registry(Generic[Entry]):
         for module in pkgutil.iter_modules(package.__path__):
             if not module.ispkg and only in (None, module.name):
                 importlib.import_module(f"{self.package}.{module.name}")
+        if only in self._entries:
+            return
+        for entry in entry_points(group=self.group):
+            if only in (None, entry.name):
+                entry.load()
         self._loaded = only is None
 
 
-DATASETS: Registry[DatasetEntry] = Registry("dataset", "seqconv.data.datasets")
-MODELS: Registry[ModelEntry] = Registry("model", "seqconv.models")
+DATASETS: Registry[DatasetEntry] = Registry("dataset", "seqconv.data.datasets", "seqconv.datasets")
+MODELS: Registry[ModelEntry] = Registry("model", "seqconv.models", "seqconv.models")
 
 
 def register_model(section: type[ModelSection]) -> Callable[[BuildModel], BuildModel]:

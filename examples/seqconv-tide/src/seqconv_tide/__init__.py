@@ -1,0 +1,1 @@
+"""A simulated tide, and a model of dense layers, for seqconv."""

@@ -1,0 +1,1 @@
+"""Config files, found by the entry point `seqconv.configs`."""
