@@ -67,6 +67,8 @@ class TrainerConfig(Section):
     """Stop after so many epochs without a better objective."""
     checkpoint_seconds: PositiveFloat | None
     """Also save inside an epoch after so many seconds."""
+    evaluation_windows: Count | None
+    """The most samples to validate on, evenly spaced; None: all of them. The test is always on all."""
     keep: NonNegative
     """Checkpoints to keep besides best and last."""
     max_time: Duration

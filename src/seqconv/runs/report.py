@@ -119,6 +119,9 @@ def show_metrics(
     ]
     title = title_of(task, metric, simulated=dataset["source"] == "simulated")
     console.table(title, ["", *splits, f"{last}, against {task.reference}"], rows)
+    breakdown = task.breakdown(model, splits[last], baselines)
+    if breakdown is not None:
+        console.table(breakdown.title, breakdown.columns, breakdown.rows)
 
 
 def title_of(task: Task, metric: Metric, *, simulated: bool) -> str:

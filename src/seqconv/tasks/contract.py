@@ -30,6 +30,15 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 EVALUATED: tuple[Split, ...] = ("validation", "test")
 
 
+def evenly_spaced(count: int, limit: int) -> np.ndarray:
+    """Numbers of `limit` of `count` samples, the first and the last among them; ascending int64."""
+    import numpy as np
+
+    if limit == 1:
+        return np.zeros(1, np.int64)
+    return np.linspace(0, count - 1, limit).round().astype(np.int64)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SequenceSpec:
     """What goes into a model and what comes out: nothing but shapes.
@@ -94,6 +103,21 @@ class Predicted:
     losses: np.ndarray
 
 
+@dataclass(frozen=True)
+class Breakdown:
+    """A table of test metrics by part.
+
+    Attributes:
+        title: what they are.
+        columns: headings.
+        rows: cells.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
 class Task(Protocol):
     """A dataset prepared for training and evaluation."""
 
@@ -141,6 +165,10 @@ class Task(Protocol):
         """The samples of a split."""
         ...
 
+    def with_validation(self, limit: int) -> Task:
+        """The same task that validates on so many samples at most, evenly spaced."""
+        ...
+
     def augment(self, inputs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Inputs of a training step, changed at random where the settings want it."""
         ...
@@ -178,6 +206,18 @@ class Task(Protocol):
     @property
     def subject(self) -> str:
         """What the final table is about, such as `24 h ahead`; may be empty."""
+        ...
+
+    def breakdown(
+        self, model: str, test: Mapping[str, Json], baselines: Mapping[str, Mapping[str, Json]]
+    ) -> Breakdown | None:
+        """The test metrics of each part there is, such as targets and leads; None where there is one.
+
+        Args:
+            model: name.
+            test: metrics of the model, as in `metrics.json`.
+            baselines: as in `metrics.json`.
+        """
         ...
 
     def unit_of(self, metric: Metric) -> str:

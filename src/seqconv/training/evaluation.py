@@ -7,14 +7,13 @@ from pathlib import Path
 
 from seqconv import console
 from seqconv.config.errors import ConfigError, DataError, Problem
-from seqconv.config.registry import DATASETS
 from seqconv.config.schema import Config, parse_tree
 from seqconv.runs import report
 from seqconv.runs.progress import Progress
 from seqconv.runs.result import read_result
 from seqconv.tasks.contract import EVALUATED, Json, Split, Task
 from seqconv.training import tensorflow_import
-from seqconv.training.run import build_predictor
+from seqconv.training.run import build_predictor, load_task
 from seqconv.training.tensorflow_import import deterministic_operations
 from seqconv.training.trained import load_run
 
@@ -72,7 +71,7 @@ def evaluate_run(run_dir: Path, data: str | None = None) -> Evaluation:
         config = _with_path(config, data)
     progress = Progress.from_json(checkpoint.state.get("progress"))
     tensorflow_import.begin(config)
-    task = DATASETS.get(config.dataset.name).build(config.dataset, config.settings, stored)
+    task = load_task(config, stored)
     own = task.fingerprint == stored.fingerprint
     if not own and data is None:
         raise DataError(

@@ -42,7 +42,7 @@ from seqconv.runs.result import (
     write_result,
 )
 from seqconv.runs.resume import ResumePoint
-from seqconv.tasks.contract import Json, Task
+from seqconv.tasks.contract import Json, StoredPreparation, Task
 from seqconv.tasks.metrics import nested
 from seqconv.training import tensorflow_import
 from seqconv.training.loop import Training
@@ -86,14 +86,24 @@ def not_started(error: SeqconvError, run_dir: Path) -> Outcome:
     return _finish(Result(), run_dir, error)
 
 
-def load_task(config: Config) -> Task:
+def load_task(config: Config, stored: StoredPreparation | None = None) -> Task:
     """Find, read, check and prepare the dataset of a configuration. TensorFlow is not needed for it.
+
+    Args:
+        config: checked.
+        stored: the preparation of a finished run, which is used instead of learning one.
 
     Raises:
         DataError: if the data is missing or corrupt.
         ConfigError: if the configuration does not fit it.
     """
-    task = DATASETS.get(config.dataset.name).build(config.dataset, config.settings)
+    task = DATASETS.get(config.dataset.name).build(config.dataset, config.settings, stored)
+    limit, available = config.trainer.evaluation_windows, len(task.samples("validation"))
+    if limit is not None and limit < available:
+        task = task.with_validation(limit)
+        console.info(
+            f"validation on {limit:,} of {available:,} samples, evenly spaced (trainer.evaluation_windows)"
+        )
     check_length(config, task)
     names = [metric.name for metric in task.metrics]
     if config.objective.metric not in names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,13 @@ from seqconv.tasks.classification.settings import ClassificationSettings
 from seqconv.tasks.contract import (
     EVALUATED,
     SPLITS,
+    Breakdown,
     Json,
     Predicted,
     SequenceSpec,
     Split,
     StoredPreparation,
+    evenly_spaced,
 )
 from seqconv.tasks.metrics import (
     CLASSIFICATION_METRICS,
@@ -138,6 +140,14 @@ class Classification:
         dropped = generator.random(inputs.shape, np.float32) < self.settings.word_dropout
         return np.where(dropped & (inputs >= FIRST_WORD), np.int32(UNKNOWN), inputs)
 
+    def with_validation(self, limit: int) -> Classification:
+        """The same with at most so many validation texts."""
+        samples = self.splits["validation"]
+        if len(samples) <= limit:
+            return self
+        chosen = samples.select(evenly_spaced(len(samples), limit))
+        return replace(self, splits={**self.splits, "validation": chosen})
+
     # Metrics
 
     def running_metrics(
@@ -240,6 +250,12 @@ class Classification:
             f"classes  {', '.join(self.preparation.classes)}",
             f"tokens   {tokens['median']:g} in the median text, {tokens['longest']} at most",
         ]
+
+    def breakdown(
+        self, model: str, test: Mapping[str, Json], baselines: Mapping[str, Mapping[str, Json]]
+    ) -> Breakdown | None:
+        """Classes are in the confusion matrix."""
+        return None
 
     def draw(self, folder: Path, split: Split, predicted: Predicted, title: str) -> None:
         """Write `confusion.png`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,13 @@ from seqconv.data.records import BLOCK_ROWS, Record, unit_of
 from seqconv.tasks.contract import (
     EVALUATED,
     SPLITS,
+    Breakdown,
     Json,
     Predicted,
     SequenceSpec,
     Split,
     StoredPreparation,
+    evenly_spaced,
 )
 from seqconv.tasks.forecasting import baselines
 from seqconv.tasks.forecasting.baselines import Baseline
@@ -180,6 +182,16 @@ class Forecasting:
         """The windows of a split."""
         return self.splits[split]
 
+    def with_validation(self, limit: int) -> Forecasting:
+        """The same with at most so many validation windows."""
+        samples = self.splits["validation"]
+        if len(samples) <= limit:
+            return self
+        anchors = samples.anchors[evenly_spaced(len(samples), limit)]
+        return replace(
+            self, splits={**self.splits, "validation": replace(samples, anchors=anchors)}
+        )
+
     def augment(self, inputs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Windows are trained on as they are."""
         return inputs
@@ -266,6 +278,7 @@ class Forecasting:
             "preparation": self.preparation.to_json(),
             "split": asdict(self.settings.split),
             "cleaning": asdict(self.settings.cleaning),
+            "validation": len(self.samples("validation")),
         }
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
         return baselines.ColumnRidge(self.samples("train"), self.samples("validation"), key)
@@ -331,6 +344,38 @@ class Forecasting:
         if self.preparation.made:
             lines.append(f"features {', '.join(self.preparation.made)}")
         return lines
+
+    def breakdown(
+        self, model: str, test: Mapping[str, Json], baselines: Mapping[str, Mapping[str, Json]]
+    ) -> Breakdown | None:
+        """The mean absolute error of each target at each lead, or at those that `MOST_LINES` leave room for."""
+        if "targets" not in test:
+            return None
+        columns = self._target_columns[:MOST_LINES]
+        count = max(1, MOST_LINES // len(columns))
+        leads = list(self.windows.leads)
+        if len(leads) > count:
+            leads = [leads[number] for number in evenly_spaced(len(leads), count)]
+        judged = {
+            name.replace("_", " "): values["test"]["targets"]
+            for name, values in baselines.items()
+            if "targets" in values["test"]
+        } | {model: test["targets"]}
+        rows = [
+            [
+                column,
+                f"{lead}",
+                *(f"{values[column][str(lead)]['mae']:.4g}" for values in judged.values()),
+                unit_of(column),
+            ]
+            for column in columns
+            for lead in leads
+        ]
+        return Breakdown(
+            "mean absolute error on the test windows",
+            ["target", "lead (rows)", *judged, "unit"],
+            rows,
+        )
 
     def draw(self, folder: Path, split: Split, predicted: Predicted, title: str) -> None:
         """Write `forecast.png`."""
