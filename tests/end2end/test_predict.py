@@ -66,6 +66,9 @@ def run_dir(train, table):
     return train("dataset=table", f"dataset.path={table}", targets, "lead=[2h,6h]", *SMALL, *SPLIT)
 
 
+QUICK = ("change", "made features")
+
+
 def answer(*words, given=None):
     return CliRunner().invoke(tools.app, ["predict", *map(str, words)], input=given)
 
@@ -89,7 +92,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("words", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name, words in CASES.items()
+    ],
+)
 def test_forecasts_are_those_that_were_tested(train, table, words):
     run_dir = train("dataset=table", f"dataset.path={table}", *words, *SMALL, *SPLIT)
     run = load_run(run_dir)

@@ -90,7 +90,12 @@ def test_there_are_commands():
 @pytest.mark.usefixtures("a_users_folder")
 @pytest.mark.parametrize(
     "line",
-    [line for line in COMMANDS if line.startswith("seqconv-train") and "tide" not in line],
+    [
+        # Eight jobs.
+        pytest.param(line, marks=pytest.mark.slow if " -m " in line else [])
+        for line in COMMANDS
+        if line.startswith("seqconv-train") and "tide" not in line
+    ],
 )
 def test_every_training_command(command, line):
     words = shlex.split(line.split(" | ")[0])[1:]

@@ -344,6 +344,7 @@ def test_wrong_ways_to_go_on(command, in_empty_folder, without_tensorflow, words
 # auto
 
 
+@pytest.mark.slow
 def test_auto_takes_the_newest_unfinished_run_of_this_configuration(command, record, killed_at):
     words = [*SERIES, record, "model=conv1d", "trainer=smoke", "trainer.steps_per_epoch=3"]
     new = command([*words, "resume=auto"])

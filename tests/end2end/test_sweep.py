@@ -77,6 +77,7 @@ def test_a_diverged_job_is_told_to_optimizers_as_not_a_number(command, record):
     assert [json.loads(line)["status"] for line in stdout.splitlines()] == ["completed", "diverged"]
 
 
+@pytest.mark.slow
 def test_unmet_requirements_of_a_sweep(command, record):
     code, stdout, _ = command(
         ["-m", *SMALL, record, "model=conv1d", "lookback=144", "seed=1,2", "require=test.mae<0.001"]

@@ -149,6 +149,7 @@ def test_two_runs_of_one_seed_are_equal_although_the_model_has_an_embedding(
     assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+@pytest.mark.slow
 def test_one_corpus_in_every_format_is_one_run(train, aside, write_texts, text_corpus, notes):
     def run(name):
         path = write_texts(aside / "formats" / name, *text_corpus)
@@ -266,6 +267,7 @@ def test_metrics_of_the_test_texts_are_those_of_scikit_learn(train, request, wat
         ("lstm", ["model.units=[6,5]"]),
     ],
 )
+@pytest.mark.slow
 def test_results_of_a_text_do_not_depend_on_the_padding_of_its_batch(notes, model, words):
     config = config_of([*notes, f"model={model}", *words])
     task = load_task(config)
@@ -352,6 +354,7 @@ def test_batches_by_length_are_a_function_of_seed_epoch_and_step():
 # Baselines
 
 
+@pytest.mark.slow
 def test_nbsvm_is_computed_once_for_data_and_split(train, command, notes, monkeypatch):
     words = [*notes, "model=conv1d", *WIDTHS["conv1d"], "trainer=smoke", "trainer.baselines=true"]
     first = read_json(train(*words) / "metrics.json")["baselines"]

@@ -87,6 +87,7 @@ class TestAgreesWithKeras:
 
     @settings(max_examples=10, deadline=None)
     @given(shapes, modes, st.booleans(), seeds)
+    @pytest.mark.slow
     def test_any_mask(self, shape, mode, zero_output, seed):
         inputs = normal(seed, shape["batch"], shape["time"], shape["features"])
         mask = tf.constant(np.random.default_rng(seed).random(inputs.shape[:2]) < 0.6)
