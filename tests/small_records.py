@@ -69,7 +69,13 @@ def make_record(times, values=None, *, cleaning=CLEANING, sentinel=None, **facts
 
 def make_settings(lookback=6, step=2, delay=3, train_end=0.5, validation_end=0.75, **changes):
     """Settings of small windows."""
-    usual = {"target": "value", "loss": "mean_absolute_error", "lead": None}
+    usual = {
+        "target": "value",
+        "loss": "mean_absolute_error",
+        "lead": None,
+        "folds": None,
+        "fold": None,
+    }
     usual |= {"cleaning": CLEANING, "inputs": NO_INPUTS}
     back = changes.pop("inputs_may_reach_back", False)
     split = SeriesSplit(

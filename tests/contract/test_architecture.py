@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 # From the top down. A module may import what stands on a lower line, and inside its own entry.
 LEVELS = (
     ("cli",),
-    ("training.evaluation", "training.export"),
+    ("training.evaluation", "training.export", "training.folds"),
     ("training.run", "training.trained"),
     ("training.loop",),
     ("training.predictor",),

@@ -139,11 +139,15 @@ def _start(
     signals: Signals,
 ) -> None:
     """Let Hydra start the run, write its line for scripts, raise its error."""
+    from seqconv.training import folds
     from seqconv.training import run as training
 
     outcomes: list[training.Outcome] = []
 
     def job(composed: DictConfig) -> None:
+        if config.settings.folds_to_run:
+            outcomes.append(folds.run_folds(config, run_dir, task, signals=signals))
+            return
         outcomes.append(training.run(config, run_dir, task, resume_point=point, signals=signals))
 
     try:

@@ -68,13 +68,19 @@ class SweepJob:
         Raises:
             SystemExit: after a signal.
         """
+        from seqconv.training import folds
         from seqconv.training import run as training
 
         place = HydraConfig.get().sweep
         run_dir = Path(place.dir) / place.subdir
         with locked(run_dir), Signals() as signals:
             try:
-                outcome = training.run(parse(composed), run_dir, signals=signals)
+                config = parse(composed)
+                if config.settings.folds_to_run:
+                    task = training.load_task(config)
+                    outcome = folds.run_folds(config, run_dir, task, signals=signals)
+                else:
+                    outcome = training.run(config, run_dir, signals=signals)
             except ConfigError as error:
                 outcome = training.not_started(error, run_dir)
         if os.getpid() == self._process:

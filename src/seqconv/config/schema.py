@@ -207,6 +207,12 @@ def parse_tree(tree: dict[str, Json]) -> Config:
     )
 
 
+def fold_configs(config: Config) -> list[Config]:
+    """A configuration for each fold of a run; none for a plain run. What is required is required of the whole."""
+    numbers = range(1, config.settings.folds_to_run + 1)
+    return [parse_tree({**config.tree, "require": None, "fold": number}) for number in numbers]
+
+
 def load_config(path: Path) -> Config:
     """Read the `config.yaml` of a run directory. Interpolations in it are refused: the file is not trusted.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,26 @@ def show_metrics(
     breakdown = task.breakdown(model, splits[last], baselines)
     if breakdown is not None:
         console.table(breakdown.title, breakdown.columns, breakdown.rows)
+
+
+def show_folds(task: Task, model: str, results: Sequence[Result], whole: Result) -> None:
+    """The primary metric of each fold on its test part, and mean and standard deviation over the folds."""
+    metric = task.primary_metric
+    names = [*(whole.baselines or {}), model]
+
+    def row(title: str, result: Result) -> list[str]:
+        judged = {**(result.baselines or {}), model: {"test": result.test}}
+        values = [value_of(judged.get(name, {}).get("test", {}), metric.name) for name in names]
+        return [title, *("" if value is None else f"{value:.3f}" for value in values)]
+
+    rows = [row(f"fold {number}", result) for number, result in enumerate(results, start=1)]
+    rows.append(row("mean", whole))
+    if whole.spread is not None:
+        spread = Result(test=whole.spread["test"], baselines=whole.spread["baselines"])
+        rows.append(row("standard deviation", spread))
+    simulated = (whole.dataset or {})["source"] == "simulated"
+    title = f"{title_of(task, metric, simulated=simulated)}, test"
+    console.table(title, ["", *(name.replace("_", " ") for name in names)], rows)
 
 
 def title_of(task: Task, metric: Metric, *, simulated: bool) -> str:

@@ -95,6 +95,8 @@ class Result:
         require: conditions of the configuration.
         error: None if the run ended well.
         checkpoint: the last one, if the run did not complete.
+        folds: the result of each fold, where the run is several; the parts above are means over them then.
+        spread: standard deviations over the folds of `validation`, `test` and `baselines`.
     """
 
     __pydantic_config__ = STRICT
@@ -113,6 +115,8 @@ class Result:
     require: list[RequirementResult] | None = None
     error: ErrorResult | None = None
     checkpoint: str | None = None
+    folds: list[dict[str, Json]] | None = None
+    spread: dict[str, Json] | None = None
 
     def to_json(self) -> dict[str, Json]:
         """The content of `metrics.json`."""

@@ -317,6 +317,11 @@ class TaskSettings(Protocol):
         """Time steps of one sample; None where only the data tells."""
         ...
 
+    @property
+    def folds_to_run(self) -> int:
+        """Folds that a run goes through one after the other, each by the key `fold`; 0: it is a plain run."""
+        ...
+
 
 Settings = TypeVar("Settings", bound=TaskSettings)
 Source = TypeVar("Source")

@@ -177,6 +177,24 @@ def test_calendar_features_are_those_of_the_rows_and_of_the_target():
         assert made[:, 2 * index + 1] == pytest.approx(np.cos(angle), abs=1e-5)
 
 
+@pytest.mark.parametrize("fold", [1, 2, 3])
+def test_folds_roll_along_and_later_rows_change_nothing(fold):
+    values = noise(ROWS)
+    settings = make_settings(train_end=45, validation_end=60, folds=3, fold=fold)
+    task = prepare("r", make_record(stamps(ROWS), values), settings)
+    ends = (45 + 20 * (fold - 1), 60 + 20 * (fold - 1), 60 + 20 * fold)
+    for split, start, stop in zip(SPLITS, (0, *ends), ends, strict=False):
+        rows = task.samples(split).target_rows()
+        assert rows.min() >= start
+        assert rows.max() == stop - 1
+    altered = values.copy()
+    altered[ends[2] :] = 1e3
+    other = prepare("r", make_record(stamps(ROWS), altered), settings)
+    for split in SPLITS:
+        for ours, theirs in zip(batches(task, split), batches(other, split), strict=True):
+            assert np.array_equal(ours, theirs)
+
+
 DURATIONS = {
     "lookback": {"lookback": datetime.timedelta(hours=1), "step": datetime.timedelta(minutes=20)},
     "lead": {"lead": (datetime.timedelta(minutes=50),), "step": 2},

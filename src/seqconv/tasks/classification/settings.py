@@ -92,6 +92,11 @@ class ClassificationSettings(Section):
     split: TextSplit
 
     @property
+    def folds_to_run(self) -> int:
+        """Texts have no order to roll along."""
+        return 0
+
+    @property
     def time_steps(self) -> int:
         """Tokens in one sample."""
         return self.max_len

@@ -13,6 +13,7 @@ from pydantic import Strict
 from seqconv.config.cleaning import CleaningSection
 from seqconv.config.errors import ConfigError, Problem
 from seqconv.config.fields import (
+    Count,
     Delays,
     Leads,
     Rows,
@@ -116,8 +117,17 @@ class ForecastingSettings(Section):
     loss: ForecastLoss
     """What training makes small, in scaled units."""
     split: SeriesSplit
+    folds: Count | None
+    """Parts of the test rows that are tested one after the other, each by a model of what lies before; None: one."""
+    fold: Count | None
+    """The only one of them to run, from 1; None: all."""
     cleaning: CleaningSection
     inputs: InputSettings
+
+    @property
+    def folds_to_run(self) -> int:
+        """All folds, unless one is chosen."""
+        return (self.folds or 0) if self.fold is None else 0
 
     @property
     def time_steps(self) -> int | None:
@@ -156,6 +166,10 @@ class ForecastingSettings(Section):
                 yield _no_multiple(lookback, step)
         elif isinstance(lookback, int) and isinstance(step, int) and lookback % step:
             yield _no_multiple(lookback, step)
+        if self.fold is not None and self.fold > (self.folds or 0):
+            yield Problem(
+                "fold", f"must lie in 1 to `folds`; received fold={self.fold}, folds={self.folds}"
+            )
         for key, spans in (("lead", self.lead), ("delay", self.delay)):
             if spans is not None:
                 yield from _order_problems(key, spans)

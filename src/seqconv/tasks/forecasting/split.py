@@ -15,8 +15,15 @@ Bounds = dict[Split, tuple[tuple[int, int], ...]]
 """First row and first row after it, of each split in each series, in rows of the cleaned record."""
 
 
-def split_bounds(record: Record, split: SeriesSplit) -> Bounds:
+def split_bounds(record: Record, split: SeriesSplit, folds: int = 1, fold: int = 1) -> Bounds:
     """The rows of each split.
+
+    Args:
+        record: cleaned.
+        split: where training and validation end, in the first fold.
+        folds: parts of equal length of the test rows.
+        fold: the one that is tested, from 1. The validation rows are as many as in the first fold, right before it, and
+            training has all that is older.
 
     Raises:
         ConfigError: if an end lies outside the record, or the two are not in order.
@@ -51,7 +58,11 @@ def split_bounds(record: Record, split: SeriesSplit) -> Bounds:
                     )
                 ]
             )
-        edges = itertools.pairwise([start, *ends, stop])
+        first, second = ends
+        tested = (stop - second) // folds
+        moved = (fold - 1) * tested
+        last = stop if fold == folds else second + fold * tested
+        edges = itertools.pairwise([start, first + moved, second + moved, last])
         for name, bounds in zip(found, edges, strict=True):
             found[name] += (bounds,)
     return found

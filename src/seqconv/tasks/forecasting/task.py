@@ -69,7 +69,8 @@ def prepare(
     own = stored is None or stored.fingerprint == record.fingerprint
     windows = settings.windows(record.period)
     read = None if stored is None else read_preparation(record, windows, stored)
-    bounds = split_bounds(record, settings.split) if own else all_for_test(record)
+    folds, fold = settings.folds or 1, settings.fold or 1
+    bounds = split_bounds(record, settings.split, folds, fold) if own else all_for_test(record)
     anchors = _anchors(record, settings, windows, bounds, SPLITS if own else ("test",))
     features = _features(record, settings, windows)
     breaks = _breaks(record, bounds)
@@ -279,6 +280,7 @@ class Forecasting:
             "split": asdict(self.settings.split),
             "cleaning": asdict(self.settings.cleaning),
             "validation": len(self.samples("validation")),
+            "folds": [self.settings.folds, self.settings.fold],
         }
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
         return baselines.ColumnRidge(self.samples("train"), self.samples("validation"), key)

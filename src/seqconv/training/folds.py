@@ -1,0 +1,107 @@
+"""Rolling-origin evaluation: a run for each fold, in a directory of its own, and what they have in common."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from seqconv import console
+from seqconv.config.errors import InterruptedRun, SeqconvError
+from seqconv.config.schema import Config, fold_configs, to_yaml
+from seqconv.runs import layout, report
+from seqconv.runs.files import write_text
+from seqconv.runs.result import ErrorResult, ObjectiveResult, Result, write_result
+from seqconv.runs.resume import find_resume_point, finished
+from seqconv.tasks.contract import Json, Task
+from seqconv.training.run import Outcome, check_requirements, record_environment, run
+from seqconv.training.signals import Signals
+
+
+def run_folds(
+    config: Config, run_dir: Path, task: Task, *, signals: Signals | None = None
+) -> Outcome:
+    """Run the folds of a configuration that are not finished, each in `fold-<number>` below `run_dir`.
+
+    Args:
+        config: with folds.
+        run_dir: of this run alone, locked by the caller.
+        task: of the first fold, for its metrics.
+        signals: where the caller listens for signals already.
+    """
+    write_text(run_dir / layout.CONFIG, to_yaml(config))
+    configs = fold_configs(config)
+    results: list[Result] = []
+    error: SeqconvError | None = None
+    for number, fold in enumerate(configs, start=1):
+        console.info(f"fold {number} of {len(configs)}")
+        outcome = _run_fold(fold, run_dir / f"fold-{number}", signals)
+        error = outcome.error
+        results.append(outcome.result)
+        if error is not None:
+            break
+    result = mean_of(results)
+    result.seed, result.status = config.seed, results[-1].status
+    if error is None:
+        record_environment(run_dir, None)
+        report.show_folds(task, config.model.name, results, result)
+        error = check_requirements(config.require, result)
+    if error is not None:
+        result.error = ErrorResult(message=str(error), exit_code=error.exit_code)
+        if isinstance(error, InterruptedRun):
+            console.info(f"resume with: seqconv-train resume={run_dir}")
+    write_result(run_dir, result)
+    console.info(f"run directory {run_dir}")
+    return Outcome(result, run_dir, error)
+
+
+def _run_fold(config: Config, run_dir: Path, signals: Signals | None) -> Outcome:
+    """Run a fold, resume it, or take its result where nothing is left to do."""
+    if not run_dir.exists():
+        layout.create(run_dir)
+        return run(config, run_dir, signals=signals)
+    point = find_resume_point(run_dir)
+    result = finished(run_dir, config, point)
+    if result is not None:
+        console.info(f"{run_dir}: is finished")
+        return Outcome(result, run_dir)
+    return run(config, run_dir, resume_point=point, signals=signals)
+
+
+def mean_of(results: Sequence[Result]) -> Result:
+    """The result of a run of several folds: means of what is a number in each, and their standard deviations."""
+    done = [result for result in results if result.status == "completed"]
+    found = Result(folds=[result.to_json() for result in results])
+    if not done:
+        return found
+    first = done[0]
+    found.dataset, found.model = first.dataset, first.model
+    found.train = _over([result.train for result in done], statistics.fmean)
+    found.validation = _over([result.validation for result in done], statistics.fmean)
+    found.test = _over([result.test for result in done], statistics.fmean)
+    found.baselines = _over([result.baselines for result in done], statistics.fmean)
+    objectives = [result.objective.value for result in done if result.objective is not None]
+    known = [value for value in objectives if value is not None]
+    if first.objective is not None and known:
+        found.objective = ObjectiveResult(name=first.objective.name, value=statistics.fmean(known))
+    if len(done) > 1:
+        found.spread = {
+            "validation": _over([result.validation for result in done], statistics.stdev),
+            "test": _over([result.test for result in done], statistics.stdev),
+            "baselines": _over([result.baselines for result in done], statistics.stdev),
+        }
+    return found
+
+
+def _over(values: Sequence[Json], function: Callable[[list[float]], float]) -> Json:
+    """A function of what stands at the same place in each; what is no number in all of them is left out."""
+    first = values[0]
+    if isinstance(first, dict):
+        parts = {
+            key: _over([each.get(key) for each in values], function)
+            for key in first
+            if all(isinstance(each, dict) for each in values)
+        }
+        return {key: part for key, part in parts.items() if part is not None}
+    numbers = [each for each in values if isinstance(each, int | float)]
+    return function(numbers) if len(numbers) == len(values) else None

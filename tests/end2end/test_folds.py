@@ -1,0 +1,112 @@
+"""`folds=k`: rolling-origin evaluation, a run for each fold."""
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+
+from seqconv.config.errors import OutputError
+from seqconv.training.evaluation import evaluate_run
+from seqconv.training.trained import load_run
+
+SMALL = [
+    "dataset=jena",
+    "model=gru",
+    "model.units=[4]",
+    "trainer=smoke",
+    "lookback=48",
+    "step=2",
+    "delay=10",
+    "split.train_end=0.4",
+    "split.validation_end=0.6",
+]
+
+
+@pytest.fixture
+def words(write_jena, aside, in_empty_folder):
+    return [*SMALL, f"dataset.path={write_jena(aside / 'record.csv', 1500)}"]
+
+
+@pytest.fixture
+def train(command):
+    def run(*words, code=0):
+        found, stdout, stderr = command([*words])
+        assert found == code, stderr
+        return Path(json.loads(stdout)["run_dir"]), stderr
+
+    return run
+
+
+def metrics_of(run_dir):
+    return json.loads((run_dir / "metrics.json").read_text())
+
+
+def without_times(result):
+    return {name: value for name, value in result.items() if name != "timing"}
+
+
+def test_means_and_spread_over_folds(train, words):
+    run_dir, stderr = train(*words, "folds=3", "require=test.mae<1000")
+    metrics = metrics_of(run_dir)
+    assert metrics["status"] == "completed"
+    errors = [fold["test"]["mae"] for fold in metrics["folds"]]
+    assert len(set(errors)) == 3
+    assert metrics["test"]["mae"] == pytest.approx(statistics.fmean(errors))
+    assert metrics["spread"]["test"]["mae"] == pytest.approx(statistics.stdev(errors))
+    naive = [fold["baselines"]["persistence"]["test"]["mae"] for fold in metrics["folds"]]
+    assert metrics["baselines"]["persistence"]["test"]["mae"] == pytest.approx(
+        statistics.fmean(naive)
+    )
+    for number in (1, 2, 3):
+        assert f"fold {number}" in stderr
+        assert without_times(metrics_of(run_dir / f"fold-{number}")) == without_times(
+            metrics["folds"][number - 1]
+        )
+    windows = [fold["dataset"]["windows"] for fold in metrics["folds"]]
+    # 600 training and 300 validation rows, then three test parts of 200.
+    lost = 48 + 10
+    assert [part["train"] for part in windows] == [row - lost for row in (600, 800, 1000)]
+    assert [part["validation"] for part in windows] == [300 - lost] * 3
+    assert [part["test"] for part in windows] == [200 - lost] * 3
+    # One of them alone is the same.
+    alone, _ = train(*words, "folds=3", "fold=2")
+    assert metrics_of(alone)["test"] == metrics["folds"][1]["test"]
+    assert evaluate_run(run_dir / "fold-2").metrics["test"] == metrics["folds"][1]["test"]
+    with pytest.raises(OutputError, match="run of several folds; name one"):
+        load_run(run_dir)
+
+
+def test_only_what_is_missing_is_run_again(train, words):
+    run_dir, _ = train(*words, "folds=2")
+    before = metrics_of(run_dir)
+    (run_dir / "metrics.json").unlink()
+    # As if the second fold had been killed after its first epoch.
+    second = run_dir / "fold-2"
+    (second / "metrics.json").unlink()
+    checkpoints = json.loads((second / "checkpoints" / "pointers.json").read_text())
+    first = sorted(path.name for path in (second / "checkpoints").glob("epoch-*"))[0]
+    assert first != checkpoints["last"]
+    kept = (run_dir / "fold-1" / "metrics.json").stat().st_mtime_ns
+    resumed, stderr = train(f"resume={run_dir}")
+    assert resumed == run_dir
+    assert "fold-1: is finished" in stderr
+    assert (run_dir / "fold-1" / "metrics.json").stat().st_mtime_ns == kept
+    after = metrics_of(run_dir)
+    assert [without_times(fold) for fold in after["folds"]] == [
+        without_times(fold) for fold in before["folds"]
+    ]
+    assert after["test"] == before["test"]
+
+
+def test_a_requirement_is_one_of_the_whole(train, words):
+    run_dir, stderr = train(*words, "folds=2", "require=test.mae<0", code=6)
+    assert "is not met" in stderr
+    assert len(metrics_of(run_dir)["folds"]) == 2
+
+
+@pytest.mark.parametrize("chosen", [["fold=1"], ["folds=2", "fold=3"]])
+def test_a_fold_that_there_is_not(command, words, chosen):
+    code, _, stderr = command([*words, *chosen])
+    assert code == 2
+    assert "fold: must lie in 1 to `folds`" in stderr
