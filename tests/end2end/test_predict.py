@@ -150,6 +150,19 @@ def test_the_same_out_as_in(run_dir, table):
     assert run.config["lookback"] == "1d"
 
 
+def test_evaluate_on_another_table(run_dir, aside):
+    other = hourly(300, seed=5)
+    more = other.select("wind", "temp (degC)", "when", "power (kW)", extra=pl.lit(1.0))
+    found = [
+        evaluate_run(run_dir, str(write(frame, aside / name))).metrics
+        for frame, name in ((other, "other.csv"), (more, "more.csv"))
+    ]
+    assert found[0] == found[1]
+    assert found[0].keys() == {"test"}
+    with pytest.raises(DataError, match="no column `wind`"):
+        evaluate_run(run_dir, str(write(other.drop("wind"), aside / "less.csv")))
+
+
 def test_files_and_pipes(run_dir, table, aside):
     as_csv = answer(run_dir, table)
     assert as_csv.exit_code == 0, as_csv.output

@@ -140,6 +140,27 @@ class Record:
         """The number of each row in the source as read, `(rows,)`."""
         return np.arange(len(self.times)) if self.kept is None else self.kept
 
+    def with_columns(
+        self, columns: tuple[str, ...], targets: tuple[str, ...], features: int
+    ) -> Record:
+        """The same rows with some of the columns, in the order given.
+
+        Args:
+            columns: their names, all of which are there.
+            targets: names of those to predict.
+            features: how many of them, from the first, a model sees.
+        """
+        found = replace(
+            self,
+            targets=tuple(columns.index(name) for name in targets),
+            features=features,
+            columns=columns,
+        )
+        if columns == self.columns:
+            return found
+        indices = [self.columns.index(name) for name in columns]
+        return replace(found, values=some_columns(self.values, indices))
+
     def row_of(self, source_row: int) -> int:
         """The first row at or after a row of the source as read."""
         if self.kept is None:
@@ -177,15 +198,9 @@ def chosen_columns(
     frequency: int | None,
 ) -> Measurements:
     """Some columns of a table, in the order given, as `Measurements`, which explains the arguments."""
-    indices = [table.columns.index(name) for name in columns]
-    values = table.values
-    if indices != list(range(values.shape[1])):
-        values = empty_rows((len(values), len(indices)), values.dtype)
-        for block in blocks_of(len(values)):
-            values[block] = table.values[block][:, indices]
     return Measurements(
         times=table.times,
-        values=values,
+        values=some_columns(table.values, [table.columns.index(name) for name in columns]),
         columns=columns,
         targets=targets,
         features=features,
@@ -197,6 +212,16 @@ def chosen_columns(
         notes=table.notes,
         reading=reading,
     )
+
+
+def some_columns(values: np.ndarray, indices: Sequence[int]) -> np.ndarray:
+    """Columns of `(rows, columns)` by number; the array itself where they are all of them."""
+    if list(indices) == list(range(values.shape[1])):
+        return values
+    chosen = empty_rows((len(values), len(indices)), values.dtype)
+    for block in blocks_of(len(values)):
+        chosen[block] = values[block][:, indices]
+    return chosen
 
 
 def blocks_of(rows: int) -> Iterator[slice]:

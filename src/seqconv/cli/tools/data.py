@@ -51,12 +51,12 @@ def fetch(name: Annotated[str, typer.Argument(help="A dataset, such as jena.")])
 
 @data.command()
 def check(
-    path: Annotated[Path, typer.Argument(help="A .csv, .csv.gz or .zip file.")],
+    path: Annotated[Path, typer.Argument(help="A .csv, .csv.gz, .zip or .parquet file.")],
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object instead of lines.")
     ] = False,
 ) -> None:
-    """Inspect a file in Jena's format: rows, columns, gaps, repeated time stamps, missing values."""
+    """Inspect a table of measurements: rows, columns, gaps, repeated time stamps, missing values."""
     from seqconv.data.inspect import inspect_series
 
     found = inspect_series(path)

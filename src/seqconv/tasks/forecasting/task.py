@@ -69,6 +69,9 @@ def prepare(
     own = stored is None or stored.fingerprint == record.fingerprint
     windows = settings.windows(record.period)
     read = None if stored is None else read_preparation(record, windows, stored)
+    if read is not None:
+        # Other data may have more columns, in another order.
+        record = record.with_columns(read.columns, read.targets, read.shown)
     folds, fold = settings.folds or 1, settings.fold or 1
     bounds = split_bounds(record, settings.split, folds, fold) if own else all_for_test(record)
     anchors = _anchors(record, settings, windows, bounds, SPLITS if own else ("test",))
@@ -577,20 +580,13 @@ def read_preparation(
             f"the data has no column `{'`, `'.join(absent)}`, which the run was trained on; "
             f"its columns are {', '.join(record.columns)}"
         )
-    if record.columns != preparation.columns:
-        raise DataError(
-            f"the columns must be those the run was trained on, {', '.join(preparation.columns)}; "
-            f"received {', '.join(record.columns)}"
-        )
     if record.period != preparation.period:
         raise DataError(
             f"the rows are {record.period} s apart; the run was trained on rows {preparation.period} s apart"
         )
-    targets = tuple(record.columns[index] for index in record.targets)
     leads = len(windows.leads)
-    if preparation.targets != targets or len(preparation.naive_mae) != leads:
+    if len(preparation.naive_mae) != leads:
         raise stored.refused(
-            f"it is of {', '.join(preparation.targets)} at {len(preparation.naive_mae)} leads, the configuration "
-            f"of {', '.join(targets)} at {leads}"
+            f"it is of {len(preparation.naive_mae)} leads, the configuration of {leads}"
         )
     return preparation
