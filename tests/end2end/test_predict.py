@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -353,7 +354,10 @@ def test_a_run_on_numbers_of_words_reads_no_texts(train, words_for_dataset, in_e
 
 @pytest.mark.slow
 def test_a_pipe_that_is_closed_early(run_dir, table):
-    script = f"{sys.executable} -m seqconv.cli.tools predict {run_dir} {table} | head -2"
-    ended = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
-    assert len(ended.stdout.splitlines()) == 2
+    program = "import sys; sys.argv[0] = 'seqconv'; from seqconv.cli.tools import main; main()"
+    words = shlex.join([sys.executable, "-c", program, "predict", str(run_dir), str(table)])
+    ended = subprocess.run(
+        ["sh", "-c", f"{words} | head -2"], capture_output=True, text=True, check=False
+    )
+    assert len(ended.stdout.splitlines()) == 2, ended.stderr
     assert "Traceback" not in ended.stderr
