@@ -462,8 +462,9 @@ class _Cleaner:
         """What is left, cut at its gaps."""
         rows = len(self.read.values)
         if len(self.times) < 2:
+            why = f" ({'; '.join(self.notes)})" if self.notes else ""
             raise DataError(
-                f"the record has {len(self.times)} usable rows of {rows}; at least 2 are needed"
+                f"the record has {len(self.times)} usable rows of {rows}; at least 2 are needed{why}"
             )
         series = self._series_runs()
         if self.cleaning.irregular == "resample" and self.read.times is not None:
