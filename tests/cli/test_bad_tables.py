@@ -51,16 +51,36 @@ def missing(rows=3):
 
 
 CASES = {
-    "no such target": (table(), ["dataset.targets=[power]"], USAGE, r"dataset.targets: no column `power`"),
-    "a near target": (table(aa=1.0), ["dataset.targets=[ab]"], USAGE, r"no column `ab`. Did you mean `b`"),
-    "no such feature": (table(), ["dataset.features=[x]"], USAGE, r"dataset.features: no column `x`"),
+    "no such target": (
+        table(),
+        ["dataset.targets=[power]"],
+        USAGE,
+        r"dataset.targets: no column `power`",
+    ),
+    "a near target": (
+        table(aa=1.0),
+        ["dataset.targets=[ab]"],
+        USAGE,
+        r"no column `ab`. Did you mean `b`",
+    ),
+    "no such feature": (
+        table(),
+        ["dataset.features=[x]"],
+        USAGE,
+        r"dataset.features: no column `x`",
+    ),
     "a target of text": (
         table(place=["x"] * ROWS),
         ["dataset.targets=[place]"],
         USAGE,
         r"dataset.targets: no column `place`",
     ),
-    "all missing": (table().with_columns(a=pl.lit(None, pl.Float64)), [], DATA, r"0 usable rows of 400; .*dropped 400 rows without a value of `a`"),
+    "all missing": (
+        table().with_columns(a=pl.lit(None, pl.Float64)),
+        [],
+        DATA,
+        r"0 usable rows of 400; .*dropped 400 rows without a value of `a`",
+    ),
     "stamps out of order": (shuffled(), [], DATA, r"sort the rows by time"),
     "repeated stamps are an error": (
         summer_time(),
@@ -101,8 +121,18 @@ CASES = {
         r"must be a fraction or a date where there are several series",
     ),
     "a lead longer than the record": (table(), ["lead=500h"], USAGE, r"a window needs 524 rows"),
-    "a lead that does not divide": (table(), ["lead=90min"], USAGE, r"lead: must be a whole number of rows, which are 1:00:00 apart; received 1:30:00"),
-    "a step that does not divide": (table(), ["step=7h"], USAGE, r"lookback: must be a multiple of `step`"),
+    "a lead that does not divide": (
+        table(),
+        ["lead=90min"],
+        USAGE,
+        r"lead: must be a whole number of rows, .* received 1:30:00",
+    ),
+    "a step that does not divide": (
+        table(),
+        ["step=7h"],
+        USAGE,
+        r"lookback: must be a multiple of `step`",
+    ),
     "leads that do not ascend": (table(), ["lead=[6h,1h]"], USAGE, r"lead: must ascend"),
     "durations without stamps": (
         table().drop("when"),
@@ -128,7 +158,7 @@ CASES = {
         USAGE,
         r"inputs.wind_vectors: no feature `dir`",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.usefixtures("without_tensorflow")
