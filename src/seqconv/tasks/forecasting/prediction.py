@@ -42,7 +42,8 @@ class UnknownTargets:
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inputs `(n, time, features)`, and zeros `(n, leads, columns)`."""
-        shape = (len(indices), len(self.windows.windows.leads), len(self.windows.targets))
+        targets = len(self.windows.preparation.targets)
+        shape = (len(indices), len(self.windows.windows.leads), targets)
         return self.windows.inputs(self.positions[indices]), np.zeros(shape, np.float32)
 
 
