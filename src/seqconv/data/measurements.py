@@ -423,14 +423,14 @@ class _Csv(_Source):
         self._rest = lines
         if not self._first.strip():
             raise FileError(f"{path}: the file is empty")
-        text = self._decoded(self._first, 1)
-        header, _, body = text.partition("\n")
+        first, _, body = self._as_utf8(self._first, 1).partition(b"\n")
+        header = first.decode()
         self.names = header_names(header, path)
         if len(self.names) == 1 and (";" in header or "\t" in header):
             raise DataError(
                 f"{path}: columns must be separated by commas; the header is {header[:80]!r}"
             )
-        self._body = body.encode()
+        self._body = body
         sample = self._as_text(self._body, 0, SAMPLED)
         self._choose(sample)
 
@@ -448,7 +448,12 @@ class _Csv(_Source):
             block = next(self._rest, b"")
             if not block:
                 return
-            body = self._decoded(block, line).encode()
+            body = self._as_utf8(block, line)
+
+    def _as_utf8(self, block: bytes, line: int) -> bytes:
+        # Nearly every block, and it need not be copied twice.
+        plain = block.isascii() and b"\0" not in block
+        return block if plain else self._decoded(block, line).encode()
 
     def _decoded(self, block: bytes, line: int) -> str:
         text, notes = decoded(block, self.path, line)
@@ -519,6 +524,10 @@ def _refuse_short_rows(body: bytes, columns: int, path: Path, first_row: int) ->
     """Refuse rows with too few cells: polars would fill them up."""
     # Within quotes a comma is no separator; such a block is left to the CSV reader.
     if columns < 2 or b'"' in body or not body:
+        return
+    lines = body.count(b"\n") + (not body.endswith(b"\n"))
+    if body.count(b",") == lines * (columns - 1):
+        # Then a short row would have a long one beside it, which the reader refuses.
         return
     cells = np.frombuffer(body, np.uint8)
     ends = np.flatnonzero(cells == ord("\n"))
