@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import polars
 
 AUTO = "auto"
-BLOCK_BYTES = 2**25
+# A block and what is made of it stay in the processor's cache, and its memory is used again for the next.
+BLOCK_BYTES = 2**22
 # Files smaller than this are parsed in no time: nothing of them is kept.
 SMALL_BYTES = 2**20
 BLOCK_ROWS = 2**19
@@ -62,6 +63,7 @@ TIME_FORMATS = (
 AMBIGUOUS = tuple(
     (form, form.replace("%d/%m", "%m/%d")) for form in TIME_FORMATS if form.startswith("%d/")
 )
+NO_NUMBER = r"[^\d.eE+-]"
 SAMPLED = 1000  # stamps that decide on the column and its format, from the beginning of the file
 EPOCH = "seconds since 1970"
 # Seconds since 1970 reach these many digits in the year 5138; what has more counts fractions of a second.
@@ -376,10 +378,19 @@ class _Source:
             texts = frame[self.reading.series].cast(pl.String).str.strip_chars()
             _refuse(texts, texts.is_null() | (texts == ""), self.path, first_row, "a series")
             series = texts.to_list()
-        values = np.empty((frame.height, len(self.columns)), np.float32)
+        return _Block(times, self._numbers(frame.select(self.columns), first_row), series)
+
+    def _numbers(self, cells: polars.DataFrame, first_row: int) -> np.ndarray:
+        """The value columns as float32, in one piece where they are numbers already."""
+        if all(dtype.is_float() for dtype in cells.dtypes):
+            with np.errstate(over="ignore"):
+                values = cells.to_numpy(order="c").astype(np.float32, copy=False)
+            if not np.isinf(values).any():
+                return values
+        values = np.empty(cells.shape, np.float32)
         for index, name in enumerate(self.columns):
-            values[:, index] = _parse_numbers(frame[name], self.path, first_row)
-        return _Block(times, values, series)
+            values[:, index] = _parse_numbers(cells[name], self.path, first_row)
+        return values
 
 
 def _absent_column(
@@ -421,7 +432,7 @@ class _Csv(_Source):
         lines = _lines(self._stream)
         self._first = next(lines, b"")
         self._rest = lines
-        if not self._first.strip():
+        if not self._first or self._first.isspace():
             raise FileError(f"{path}: the file is empty")
         first, _, body = self._as_utf8(self._first, 1).partition(b"\n")
         header = first.decode()
@@ -444,7 +455,7 @@ class _Csv(_Source):
             frame = self._parsed(body, row)
             yield self._block(frame, row)
             row += frame.height
-            line += body.count(b"\n")
+            line += _count(body, "\n")
             block = next(self._rest, b"")
             if not block:
                 return
@@ -473,8 +484,8 @@ class _Csv(_Source):
             frame = pl.read_csv(io.BytesIO(body), has_header=False, schema=schema, columns=indices)
         except pl.exceptions.PolarsError:
             return self._as_text(body, first_row)
-        finite = frame.select(pl.col(list(self.columns)).is_infinite().any())
-        return self._as_text(body, first_row) if any(finite.row(0)) else frame
+        infinite = frame.select(pl.any_horizontal(pl.col(self.columns).is_infinite().any()))
+        return self._as_text(body, first_row) if infinite.item() else frame
 
     def _as_text(self, body: bytes, first_row: int, rows: int | None = None) -> polars.DataFrame:
         """All cells of a block as text without spaces around it."""
@@ -510,14 +521,13 @@ def _unpacked(path: Path) -> IO[bytes]:
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
     """Blocks of whole lines."""
-    rest = b""
     while chunk := stream.read(BLOCK_BYTES):
-        block, found, tail = (rest + chunk).rpartition(b"\n")
-        rest = tail
-        if found:
-            yield block + found
-    if rest:
-        yield rest
+        yield chunk if chunk.endswith(b"\n") else chunk + stream.readline()
+
+
+def _count(body: bytes, sign: str) -> int:
+    """How often a sign occurs; where it is frequent, several times as fast as `bytes.count`."""
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(sign)))
 
 
 def _refuse_short_rows(body: bytes, columns: int, path: Path, first_row: int) -> None:
@@ -525,11 +535,11 @@ def _refuse_short_rows(body: bytes, columns: int, path: Path, first_row: int) ->
     # Within quotes a comma is no separator; such a block is left to the CSV reader.
     if columns < 2 or b'"' in body or not body:
         return
-    lines = body.count(b"\n") + (not body.endswith(b"\n"))
-    if body.count(b",") == lines * (columns - 1):
+    cells = np.frombuffer(body, np.uint8)
+    lines = _count(body, "\n") + (not body.endswith(b"\n"))
+    if _count(body, ",") == lines * (columns - 1):
         # Then a short row would have a long one beside it, which the reader refuses.
         return
-    cells = np.frombuffer(body, np.uint8)
     ends = np.flatnonzero(cells == ord("\n"))
     starts = np.concatenate([[0], ends + 1])
     starts = starts[starts < len(cells)]
@@ -625,6 +635,8 @@ def _time_format(
     if cells.dtype != pl.String:
         return None
     present = cells.filter(cells.is_not_null() & (cells != ""))
+    if not named and len(present) and not present.str.contains(NO_NUMBER).any():
+        return None  # No format looks like a number, and most columns are numbers.
     if named and len(present) and present.str.contains(r"^\d{9,19}$").all():
         return EPOCH
     fitting = (form for form in formats if _to_datetime(present, form).is_not_null().all())
