@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--format", choices=["parquet", "csv"], default="parquet")
     parser.add_argument("--folder", help="where temporary files go")
     parser.add_argument("words", nargs="*", help="more words for seqconv-train")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         if given.part == "read":
             read(given.rounds, Path(folder))
