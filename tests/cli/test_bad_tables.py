@@ -114,6 +114,12 @@ CASES = {
         USAGE,
         r"leaves a series of 20 rows without a part|a window needs",
     ),
+    "scaling by series without series": (
+        table(),
+        ["dataset.scaling=per_series"],
+        USAGE,
+        r"dataset.scaling: per_series needs `dataset.series`",
+    ),
     "a split by row of several series": (
         sensors(200),
         ["dataset.series=sensor", "split.train_end=100", "split.validation_end=200"],

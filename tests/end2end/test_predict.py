@@ -188,6 +188,27 @@ def test_files_and_pipes(run_dir, table, aside):
     assert set(os.listdir(aside)) == {"hourly.csv", "forecast.parquet"}
 
 
+def test_series_that_are_scaled_apart(train, aside):
+    near, far = hourly(300).with_columns(sensor=pl.lit("near")), hourly(300, seed=8)
+    far = far.with_columns(pl.col("wind") * 100 + 5000, sensor=pl.lit("far"))
+    table = write(pl.concat([near, far]), aside / "two.csv")
+    words = ["dataset.series=sensor", "dataset.scaling=per_series", "dataset.targets=[wind]"]
+    run_dir = train("dataset=table", f"dataset.path={table}", *words, "lead=4h", *SMALL, *SPLIT)
+    assert evaluate_run(run_dir).metrics["test"] == load_run(run_dir).metrics["test"]
+    run = load_run(run_dir)
+    found = run.predict(Path(table))
+    turned = run.predict(pl.concat([far, near]))
+    by_name = [frame.sort("sensor", "forecast_origin") for frame in (found, turned)]
+    assert by_name[0]["wind"].to_list() == by_name[1]["wind"].to_list()
+    means = dict(found.group_by("sensor").agg(pl.col("wind").mean()).iter_rows())
+    assert means["far"] > 3000
+    assert abs(means["near"]) < 100
+    with pytest.raises(DataError, match="the series `new` was not trained on"):
+        run.predict(near.with_columns(sensor=pl.lit("new")))
+    exported = CliRunner().invoke(tools.app, ["export", str(run_dir), "--format", "onnx"])
+    assert "series that are scaled apart cannot be exported" in str(exported.exception)
+
+
 def test_in_blocks(run_dir, table, monkeypatch):
     whole = load_run(run_dir).predict(Path(table))
     monkeypatch.setattr("seqconv.training.trained.BLOCK_SAMPLES", 512)

@@ -48,6 +48,7 @@ class Measurements:
         frequency: seconds from one row to the next, where the settings say so.
         series: `(rows,)` int32 number of each row's series; None for a single one. Rows of a series stand together.
         series_names: their names.
+        scaled_apart: whether each series is scaled by its own mean and standard deviation.
         notes: what reading had to say.
         reading: how its files were read, and others of their form are.
     """
@@ -62,6 +63,7 @@ class Measurements:
     frequency: int | None = None
     series: np.ndarray | None = None
     series_names: tuple[str, ...] = ()
+    scaled_apart: bool = False
     notes: tuple[str, ...] = ()
     reading: Reading = field(default_factory=Reading)
 
@@ -107,6 +109,7 @@ class Record:
         segments: `(start, stop)` runs of rows without a gap in time, none of them in two series.
         series: `(start, stop)` rows of each series; one for a plain record.
         series_names: their names; empty for a plain record.
+        scaled_apart: whether each series is scaled by its own mean and standard deviation.
         notes: what reading and cleaning did, one sentence each.
         counts: the same as numbers.
         source: `file`, `cache`, `download` or `simulated`.
@@ -127,6 +130,7 @@ class Record:
     segments: tuple[tuple[int, int], ...]
     series: tuple[tuple[int, int], ...]
     series_names: tuple[str, ...]
+    scaled_apart: bool
     notes: tuple[str, ...]
     counts: Counts
     source: str
@@ -160,6 +164,11 @@ class Record:
             return found
         indices = [self.columns.index(name) for name in columns]
         return replace(found, values=some_columns(self.values, indices))
+
+    def series_of(self, rows: np.ndarray) -> np.ndarray:
+        """The number of the series of each row, counting from 0."""
+        starts = [start for start, _ in self.series]
+        return np.searchsorted(starts, rows, side="right") - 1
 
     def row_of(self, source_row: int) -> int:
         """The first row at or after a row of the source as read."""
@@ -196,6 +205,7 @@ def chosen_columns(
     features: int,
     source: str,
     frequency: int | None,
+    scaled_apart: bool = False,
 ) -> Measurements:
     """Some columns of a table, in the order given, as `Measurements`, which explains the arguments."""
     return Measurements(
@@ -209,6 +219,7 @@ def chosen_columns(
         frequency=frequency,
         series=table.series,
         series_names=table.series_names,
+        scaled_apart=scaled_apart,
         notes=table.notes,
         reading=reading,
     )
@@ -484,7 +495,8 @@ class _Cleaner:
             period=period,
             segments=tuple(itertools.pairwise(edges)),
             series=tuple(series),
-            series_names=self.read.series_names,
+            series_names=self._names_of(series),
+            scaled_apart=self.read.scaled_apart,
             notes=tuple(self.notes),
             counts=replace(self.counts, dropped_rows=rows - len(self.times)),
             source=self.read.source,
@@ -493,6 +505,12 @@ class _Cleaner:
             frequency=self.read.frequency,
             stamped=self.read.times is not None,
         )
+
+    def _names_of(self, series: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+        """The names of the series that have rows left."""
+        if self.series is None:
+            return self.read.series_names
+        return tuple(self.read.series_names[self.series[start]] for start, _ in series)
 
     def _period(self, series: Sequence[tuple[int, int]]) -> int:
         """Seconds from one row to the next: as configured, or the median of the longest series."""

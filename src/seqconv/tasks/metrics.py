@@ -104,6 +104,43 @@ class ErrorSums:
         return self._target_squares - self._targets**2 / self.count
 
 
+class ErrorsByScaling:
+    """Sums over all samples, and over those of each scaling.
+
+    Args:
+        shape: leads and columns.
+        scalings: how many there are.
+
+    Attributes:
+        all: sums over all samples.
+    """
+
+    def __init__(self, shape: tuple[int, int], scalings: int):
+        self.all = ErrorSums(shape)
+        self._parts = [ErrorSums(shape) for _ in range(scalings)] if scalings > 1 else [self.all]
+
+    def add(self, errors: np.ndarray, targets: np.ndarray, scalings: np.ndarray) -> None:
+        """Count samples: forecast less target, and target, `(n, leads, columns)` float64, and their scalings `(n,)`."""
+        import numpy as np
+
+        self.all.add(errors, targets)
+        if len(self._parts) > 1:
+            for number in np.unique(scalings):
+                chosen = scalings == number
+                self._parts[number].add(errors[chosen], targets[chosen])
+
+    def scaled(self, std: np.ndarray) -> tuple[float, float]:
+        """Mean absolute and mean squared error in standard deviations.
+
+        Args:
+            std: of each scaling, `(scalings, columns)`.
+        """
+        pairs = list(zip(self._parts, std, strict=True))
+        absolute = sum((sums.absolute / row).mean() for sums, row in pairs)
+        squared = sum((sums.squared / row**2).mean() for sums, row in pairs)
+        return float(absolute / self.all.count), float(squared / self.all.count)
+
+
 @dataclass(frozen=True)
 class Forecast:
     """How forecasts went.

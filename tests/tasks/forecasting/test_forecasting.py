@@ -183,8 +183,8 @@ def test_the_longest_window_that_fits():
 def test_scaling_is_learnt_from_training_rows_alone():
     values = noise(100)
     data = make_task(values=values)
-    np.testing.assert_allclose(data.preparation.mean, values[:50].mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(data.preparation.std, values[:50].std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(data.preparation.mean[0], values[:50].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(data.preparation.std[0], values[:50].std(axis=0), rtol=1e-12)
     inputs, targets = data.samples("validation").batch(np.array([0]))
     # The first window of validation: anchor 56, rows 50, 52 and 54; target row 59.
     expected = (values[[50, 52, 54]] - values[:50].mean(axis=0)) / values[:50].std(axis=0)
@@ -250,8 +250,8 @@ def test_no_window_touches_another_split_or_spans_a_gap(
         rows = np.rint(inputs * data.preparation.std + data.preparation.mean).astype(int)
         assert (rows == rows[..., :1]).all()
         rows = rows[..., 0]
-        origin = rows[:, -1] if target == "change" else data.preparation.mean[TARGET]
-        target_rows = np.rint(targets[:, 0] * data.preparation.std[TARGET] + origin).astype(int)
+        origin = rows[:, -1] if target == "change" else data.preparation.mean[0, TARGET]
+        target_rows = np.rint(targets[:, 0] * data.preparation.std[0, TARGET] + origin).astype(int)
         np.testing.assert_array_equal(target_rows, truth(data, name))
         touched = np.column_stack([rows, target_rows])
         assert touched.min() >= first
@@ -362,7 +362,7 @@ def test_a_model_that_says_zero_is_measured_as_its_baseline(split, target):
     zeros = np.zeros_like(targets)
     forecast = newest(data, split)
     if target == "value":
-        forecast = np.full(len(forecast), data.preparation.mean[TARGET])
+        forecast = np.full(len(forecast), data.preparation.mean[0, TARGET])
     measured = judged(data, split, forecast)
     found = data.measure(split, Predicted(zeros, targets, np.abs(targets)[:, 0, 0]))
     assert found == pytest.approx(measured, rel=1e-6, abs=1e-7)
@@ -429,7 +429,7 @@ def test_metrics_of_each_target_and_lead():
         "p (mbar)": ["5", "9"],
         "wv (m/s)": ["5", "9"],
     }
-    std = data.preparation.target_std[0]
+    std = data.preparation.target_std[0, 0]
     assert found["targets"]["p (mbar)"]["9"]["mae"] == pytest.approx(std, rel=1e-5)
     assert found["targets"]["p (mbar)"]["5"]["mae"] == pytest.approx(0.0, abs=1e-6)
     assert data.running_metrics(predictions, targets) == {}
@@ -492,8 +492,9 @@ def test_other_data_is_one_test_split():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mean": [1.0]}, "do not belong together"),
-        ({"std": [1.0, 0.0, 1.0]}, "must be larger than zero"),
+        ({"mean": [[1.0]]}, "do not belong together"),
+        ({"series": ["a", "b"]}, "do not belong together"),
+        ({"std": [[1.0, 0.0, 1.0]]}, "must be larger than zero"),
         ({"naive_mae": [[1.0, 2.0]]}, "do not belong together"),
         ({"targets": ["nothing"]}, "do not belong together"),
         ({"period_seconds": "600"}, "period_seconds: "),
@@ -518,6 +519,81 @@ def test_data_that_a_trained_model_cannot_be_fed_with(record, message):
     data = make_task()
     with pytest.raises(DataError, match=message):
         prepare("small", record, data.settings, stored(data))
+
+
+# Series that are scaled apart
+
+LEVELS = {"a": (1.0, 0.0), "b": (50.0, 4000.0), "c": (0.1, -3.0)}
+
+
+def sensors(names: str, **facts):
+    """The same rows by each sensor, in units of its own."""
+    one, count = noise(90), len(names)
+    values = np.vstack([one * LEVELS[name][0] + LEVELS[name][1] for name in names])
+    series = np.repeat(np.arange(count, dtype=np.int32), len(one))
+    times = np.tile(stamps(len(one)), count)
+    usual = {"series": series, "series_names": tuple(names), "scaled_apart": True}
+    return make_record(times, values, **(usual | facts))
+
+
+@pytest.mark.parametrize("target", ["value", "change", "normalized"])
+def test_series_scaled_apart_look_alike_to_a_model(target):
+    settings = make_settings(target=target, delay=(1, 3))
+    task, alone = (prepare("r", sensors(names), settings) for names in ("abc", "a"))
+    for split in SPLITS:
+        ours, theirs = task.samples(split), alone.samples(split)
+        inputs, targets = ours.batch(np.arange(len(ours)))
+        expected = theirs.batch(np.arange(len(theirs)))
+        assert len(inputs) == 3 * len(theirs)
+        for part in range(3):
+            rows = slice(part * len(theirs), (part + 1) * len(theirs))
+            np.testing.assert_allclose(inputs[rows], expected[0], atol=1e-5)
+            np.testing.assert_allclose(targets[rows], expected[1], atol=1e-4)
+    # Errors in standard deviations are those of one of them; in own units they are not.
+    zeros = np.zeros((len(ours), 2, 1), np.float32)
+    losses = np.zeros(len(ours), np.float32)
+    found = task.measure("test", Predicted(zeros, targets, losses))
+    one = alone.measure("test", Predicted(zeros[: len(theirs)], expected[1], losses[: len(theirs)]))
+    assert found["scaled"] == pytest.approx(one["scaled"], rel=1e-4)
+    assert (
+        found["targets"][COLUMNS[TARGET]]["3"]["mae"]
+        > 10 * one["targets"][COLUMNS[TARGET]]["3"]["mae"]
+    )
+    ridge = [each.baselines(slow=True)["ridge"]["test"]["scaled"] for each in (task, alone)]
+    # The penalty weighs less beside three times as many windows.
+    assert ridge[0] == pytest.approx(ridge[1], rel=0.02)
+
+
+def test_a_scaling_is_that_of_its_series_in_any_order():
+    settings = make_settings()
+    task = prepare("r", sensors("abc"), settings)
+    other = prepare("r", sensors("ca", fingerprint="sha256:o"), settings, stored(task))
+    assert other.preparation.series == ("c", "a")
+    (inputs, _) = all_batches(other, "test")
+    half = len(inputs) // 2
+    np.testing.assert_allclose(inputs[:half], inputs[half:], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (sensors("a", fingerprint="o", series_names=("d",)), "series `d` was not trained on"),
+        (make_record(60, fingerprint="o"), "must tell in a column"),
+    ],
+)
+def test_a_series_whose_scaling_is_not_known(record, message):
+    task = prepare("r", sensors("abc"), make_settings())
+    with pytest.raises(DataError, match=message):
+        prepare("r", record, task.settings, stored(task))
+
+
+def test_a_series_that_loses_all_its_rows_loses_its_name():
+    values = np.vstack([noise(60), np.full((20, 3), np.nan), noise(60)])
+    series = np.repeat(np.arange(3, dtype=np.int32), [60, 20, 60])
+    times = np.concatenate([stamps(60), stamps(20), stamps(60)])
+    record = make_record(times, values, series=series, series_names=("a", "b", "c"))
+    assert record.series_names == ("a", "c")
+    assert record.series_of(np.array([0, 59, 60, 119])).tolist() == [0, 0, 1, 1]
 
 
 # The picture
@@ -583,8 +659,8 @@ def test_the_true_lead(lookback, step, delay, rows, hours):
     # And it is true: so many rows lie between the newest input and the target.
     positions = np.repeat(np.arange(700.0)[:, None], 3, axis=1)
     data = make_task(700, positions, lookback=lookback, step=step, delay=delay)
-    last = all_batches(data, "test")[0][:, -1, 0] * data.preparation.std[0]
-    last += data.preparation.mean[0]
+    last = all_batches(data, "test")[0][:, -1, 0] * data.preparation.std[0, 0]
+    last += data.preparation.mean[0, 0]
     np.testing.assert_allclose(truth(data, "test") - last, rows, atol=1e-3)
 
 

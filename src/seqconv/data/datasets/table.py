@@ -52,6 +52,8 @@ class TableConfig(TableSection):
     """Of the stamps; None: found."""
     series: str | None
     """The column that tells series apart, such as sensors; None: there is one series."""
+    scaling: Literal["common", "per_series"]
+    """Whether series have one mean and standard deviation for each column, or each its own."""
     frequency: Duration
     """From one row to the next, in seconds; None: found."""
 
@@ -60,10 +62,14 @@ class TableConfig(TableSection):
         return self.path is not None and ("*" in self.path or is_there(self.path))
 
     def problems(self) -> Iterator[Problem]:
-        """There is no file without its name."""
+        """There is no file without its name, and no series without a column."""
         if not self.path:
             yield Problem(
                 "path", "must name a file: .csv, .csv.gz, .zip or .parquet, or several by *"
+            )
+        if self.scaling == "per_series" and self.series is None:
+            yield Problem(
+                "scaling", "per_series needs `dataset.series`, the column that tells series apart"
             )
 
     @property
@@ -85,7 +91,14 @@ def load(config: TableConfig) -> Measurements:
     from seqconv.data.measurements import expand, read_table
 
     table = read_table(expand(config.path or ""), config.reading)
-    return measurements(table, config, config.reading, source="file", frequency=config.frequency)
+    return measurements(
+        table,
+        config,
+        config.reading,
+        source="file",
+        frequency=config.frequency,
+        scaled_apart=config.scaling == "per_series",
+    )
 
 
 def measurements(
@@ -95,6 +108,7 @@ def measurements(
     *,
     source: str,
     frequency: float | None = None,
+    scaled_apart: bool = False,
 ) -> Measurements:
     """The columns of a table that a section asks for.
 
@@ -104,6 +118,7 @@ def measurements(
         reading: how files of this form are read.
         source: `file`, `cache`, `download` or `simulated`.
         frequency: seconds from one row to the next, where the settings say so.
+        scaled_apart: whether each series is scaled by itself.
 
     Raises:
         ConfigError: if one of them is not there.
@@ -124,4 +139,5 @@ def measurements(
         features=len(features),
         source=source,
         frequency=None if frequency is None else int(frequency),
+        scaled_apart=scaled_apart,
     )

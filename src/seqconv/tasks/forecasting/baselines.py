@@ -187,7 +187,7 @@ class ColumnRidge:
         """Scaled past less its mean `(n, time)`, and that mean in the column's unit `(n, 1)`."""
         past = samples.history(samples.targets[column], part)
         mean = past.mean(axis=1, keepdims=True)
-        return (past - mean) / samples.preparation.target_std[column], mean
+        return (past - mean) / samples.target_std(part)[:, :, column], mean
 
     def _sums(self, samples: WindowSamples, column: int) -> Sums:
         windows = samples.windows
@@ -195,7 +195,7 @@ class ColumnRidge:
         for part in samples.blocks():
             inputs, mean = self._inputs(samples, column, part)
             truth = samples.truth_of(column, part)
-            sums.add(inputs, (truth - mean) / samples.preparation.target_std[column])
+            sums.add(inputs, (truth - mean) / samples.target_std(part)[:, :, column])
         return sums
 
     def _fit(
@@ -224,7 +224,7 @@ class ColumnRidge:
         for column in range(len(samples.targets)):
             inputs, mean = self._inputs(samples, column, part)
             found = inputs @ self.weights[column] + self.intercepts[column]
-            forecasts[:, :, column] = found * samples.preparation.target_std[column] + mean
+            forecasts[:, :, column] = found * samples.target_std(part)[:, :, column] + mean
         return forecasts
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seqconv.config.errors import ConfigError, DataError
+from seqconv.config.errors import ConfigError, DataError, Problem
 from seqconv.data.measurements import Reading, Table, expand, read_frame, read_table
 from seqconv.data.records import Record, chosen_columns, clean
 from seqconv.tasks.contract import InputData, Scaling, SequenceSpec, Serving, StoredPreparation
@@ -16,7 +16,7 @@ from seqconv.tasks.forecasting.inputs import choose_features
 from seqconv.tasks.forecasting.preparation import SeriesPreparation
 from seqconv.tasks.forecasting.samples import LEAST_STD, WindowSamples
 from seqconv.tasks.forecasting.settings import ForecastingSettings, Windows
-from seqconv.tasks.forecasting.task import scaled_rows
+from seqconv.tasks.forecasting.task import scaled_rows, scaling_starts
 from seqconv.tasks.forecasting.windows import Anchors
 
 ORIGIN, TIME = "forecast_origin", "forecast_time"
@@ -107,9 +107,7 @@ class SeriesInputs:
         found: dict[str, np.ndarray] = {}
         series = self.windows.preparation.reading.series
         if series is not None:
-            starts = [start for start, _ in self.record.series]
-            numbers = np.searchsorted(starts, newest, side="right") - 1
-            names = np.array(self.record.series_names)[numbers]
+            names = np.array(self.record.series_names)[self.record.series_of(newest)]
             found[series] = np.repeat(names, len(leads))
         found[ORIGIN] = np.repeat(origins, len(leads))
         found[TIME] = times.reshape(-1)
@@ -155,6 +153,7 @@ def read_inputs(
             f"{_origin(data)}: its rows are {_apart(record.period)}; the run was trained on rows "
             f"{_apart(preparation.period)}"
         )
+    preparation = preparation.for_series(record.series_names)
     windows = settings.windows(preparation.period)
     features = choose_features(
         record.columns, preparation.shown, settings.inputs, windows, stamped=record.stamped
@@ -183,6 +182,7 @@ def read_inputs(
             windows=windows,
             target=settings.target,
             preparation=preparation,
+            starts=scaling_starts(record, preparation),
         ),
     )
 
@@ -192,8 +192,21 @@ def serving(settings: ForecastingSettings, stored: StoredPreparation) -> Serving
 
     The input columns are those that the model sees as they are, then the features made of columns and times, then,
     where forecasts are measured from the newest value or by the window, targets that it does not see. None is scaled.
+
+    Raises:
+        ConfigError: if series are scaled apart: a model that stands alone knows of no series.
     """
     preparation = SeriesPreparation.from_json(stored)
+    if preparation.series:
+        raise ConfigError(
+            [
+                Problem(
+                    "dataset.scaling",
+                    "a model of series that are scaled apart cannot be exported, since it would have to know the "
+                    "series of a window; received per_series. Train with common, or use `seqconv predict`",
+                )
+            ]
+        )
     windows = settings.windows(preparation.period)
     features = choose_features(
         preparation.columns,
@@ -218,15 +231,15 @@ def serving(settings: ForecastingSettings, stored: StoredPreparation) -> Serving
         ),
         columns=(*columns, *unseen),
         scaling=Scaling(
-            mean=np.concatenate([preparation.mean[plain], preparation.made_mean]),
-            std=np.concatenate([preparation.std[plain], preparation.made_std]),
+            mean=np.concatenate([preparation.mean[0, plain], preparation.made_mean[0]]),
+            std=np.concatenate([preparation.std[0, plain], preparation.made_std[0]]),
             target=settings.target,
             targets=tuple([*columns, *unseen].index(name) for name in preparation.targets)
             if relative
             else (),
-            target_mean=preparation.target_mean,
-            target_std=preparation.target_std,
-            least_std=LEAST_STD * preparation.target_std,
+            target_mean=preparation.target_mean[0],
+            target_std=preparation.target_std[0],
+            least_std=LEAST_STD * preparation.target_std[0],
         ),
         outputs=preparation.targets,
         leads=windows.leads,

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from seqconv.config.errors import DataError
 from seqconv.config.fields import STRICT, Count
 from seqconv.data.measurements import Reading
 from seqconv.tasks.contract import Json, StoredPreparation
@@ -20,11 +21,12 @@ class SeriesPreparation:
         columns: names of the record's columns; those a model sees come first.
         shown: how many of them a model sees.
         targets: names of the columns to predict.
-        mean: `(columns,)` float64, in each column's unit.
-        std: `(columns,)` float64, in each column's unit; 1 for a column that never changes.
+        series: names of the series that are scaled apart, in the order of the scalings; empty: there is one for all.
+        mean: `(scalings, columns)` float64, in each column's unit.
+        std: `(scalings, columns)` float64, in each column's unit; 1 for a column that never changes.
         made: names of the features made from columns and times.
-        made_mean: `(made,)` float64.
-        made_std: `(made,)` float64, as `std`.
+        made_mean: `(scalings, made)` float64.
+        made_std: `(scalings, made)` float64, as `std`.
         period: seconds from one row to the next; None for rows without times.
         naive_mae: `(leads, targets)` float64, mean absolute error of persistence over the training windows.
         reading: how files of the record's form are read.
@@ -34,6 +36,7 @@ class SeriesPreparation:
     columns: tuple[str, ...]
     shown: int
     targets: tuple[str, ...]
+    series: tuple[str, ...]
     mean: np.ndarray
     std: np.ndarray
     made: tuple[str, ...]
@@ -48,39 +51,80 @@ class SeriesPreparation:
         """The same without columns that a model does not see."""
         shown = self.shown
         return replace(
-            self, columns=self.columns[:shown], mean=self.mean[:shown], std=self.std[:shown]
+            self, columns=self.columns[:shown], mean=self.mean[:, :shown], std=self.std[:, :shown]
         )
 
     def with_naive_mae(self, naive_mae: np.ndarray) -> SeriesPreparation:
         """The same with the error of persistence, `(leads, targets)`."""
         return replace(self, naive_mae=naive_mae)
 
-    def scale(self, values: np.ndarray, made: np.ndarray, plain: tuple[int, ...]) -> np.ndarray:
+    def for_series(self, names: tuple[str, ...]) -> SeriesPreparation:
+        """The same with a scaling for each series of a record, in their order, where series are scaled apart.
+
+        Args:
+            names: of the record's series.
+
+        Raises:
+            DataError: if one of them was not trained on.
+        """
+        if not self.series:
+            return self
+        if not names:
+            raise DataError(
+                "the run scales each series by itself (dataset.scaling=per_series): the data must tell in a column "
+                f"`{self.reading.series}` which series a row belongs to"
+            )
+        unknown = [name for name in names if name not in self.series]
+        if unknown:
+            raise DataError(
+                f"the series `{unknown[0]}` was not trained on, so its scaling is unknown (scaling=per_series); "
+                f"the run has {', '.join(self.series[:30])}. Leave its rows out, or train with dataset.scaling=common"
+            )
+        rows = [self.series.index(name) for name in names]
+        return replace(
+            self,
+            series=names,
+            mean=self.mean[rows],
+            std=self.std[rows],
+            made_mean=self.made_mean[rows],
+            made_std=self.made_std[rows],
+        )
+
+    def scale(
+        self,
+        values: np.ndarray,
+        made: np.ndarray,
+        plain: tuple[int, ...],
+        scalings: np.ndarray | slice,
+    ) -> np.ndarray:
         """The rows that a model sees, float32, in standard deviations from the mean.
 
         Args:
             values: `(rows, columns)` in their own units.
             made: `(rows, len(self.made))`.
             plain: indices of the columns that are shown.
+            scalings: the number of each row's scaling, or a slice of one for all of them.
         """
         with np.errstate(all="ignore"):  # what cannot be computed with is refused by the caller
-            scaled = ((values - self.mean) / self.std).astype(np.float32)
+            mean, std = self.mean[scalings], self.std[scalings]
+            scaled = ((values - mean) / std).astype(np.float32)
             if plain != tuple(range(len(self.columns))):
                 scaled = scaled[:, list(plain)]
             if not self.made:
                 return scaled
-            features = ((made - self.made_mean) / self.made_std).astype(np.float32)
+            made_mean, made_std = self.made_mean[scalings], self.made_std[scalings]
+            features = ((made - made_mean) / made_std).astype(np.float32)
             return np.hstack([scaled, features])
 
     @property
     def target_mean(self) -> np.ndarray:
-        """`(targets,)`, in each target's unit."""
-        return self.mean[self._target_indices]
+        """`(scalings, targets)`, in each target's unit."""
+        return self.mean[:, self._target_indices]
 
     @property
     def target_std(self) -> np.ndarray:
-        """`(targets,)`, in each target's unit."""
-        return self.std[self._target_indices]
+        """`(scalings, targets)`, in each target's unit."""
+        return self.std[:, self._target_indices]
 
     @property
     def _target_indices(self) -> list[int]:
@@ -93,6 +137,7 @@ class SeriesPreparation:
             "columns": list(self.columns),
             "shown": self.shown,
             "targets": list(self.targets),
+            "series": list(self.series),
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
             "made": list(self.made),
@@ -116,15 +161,19 @@ class SeriesPreparation:
             DataError: if it is not one of forecasting.
         """
         read = stored.read(_StoredSeries)
-        columns, made = len(read.columns), len(read.made)
+        columns, made, scalings = len(read.columns), len(read.made), len(read.series) or 1
         if (
-            {len(read.mean), len(read.std)} != {columns}
-            or {len(read.made_mean), len(read.made_std)} != {made}
+            any(
+                len(part) != scalings
+                for part in (read.mean, read.std, read.made_mean, read.made_std)
+            )
+            or any(len(row) != columns for row in (*read.mean, *read.std))
+            or any(len(row) != made for row in (*read.made_mean, *read.made_std))
             or not 0 < read.shown <= columns
             or not set(read.targets) <= set(read.columns)
         ):
             raise stored.refused("its columns, means and targets do not belong together")
-        if not all(std > 0 for std in (*read.std, *read.made_std)):
+        if not all(std > 0 for row in (*read.std, *read.made_std) for std in row):
             raise stored.refused("its standard deviations must be larger than zero")
         if any(len(row) != len(read.targets) for row in read.naive_mae):
             raise stored.refused("its naive errors and targets do not belong together")
@@ -132,6 +181,7 @@ class SeriesPreparation:
             columns=tuple(read.columns),
             shown=read.shown,
             targets=tuple(read.targets),
+            series=tuple(read.series),
             mean=np.array(read.mean),
             std=np.array(read.std),
             made=tuple(read.made),
@@ -170,11 +220,12 @@ class _StoredSeries:
     columns: list[str]
     shown: Count
     targets: list[str]
-    mean: list[float]
-    std: list[float]
+    series: list[str]
+    mean: list[list[float]]
+    std: list[list[float]]
     made: list[str]
-    made_mean: list[float]
-    made_std: list[float]
+    made_mean: list[list[float]]
+    made_std: list[list[float]]
     period_seconds: Count | None
     naive_mae: list[list[float]]
     reading: _StoredReading

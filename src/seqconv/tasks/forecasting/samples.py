@@ -30,6 +30,7 @@ class WindowSamples:
         windows: lookback, step and leads.
         target: what a target is measured from and by.
         preparation: scaling.
+        starts: `(scalings,)` int64, the row from which on each scaling holds.
     """
 
     anchors: Anchors | np.ndarray
@@ -39,6 +40,7 @@ class WindowSamples:
     windows: Windows
     target: Target
     preparation: SeriesPreparation
+    starts: np.ndarray
 
     # A series has no padding.
     lengths = None
@@ -97,6 +99,14 @@ class WindowSamples:
         origin, scale = self._scaling(self.anchors[part])
         return scaled.astype(np.float64) * scale + origin
 
+    def scalings(self, part: slice = slice(None)) -> np.ndarray:
+        """The number of the scaling of each sample, `(samples,)`, ascending."""
+        return self._scalings(self.anchors[part])
+
+    def target_std(self, part: slice = slice(None)) -> np.ndarray:
+        """The training rows' standard deviation of each target, `(samples, 1, columns)`, in its own unit."""
+        return self.preparation.target_std[self.scalings(part)][:, None]
+
     def target_rows(self, part: slice = slice(None)) -> np.ndarray:
         """The row of each target, `(samples, leads)`."""
         return self.anchors[part][:, None] + np.array(self.windows.delays)
@@ -111,14 +121,20 @@ class WindowSamples:
 
     def _scaling(self, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What targets are measured from and by, of shapes that go with `(samples, leads, columns)`."""
+        scalings = self._scalings(anchors)
+        target_std = self.preparation.target_std[scalings][:, None]
         if self.target == "value":
-            return self.preparation.target_mean, self.preparation.target_std
+            return self.preparation.target_mean[scalings][:, None], target_std
         if self.target == "change":
-            return self._columns(anchors[:, None] - self.windows.step), self.preparation.target_std
+            return self._columns(anchors[:, None] - self.windows.step), target_std
         inputs = self._columns(input_rows(anchors, self.windows.lookback, self.windows.step))
-        least = LEAST_STD * self.preparation.target_std
+        least = LEAST_STD * target_std
         std = np.sqrt(inputs.var(axis=1, keepdims=True) + least**2)
         return inputs.mean(axis=1, keepdims=True), std
+
+    def _scalings(self, anchors: np.ndarray) -> np.ndarray:
+        # By the newest input row: the anchor itself may lie in the next series.
+        return np.searchsorted(self.starts, anchors - self.windows.step, side="right") - 1
 
     def _columns(self, rows: np.ndarray) -> np.ndarray:
         """The target columns of some rows, `(*rows.shape, columns)` float64."""

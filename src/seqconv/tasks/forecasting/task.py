@@ -36,7 +36,7 @@ from seqconv.tasks.metrics import (
     FORECAST_METRICS,
     LOSS,
     SCALED_METRICS,
-    ErrorSums,
+    ErrorsByScaling,
     Forecast,
     Metric,
 )
@@ -79,6 +79,7 @@ def prepare(
     breaks = _breaks(record, bounds)
     preparation = _learn(record, features, breaks, windows, bounds) if read is None else read
     array = scaled_rows(record, features, breaks, preparation)
+    starts = scaling_starts(record, preparation)
     samples: dict[Split, WindowSamples] = {
         split: WindowSamples(
             anchors=anchors[split],
@@ -88,6 +89,7 @@ def prepare(
             windows=windows,
             target=settings.target,
             preparation=preparation,
+            starts=starts,
         )
         for split in SPLITS
     }
@@ -206,9 +208,10 @@ class Forecasting:
         self, predictions: np.ndarray, targets: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Means over samples, for one target at one lead that is scaled by one number."""
-        if not self._single or self.settings.target == "normalized":
+        by_one = not self.preparation.series and self.settings.target != "normalized"
+        if not (self._single and by_one):
             return {}
-        errors = (predictions - targets).astype(np.float64) * self.preparation.target_std
+        errors = (predictions - targets).astype(np.float64) * self.preparation.target_std[0]
         return {
             metric.name: metric.of_errors(errors[:, 0, 0])
             for metric in FORECAST_METRICS
@@ -218,10 +221,11 @@ class Forecasting:
     def measure(self, split: Split, predicted: Predicted) -> dict[str, Json]:
         """The loss, and each metric in the targets' own units."""
         samples = self.samples(split)
-        sums = ErrorSums(self.spec.targets)  # type: ignore[arg-type]
+        sums = self._no_errors()
         for part in samples.blocks():
             truth = samples.truth(part)
-            sums.add(samples.in_own_unit(predicted.predictions[part], part) - truth, truth)
+            errors = samples.in_own_unit(predicted.predictions[part], part) - truth
+            sums.add(errors, truth, samples.scalings(part))
         loss = float(predicted.losses.astype(np.float64).mean())
         return {"loss": loss, **self._measured(sums)}
 
@@ -229,24 +233,22 @@ class Forecasting:
         """A series has none."""
         return {}
 
-    def _measured(self, sums: ErrorSums, *, detailed: bool = True) -> dict[str, Json]:
+    def _no_errors(self) -> ErrorsByScaling:
+        return ErrorsByScaling(self.spec.targets, len(self.preparation.mean))  # type: ignore[arg-type]
+
+    def _measured(self, sums: ErrorsByScaling, *, detailed: bool = True) -> dict[str, Json]:
         """By metric; with several targets or leads under `targets`, by column and rows of lead.
 
         Args:
             sums: of the errors in the targets' own units.
             detailed: whether to give each target and lead.
         """
-        forecast = Forecast(sums, self.preparation.naive_mae)
+        forecast = Forecast(sums.all, self.preparation.naive_mae)
         found = {metric.name: metric(forecast) for metric in FORECAST_METRICS}
         if self._single:
             return {name: float(values[0, 0]) for name, values in found.items()}
-        std = self.preparation.target_std
-        results: dict[str, Json] = {
-            "scaled": {
-                "mae": float((sums.absolute / std).mean() / sums.count),
-                "mse": float((sums.squared / std**2).mean() / sums.count),
-            }
-        }
+        absolute, squared = sums.scaled(self.preparation.target_std)
+        results: dict[str, Json] = {"scaled": {"mae": absolute, "mse": squared}}
         if detailed:
             results["targets"] = {
                 column: {
@@ -290,19 +292,19 @@ class Forecasting:
 
     def _judged(self, baseline: Baseline, evaluated: Sequence[Split]) -> dict[str, Json]:
         """The metrics of a baseline in the targets' own units, and its loss."""
-        std = self.preparation.target_std
         results: dict[str, Json] = {}
         for split in evaluated:
             samples = self.samples(split)
-            sums, loss = ErrorSums(self.spec.targets), 0.0  # type: ignore[arg-type]
+            sums, loss = self._no_errors(), 0.0
             for part in samples.blocks():
                 truth = samples.truth(part)
                 errors = baseline.forecast(samples, part) - truth
-                sums.add(errors, truth)
-                loss += float(LOSS_FUNCTIONS[self.settings.loss](errors / std).sum())
-            numbers = sums.absolute.size
+                sums.add(errors, truth, samples.scalings(part))
+                scaled = errors / samples.target_std(part)
+                loss += float(LOSS_FUNCTIONS[self.settings.loss](scaled).sum())
+            numbers = sums.all.absolute.size
             results[split] = {
-                "loss": loss / (sums.count * numbers),
+                "loss": loss / (sums.all.count * numbers),
                 **self._measured(sums, detailed=numbers <= MOST_DETAILS),
             }
         return results
@@ -448,9 +450,12 @@ def _breaks(record: Record, bounds: Bounds) -> np.ndarray:
 def _learn(
     record: Record, features: Features, breaks: np.ndarray, windows: Windows, bounds: Bounds
 ) -> SeriesPreparation:
-    """Mean and standard deviation of the training rows."""
-    moments, made = Moments(), Moments()
-    for first, stop in bounds["train"]:
+    """Mean and standard deviation of the training rows, of all or of each series."""
+    names = record.series_names if record.scaled_apart else ()
+    scalings = [(Moments(), Moments()) for _ in names or ("all",)]
+    # The bounds are series by series.
+    for number, (first, stop) in enumerate(bounds["train"]):
+        moments, made = scalings[number if names else 0]
         for start in range(first, stop, BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, stop))
             moments.add(record.values[rows])
@@ -460,11 +465,12 @@ def _learn(
         columns=record.columns,
         shown=record.features,
         targets=targets,
-        mean=moments.mean,
-        std=moments.std,
+        series=names,
+        mean=np.stack([moments.mean for moments, _ in scalings]),
+        std=np.stack([moments.std for moments, _ in scalings]),
         made=features.names,
-        made_mean=made.mean,
-        made_std=made.std,
+        made_mean=np.stack([made.mean for _, made in scalings]),
+        made_std=np.stack([made.std for _, made in scalings]),
         period=record.period,
         naive_mae=np.full((len(windows.leads), len(targets)), np.nan),
         reading=record.reading,
@@ -483,15 +489,20 @@ def scaled_rows(
     names = (*(record.columns[n] for n in features.plain), *features.names)
     wrong = [
         name
-        for name, std in zip(preparation.columns, preparation.std, strict=True)
-        if not np.isfinite(std)
+        for name, std in zip(preparation.columns, preparation.std.T, strict=True)
+        if not np.isfinite(std).all()
     ]
     if wrong:
         raise _unscalable(record, wrong[0])
 
     def make(rows: slice) -> np.ndarray:
         made = features.make(record, breaks, rows)
-        scaled = preparation.scale(record.values[rows], made, features.plain)
+        scalings = (
+            record.series_of(np.arange(rows.start, rows.stop))
+            if preparation.series
+            else slice(0, 1)
+        )
+        scaled = preparation.scale(record.values[rows], made, features.plain, scalings)
         usable = np.isfinite(scaled).all(axis=0)
         if not usable.all():
             raise _unscalable(record, names[int(np.flatnonzero(~usable)[0])])
@@ -500,6 +511,11 @@ def scaled_rows(
     windows = features.windows
     rows = by_phase((len(record.values), len(names)), windows.step, make, BLOCK_ROWS)
     return WindowArray(rows, windows.lookback, windows.step)
+
+
+def scaling_starts(record: Record, preparation: SeriesPreparation) -> np.ndarray:
+    """The row from which on each scaling holds, `(scalings,)` int64."""
+    return np.array([start for start, _ in record.series] if preparation.series else [0], np.int64)
 
 
 def _unscalable(record: Record, name: str) -> DataError:
@@ -589,4 +605,4 @@ def read_preparation(
         raise stored.refused(
             f"it is of {len(preparation.naive_mae)} leads, the configuration of {leads}"
         )
-    return preparation
+    return preparation.for_series(record.series_names)
