@@ -20,6 +20,7 @@ import numpy as np
 
 from seqconv.config.errors import ConfigError, DataError, FileError, Problem, did_you_mean
 from seqconv.data.archives import is_packed, read_bytes, unpack
+from seqconv.data.checksums import file_checksum
 from seqconv.data.files import open_plain
 from seqconv.data.kept_tables import Arrays, Facts, TableWriter, load_or_make
 from seqconv.data.tables import decoded, header_names
@@ -163,9 +164,8 @@ def _table(found: tuple[Arrays, Facts], fingerprint: str) -> Table:
 
 
 def _checksum(path: Path) -> str:
-    """sha256 of a file, which is not loaded into memory."""
     with _opened(path) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_checksum(stream)
 
 
 def _opened(path: Path) -> io.BufferedReader:
