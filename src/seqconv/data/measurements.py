@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import io
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 # A block and what is made of it stay in the processor's cache, and its memory is used again for the next.
 BLOCK_BYTES = 2**22
+# More are waited for: the checks of a block and the writing of the one before run by the side.
+PARSING_THREADS = 2
 # Files smaller than this are parsed in no time: nothing of them is kept.
 SMALL_BYTES = 2**20
 BLOCK_ROWS = 2**19
@@ -449,17 +453,37 @@ class _Csv(_Source):
         self._stream.close()
 
     def blocks(self) -> Iterator[_Block]:
-        row, line = 0, 2
-        body = self._body
-        while True:
-            frame = self._parsed(body, row)
-            yield self._block(frame, row)
-            row += frame.height
-            line += _count(body, "\n")
-            block = next(self._rest, b"")
-            if not block:
-                return
-            body = self._as_utf8(block, line)
+        row = 0
+        with ThreadPoolExecutor(PARSING_THREADS) as pool:
+            pending = deque[tuple[bytes, Future[_Block]]]()
+            for body in self._bodies():
+                pending.append((body, pool.submit(self._parsed_block, body, 0)))
+                if len(pending) > PARSING_THREADS:
+                    block = self._finished(*pending.popleft(), row)
+                    row += len(block.values)
+                    yield block
+            for body, future in pending:
+                block = self._finished(body, future, row)
+                row += len(block.values)
+                yield block
+
+    def _bodies(self) -> Iterator[bytes]:
+        """Whole lines as UTF-8."""
+        yield self._body
+        line = 2 + _count(self._body, "\n")
+        for block in self._rest:
+            yield self._as_utf8(block, line)
+            line += _count(block, "\n")
+
+    def _finished(self, body: bytes, future: Future[_Block], first_row: int) -> _Block:
+        try:
+            return future.result()
+        except DataError:
+            # Its row is named by a second reading: only now it is known how many rows are before.
+            return self._parsed_block(body, first_row)
+
+    def _parsed_block(self, body: bytes, first_row: int) -> _Block:
+        return self._block(self._parsed(body, first_row), first_row)
 
     def _as_utf8(self, block: bytes, line: int) -> bytes:
         # Nearly every block, and it need not be copied twice.
