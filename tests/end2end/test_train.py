@@ -112,7 +112,7 @@ def test_a_run_directory_alone_rebuilds_the_model(command, record):
     best = CheckpointStore(run_dir / "checkpoints").load("best")
 
     assert config.model.name == "conv1d"
-    assert len(preparation["mean"]) == len(preparation["columns"]) == 14
+    assert len(preparation["mean"][0]) == len(preparation["columns"]) == 14
     first_kernel = best.variables["model/convolution_1/kernel"]
     assert first_kernel.shape == (5, 14, 32)
     assert yaml.safe_load((run_dir / "config.yaml").read_text())["lookback"] == 144

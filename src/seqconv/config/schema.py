@@ -84,6 +84,7 @@ class General(Section):
     """Top-level keys of every run."""
 
     seed: Seed
+    threads: Count
     batch_size: Count
     objective: str
     require: Json
@@ -100,6 +101,7 @@ class Config:
     """The top-level keys of the task: windows of a series, or lengths of texts."""
     trainer: TrainerConfig
     seed: int
+    threads: int
     batch_size: int
     objective: Objective
     require: tuple[Requirement, ...]
@@ -200,6 +202,7 @@ def parse_tree(tree: dict[str, Json]) -> Config:
         settings=settings,
         trainer=trainer,
         seed=general.seed,
+        threads=general.threads,
         batch_size=general.batch_size,
         objective=objective,
         require=require,

@@ -188,6 +188,7 @@ def _train(
         write_json(run_dir / layout.PREPARATION, task.preparation.to_json())
         # Before TensorFlow is configured.
         tensorflow_import.finish()
+    tensorflow_import.use_threads(config.threads)
     with tensorflow_import.deterministic_operations(not config.trainer.jit_compile):
         with signals.raised():
             predictor = build_predictor(config, task)

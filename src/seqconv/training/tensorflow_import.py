@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from seqconv.config.errors import ConfigError, Problem
 from seqconv.console import NativeNotices, native_notices_in_log
 
 if TYPE_CHECKING:
@@ -159,6 +160,38 @@ def _without_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def use_threads(count: int) -> None:
+    """Let TensorFlow compute with so many threads.
+
+    Raises:
+        ConfigError: if it has begun to compute with another number in this process.
+    """
+    import tensorflow as tf
+
+    threading = tf.config.threading
+    set_by = (
+        threading.set_intra_op_parallelism_threads,
+        threading.set_inter_op_parallelism_threads,
+    )
+    before = threading.get_intra_op_parallelism_threads()
+    if before == count:
+        return
+    try:
+        for set_threads in set_by:
+            set_threads(count)
+    except RuntimeError as error:
+        used = f"{before}" if before else "one for each core"
+        raise ConfigError(
+            [
+                Problem(
+                    "threads",
+                    f"TensorFlow has computed in this process already, with another number of threads ({used}); "
+                    f"received {count}. Give each number a process of its own, as hydra/launcher=seqconv does",
+                )
+            ]
+        ) from error
 
 
 @contextlib.contextmanager

@@ -3,6 +3,9 @@
 `keras.layers.Conv1D` squeezes the added dimension before it adds the bias, which keeps TensorFlow from joining
 convolution, bias and ReLU into one kernel, and its bias gradient is a slow reduction. Here the three are joined, and
 the gradient of the bias is a matrix product (docs/adr/0009 has the figures).
+
+TensorFlow's own gradient of a kernel adds up in another order on another number of threads. As matrix products it does
+not: one and two threads give the same bits (docs/adr/0012).
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import tensorflow as tf
 Tensor: TypeAlias = Any  # TensorFlow comes without types
 
 _STRIDES = [1, 1, 1, 1]
+# Rows of so many float32 numbers begin at addresses that TensorFlow can use without copying.
+_ALIGNED_FEATURES = 16
 
 
 @keras.saving.register_keras_serializable(package="seqconv")
@@ -67,8 +72,35 @@ def _convolve(inputs: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Cal
         rows = tf.reshape(upstream, (-1, upstream.shape[-1]))
         return (
             tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(inputs), filter=kernel, **shared),
-            tf.raw_ops.Conv2DBackpropFilter(input=inputs, filter_sizes=tf.shape(kernel), **shared),
-            tf.matmul(tf.ones((1, tf.shape(rows)[0]), rows.dtype), rows)[0],
+            _kernel_gradient(inputs[:, 0], upstream[:, 0], kernel.shape[1])[None],
+            # Two rows of ones: with one it would be a product with a vector, whose order depends on the threads.
+            tf.matmul(tf.ones((2, tf.shape(rows)[0]), rows.dtype), rows)[0],
         )
 
     return outputs, gradient
+
+
+def _kernel_gradient(inputs: Tensor, upstream: Tensor, kernel_size: int) -> Tensor:
+    """A product of inputs and upstream gradient, shifted against each other, for each step of the kernel.
+
+    Args:
+        inputs: `(batch, time, features)`.
+        upstream: `(batch, time - kernel_size + 1, filters)`.
+        kernel_size: time steps of the kernel.
+
+    Returns:
+        `(kernel_size, features, filters)`.
+    """
+    # With zeros behind each sample, the rows of all samples can be shifted at once: nothing of the next one counts.
+    padded = tf.pad(upstream, [[0, 0], [0, kernel_size - 1], [0, 0]])
+    rows, gradients = (tf.reshape(part, (-1, part.shape[-1])) for part in (inputs, padded))
+    count = tf.shape(rows)[0]
+    shifts = range(kernel_size)
+    if rows.shape[1] % _ALIGNED_FEATURES == 0:
+        pairs = [(rows[shift:], gradients[: count - shift]) for shift in shifts]
+    else:
+        # A part of the rows would be copied; the gradients have a number of filters that is usually a round one.
+        gradients = tf.pad(gradients, [[kernel_size - 1, 0], [0, 0]])
+        starts = [kernel_size - 1 - shift for shift in shifts]
+        pairs = [(rows, gradients[start : start + count]) for start in starts]
+    return tf.stack([tf.matmul(left, right, transpose_a=True) for left, right in pairs])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,8 @@ SECONDS_PER_DAY = 86_400
 # The window's first and last row and its daily points are a few dozen numbers for tens of thousands of windows: any
 # small penalty does; it only keeps columns that copy one another from cancelling out.
 RIDGE_PENALTY = 1.0
+# A fixed number, not that of the cores: on another number the sums have other last digits.
+BLAS_THREADS = 2
 # Tried on the validation windows, in units of a sum over windows of squared standard deviations.
 PENALTIES = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6)
 
@@ -147,6 +150,15 @@ class EndsRidge:
                 inputs, newest = self._inputs(samples, lead, column, part)
                 forecasts[:, lead, column] = newest + inputs @ weights + intercept
         return forecasts
+
+
+@contextlib.contextmanager
+def one_order_of_sums() -> Iterator[None]:
+    """Let numpy's matrix products sum in one order, whatever the number of cores, in a block."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(BLAS_THREADS, user_api="blas"):
+        yield
 
 
 class ColumnRidge:

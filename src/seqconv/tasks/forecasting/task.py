@@ -263,6 +263,10 @@ class Forecasting:
 
     def baselines(self, *, slow: bool) -> dict[str, dict[str, Json]]:
         """Persistence, the same hour of the newest known day, and a ridge regression where there is a training part."""
+        with baselines.one_order_of_sums():
+            return self._baselines()
+
+    def _baselines(self) -> dict[str, dict[str, Json]]:
         evaluated: tuple[Split, ...] = EVALUATED if self.trainable else ("test",)
         day = baselines.rows_per_day(self.record.period)
         results = {"persistence": self._judged(baselines.Persistence(), evaluated)}
