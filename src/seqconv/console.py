@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from seqconv.config.errors import ConfigError, SeqconvError
@@ -229,6 +230,161 @@ class TrainingProgress:
     def epoch(self, line: str) -> None:
         """The line of a finished epoch."""
         info(line)
+
+
+@dataclass
+class JobState:
+    """What people see of a job of a sweep.
+
+    Attributes:
+        number: of the job.
+        label: what tells it from the others.
+        epochs: how many it has to do.
+        started: on the monotonic clock.
+        epoch: how many it has done.
+        best: its objective at its best epoch.
+        epoch_seconds: of one epoch.
+        status: `running`, or how it ended.
+    """
+
+    number: int
+    label: str
+    epochs: int
+    started: float
+    epoch: int = 0
+    best: float | None = None
+    epoch_seconds: float = 0.0
+    status: str = "running"
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until its last epoch ends."""
+        if self.status != "running":
+            return 0.0
+        return self.epoch_seconds * (self.epochs - self.epoch) if self.epoch else None
+
+
+class SweepProgress:
+    """One live table of all jobs on a terminal; a line for each event elsewhere.
+
+    Args:
+        count: of jobs.
+    """
+
+    def __init__(self, count: int):
+        self.at_once = 1
+        self.larger_is_better = False
+        self._count = count
+        self._jobs: list[JobState] = []
+        self._live: Any = None
+        self._begun = time.monotonic()
+        self._shown = 0.0
+
+    @contextlib.contextmanager
+    def live(self) -> Iterator[None]:
+        """Show progress while the block runs."""
+        console = _console()
+        if not console.is_terminal:
+            yield
+            return
+        from rich.live import Live
+
+        with Live(console=console, auto_refresh=False, transient=True) as self._live:
+            yield
+        self._live = None
+
+    def started(self, job: JobState) -> None:
+        """A job has started."""
+        self._jobs.append(job)
+        if self._live is None:
+            info(f"job {job.number} begins ({len(self._jobs)} of {self._count}): {job.label}")
+
+    def epoch(self, job: JobState) -> None:
+        """A job has finished an epoch."""
+        if self._live is None:
+            info(
+                f"job {job.number}  epoch {job.epoch}/{job.epochs}  best {_value(job.best)}  "
+                f"{self._left(job)}"
+            )
+
+    def ended(self, job: JobState, reason: str) -> None:
+        """A job has ended; `reason` says why, if not well."""
+        if self._live is None or reason:
+            after = f": {reason}" if reason else ""
+            seconds = time.monotonic() - job.started
+            text = (
+                f"job {job.number} {job.status} after {_duration(seconds)}, best {_value(job.best)}"
+            )
+            if self._live is None:
+                info(text + after)
+            else:
+                self._live.console.print(printable(text + after))
+                _to_log(text + after)
+
+    def refresh(self) -> None:
+        """Draw the table again."""
+        now = time.monotonic()
+        if self._live is None or now - self._shown < SECONDS_BETWEEN_REFRESHES:
+            return
+        self._shown = now
+        self._live.update(self._table(), refresh=True)
+
+    def _table(self) -> Any:
+        from rich.table import Table
+
+        ended = [job for job in self._jobs if job.status != "running"]
+        title = (
+            f"{len(ended)} of {self._count} jobs done, {self.at_once} at once, {self._sweep_left()}"
+        )
+        table = Table(title=title, title_justify="left")
+        for name in ("job", "settings", "status", "epoch", "best", "left"):
+            table.add_column(name, justify="left" if name in ("settings", "status") else "right")
+        sign = -1 if self.larger_is_better else 1
+        known = sorted(
+            self._jobs, key=lambda job: (job.best is None, sign * (job.best or 0.0), job.number)
+        )
+        running = [job for job in known if job.status == "running"]
+        room = max(3, self._live.console.height - 6 - len(running))
+        best = [job for job in known if job.status != "running"][:room]
+        chosen = {job.number for job in (*best, *running)}
+        for job in known:
+            if job.number in chosen:
+                table.add_row(
+                    str(job.number),
+                    printable(job.label),
+                    job.status,
+                    f"{job.epoch}/{job.epochs}",
+                    _value(job.best),
+                    self._left(job),
+                )
+        return table
+
+    @staticmethod
+    def _left(job: JobState) -> str:
+        if job.status != "running":
+            return ""
+        seconds = job.seconds_left
+        return "" if seconds is None else f"{_duration(seconds)} left"
+
+    def _sweep_left(self) -> str:
+        done = sum(job.epoch for job in self._jobs)
+        epochs = sum(job.epochs for job in self._jobs)
+        if not done or not self._jobs:
+            return "time left unknown"
+        total = epochs / len(self._jobs) * self._count
+        spent = time.monotonic() - self._begun
+        return f"about {_duration(spent * (total - done) / done)} left"
+
+
+def _value(number: float | None) -> str:
+    return "-" if number is None else f"{number:.5g}"
+
+
+def _duration(seconds: float) -> str:
+    """In the unit that people would use."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 class DownloadBar:

@@ -6,6 +6,7 @@ Hydra composes; only when it refuses is the command line looked at word by word,
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import re
 import sys
@@ -30,13 +31,17 @@ from omegaconf.errors import OmegaConfBaseException
 from seqconv.config.errors import ConfigError, Problem, did_you_mean, unknown_key
 
 if TYPE_CHECKING:
-    from seqconv.config.schema import Config
+    from seqconv.config.schema import Config, SweepSettings
     from seqconv.tasks.contract import Json
 
 CONFIG_MODULE = "seqconv.conf"
 CONFIG_NAME = "train"
 # A value of `resume`.
 AUTO = "auto"
+LAUNCHER = "hydra_plugins.seqconv_sweeps.SeqconvLauncher"
+SINGLE_RUN_THREADS = 2
+# Composing one takes 30 ms, and nobody reads a table of more.
+MOST_JOBS = 10_000
 # What a run that is resumed knows itself.
 PLACES = ("hydra.run", "hydra.sweep", "hydra.mode", "hydra.output_subdir")
 # A ValueError is for what Hydra has no error of its own for, such as `~trainer=0` or a number of 5,000 digits.
@@ -55,6 +60,10 @@ class CommandLine:
         multirun: whether it is a sweep.
         run_dir: the resolved `hydra.run.dir`.
         sweep_dir: the resolved `hydra.sweep.dir`.
+        sweep: how its jobs are started; None for one run.
+        launcher: the class of Hydra's launcher.
+        jobs_at_once: what `hydra.launcher.jobs` says; None: to be found.
+        job_words: what each job overrides, Hydra's own keys aside.
         jobs: the checked configuration of each job, or the error that keeps it from starting.
     """
 
@@ -65,6 +74,10 @@ class CommandLine:
     multirun: bool = False
     run_dir: str = ""
     sweep_dir: str = ""
+    sweep: SweepSettings | None = None
+    launcher: str = ""
+    jobs_at_once: int | None = None
+    job_words: list[list[str]] = field(default_factory=list)
     jobs: list[Config | ConfigError] = field(default_factory=list)
 
     @property
@@ -187,12 +200,16 @@ class _Reader:
         choices = [word for o in self.choices for word in self._valid_choice(o)]
         if self.problems:
             raise ConfigError(self._diagnosis(choices))
+        self._refuse_too_many()
         try:
             jobs = [self._compose(words) for words in _jobs(self.overrides)]
         except REFUSALS as error:
             raise ConfigError(self._diagnosis(choices) or [_refusal(error)]) from error
         first = jobs[0]
+        multirun = self._is_sweep(first)
+        self._choose_threads(jobs, 1 if multirun else SINGLE_RUN_THREADS)
         self.problems += self._problems_of_kind(first)
+        sweep, jobs_at_once = self._sweep_settings(first) if multirun else (None, None)
         checked = [_check(job) for job in jobs]
         errors = [job for job in checked if isinstance(job, ConfigError)]
         if self.problems or len(errors) == len(jobs):
@@ -201,11 +218,52 @@ class _Reader:
             flags=flags,
             overrides=[str(o.input_line) for o in self.overrides],
             resume=_unresolved(first).get("resume"),
-            multirun=self._is_sweep(first),
+            multirun=multirun,
             run_dir=str(first.hydra.run.dir),
             sweep_dir=str(first.hydra.sweep.dir),
+            sweep=sweep,
+            launcher=str(first.hydra.launcher._target_),
+            jobs_at_once=jobs_at_once,
+            job_words=[list(words) for words in _jobs(self._task_overrides)],
             jobs=checked,
         )
+
+    @property
+    def _task_overrides(self) -> list[Override]:
+        return [o for o in self.overrides if not o.is_hydra_override()]
+
+    def _refuse_too_many(self) -> None:
+        count = math.prod(len(_alternatives(o)) or 1 for o in self.overrides)
+        if count > MOST_JOBS:
+            rule = (
+                f"stands for {count:,} jobs; at most {MOST_JOBS:,} are run in one sweep. Leave out "
+                "values, or let hydra/sweeper=optuna choose among them"
+            )
+            raise ConfigError([*self.problems, Problem("the sweep", rule)])
+
+    def _choose_threads(self, jobs: list[DictConfig], count: int) -> None:
+        """Write down how many threads a run has where the configuration leaves it open."""
+        if all(_unresolved(job).get("threads") is not None for job in jobs):
+            return
+        self.overrides += self.parser.parse_overrides([f"threads={count}"])
+        for job in jobs:
+            OmegaConf.update(job, "threads", count)
+
+    def _sweep_settings(self, composed: DictConfig) -> tuple[SweepSettings | None, int | None]:
+        from seqconv.config.schema import LauncherSettings, SweepSettings, read_section
+
+        tree, sweep, jobs = _unresolved(composed), None, None
+        try:
+            sweep = read_section(SweepSettings, tree.get("sweep"), "sweep.")
+        except ConfigError as error:
+            self.problems += error.problems
+        launcher = {**tree["hydra"]["launcher"]}
+        if launcher.pop("_target_") == LAUNCHER:
+            try:
+                jobs = read_section(LauncherSettings, launcher, "hydra.launcher.").jobs
+            except ConfigError as error:
+                self.problems += error.problems
+        return sweep, jobs
 
     def _compose(self, words: Sequence[str]) -> DictConfig:
         return hydra.compose(
@@ -227,8 +285,10 @@ class _Reader:
             rule = f"must be null or auto here, or name a run directory; received {resume!r}"
             yield Problem("resume", rule)
         elif resume and multirun:
-            rule = "is for one run, not for a sweep; leave out -m, or resume its jobs by name"
+            rule = "is for one run; a sweep is resumed by sweep.resume"
             yield Problem("resume", rule)
+        if not multirun and (_unresolved(composed).get("sweep") or {}).get("resume"):
+            yield Problem("sweep.resume", "is for a sweep; add -m, or use `resume` for one run")
 
     def _valid_choice(self, override: Override) -> list[str]:
         """The word of a choice; the nearest one stands in for what does not exist, so that the rest is checked too."""
@@ -288,7 +348,8 @@ class _Reader:
     def resumed(self, flags: list[str]) -> CommandLine:
         """The command line that resumes a run and changes single keys of it; its own config.yaml has the others."""
         if self.multirun:
-            self.problems.append(Problem("resume", "is for one run, not for a sweep; leave out -m"))
+            rule = "is for one run; a sweep is resumed by sweep.resume"
+            self.problems.append(Problem("resume", rule))
         changes = {}
         for override in self.overrides:
             key = override.key_or_group

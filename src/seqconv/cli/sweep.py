@@ -1,119 +1,188 @@
-"""A sweep: many runs; those that fail do not keep the others from running."""
+"""A sweep: many runs, known by their configurations; those that fail do not keep the others from running."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
 from seqconv import console
-from seqconv.cli.overrides import CommandLine, hand_over, quoted
+from seqconv.cli.overrides import AUTO, CommandLine, hand_over, quoted
 from seqconv.cli.single import own_directory
-from seqconv.config.errors import ConfigError, InterruptedRun, RequirementError, SweepError
-from seqconv.config.schema import parse
+from seqconv.config.errors import (
+    ConfigError,
+    InterruptedRun,
+    OutputError,
+    Problem,
+    RequirementError,
+    SweepError,
+)
+from seqconv.config.schema import Config
 from seqconv.runs import layout
 from seqconv.runs.files import json_line
 from seqconv.runs.lock import locked
-from seqconv.runs.result import Result, read_result, summary
+from seqconv.runs.result import Result, summary
+from seqconv.sweeps.job import SweepJob, is_begun
+from seqconv.sweeps.manifest import (
+    FINAL,
+    MANIFEST,
+    Job,
+    Manifest,
+    checksum,
+    key_of,
+    read_manifest,
+    results_of,
+    write_manifest,
+)
 from seqconv.training.signals import Signals
 
 
 def sweep(line: CommandLine) -> None:
-    """Run all jobs.
+    """Run all jobs that are not done yet.
 
     Raises:
         SeqconvError: if the sweep cannot start, or a job does not end well.
         InterruptedRun: after a signal.
     """
-    layout.check_free(Path(line.sweep_dir))
-    for number, job in enumerate(line.jobs):
-        if isinstance(job, ConfigError):
-            console.info(f"job {number} of the sweep cannot start:\n{job}")
+    keys = [_key(job, words) for job, words in zip(line.jobs, line.job_words, strict=True)]
     # A job listens for signals itself. Between two of them Hydra is at work: it starts the next job after an
     # Exception, but not after SystemExit.
     with Signals(error=lambda number: SystemExit(128 + number)) as signals:
-        sweep_dir = own_directory(line.sweep_dir, chosen=line.chooses("hydra.sweep.dir"))
-        run_job = SweepJob()
-        try:
-            hand_over([*line.words, f"hydra.sweep.dir={quoted(str(sweep_dir))}"], run_job)
-        except SystemExit:
-            if signals.number is not None:
-                raise InterruptedRun(signals.number) from None
-            raise
-        finally:
-            with signals.held():
-                results = run_job.report_others(sweep_dir)
-    _judge(results, len(line.jobs))
+        sweep_dir = _directory(line, keys)
+        with locked(sweep_dir):
+            _run(line, keys, sweep_dir, signals)
 
 
-class SweepJob:
-    """What Hydra calls for each job, in whatever process its launcher runs it.
-
-    A job in the process that made this object writes its line for scripts when it ends. Those elsewhere, where stdout
-    may lead nowhere, are read from their directories at the end of the sweep.
-    """
-
-    def __init__(self) -> None:
-        self._process = os.getpid()
-        self._reported: set[Path] = set()
-
-    def __call__(self, composed: DictConfig) -> float:
-        """Run the job.
-
-        Returns:
-            The objective; not-a-number if the job failed, which optimizers take for a failed trial.
-
-        Raises:
-            SystemExit: after a signal.
-        """
-        from seqconv.training import folds
-        from seqconv.training import run as training
-
-        place = HydraConfig.get().sweep
-        run_dir = Path(place.dir) / place.subdir
-        with locked(run_dir), Signals() as signals:
-            try:
-                config = parse(composed)
-                if config.settings.folds_to_run:
-                    task = training.load_task(config)
-                    outcome = folds.run_folds(config, run_dir, task, signals=signals)
-                else:
-                    outcome = training.run(config, run_dir, signals=signals)
-            except ConfigError as error:
-                outcome = training.not_started(error, run_dir)
-        if os.getpid() == self._process:
-            self._reported.add(run_dir)
-            console.result(json_line(outcome.summary))
-        if outcome.error is not None:
-            console.error(outcome.error)
-        # Also for one that came too late for this job; but not for `trainer.max_time`, which is each job's own.
+def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signals) -> None:
+    """Run the jobs of a sweep whose directory is locked."""
+    known = read_manifest(sweep_dir) or Manifest()
+    words = zip(keys, _differing(line.job_words), strict=True)
+    manifest = known.with_jobs(words)
+    jobs = [manifest.job(key) for key in dict.fromkeys(keys)]
+    _say_what_is_the_same(keys)
+    write_manifest(sweep_dir, manifest)
+    before = results_of(sweep_dir, jobs)
+    for job in jobs:
+        found = line.jobs[keys.index(job.key)]
+        if isinstance(found, ConfigError):
+            console.info(f"job {job.number} of the sweep cannot start:\n{found}")
+    done = {number: result for number, result in before.items() if result.status in FINAL}
+    pending = [
+        _launched(job, line.job_words[keys.index(job.key)], sweep_dir)
+        for job in jobs
+        if job.number not in done
+    ]
+    if before:
+        console.info(f"{sweep_dir}: {len(done)} of {len(jobs)} jobs are done, {len(pending)} left")
+    run_job = SweepJob(pending, {job.number: job.label for job in jobs})
+    for number, result in done.items():
+        _report(run_job, result, sweep_dir / str(number))
+    try:
+        hand_over([*line.words, f"hydra.sweep.dir={quoted(str(sweep_dir))}"], run_job)
+    except SystemExit:
         if signals.number is not None:
-            raise SystemExit(128 + signals.number)
-        return outcome.objective
-
-    def report_others(self, sweep_dir: Path) -> dict[str, Result]:
-        """Write the lines that are missing; all results of the sweep, by directory name."""
-        results = {}
-        for path in sorted(sweep_dir.glob(f"*/{layout.METRICS}")):
-            result = read_result(path.parent)
-            if result is None:
-                continue
-            results[path.parent.name] = result
-            if path.parent not in self._reported:
-                console.result(json_line(summary(result, path.parent)))
-        return results
+            raise InterruptedRun(signals.number) from None
+        raise
+    finally:
+        with signals.held():
+            results = results_of(sweep_dir, jobs)
+            for number, result in sorted(results.items()):
+                _report(run_job, result, sweep_dir / str(number))
+    if run_job.error is not None:
+        raise run_job.error
+    console.info(f"sweep directory {sweep_dir}")
+    _judge(results, jobs, sweep_dir)
 
 
-def _judge(results: dict[str, Result], jobs: int) -> None:
+def _report(run_job: SweepJob, result: Result, run_dir: Path) -> None:
+    """Write the line of a job for scripts, once."""
+    if run_dir not in run_job.reported:
+        run_job.reported.add(run_dir)
+        console.result(json_line(summary(result, run_dir)))
+
+
+def _key(job: Config | ConfigError, words: Sequence[str]) -> str:
+    """What a job is known by; one that cannot start has its words alone."""
+    return checksum(sorted(words)) if isinstance(job, ConfigError) else key_of(job)
+
+
+def _differing(job_words: Sequence[Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    """The words of each job that not all of them have."""
+    common = set(job_words[0]).intersection(*job_words)
+    for words in job_words:
+        yield tuple(word for word in words if word not in common) or tuple(words)
+
+
+def _say_what_is_the_same(keys: Sequence[str]) -> None:
+    if repeated := len(keys) - len(set(keys)):
+        console.info(f"{repeated} jobs have the configuration of another one, and are left out")
+
+
+def _launched(job: Job, words: Sequence[str], sweep_dir: Path) -> list[str]:
+    """A job's words for a launcher: with the number of its directory, whatever place it has among those to run."""
+    begun = is_begun(sweep_dir / str(job.number))
+    # `.hydra/` is the record of a run's first start.
+    record = ["hydra.output_subdir=null"] if begun else []
+    return [*words, f"hydra.sweep.subdir='{job.number}'", *record]
+
+
+def _directory(line: CommandLine, keys: Sequence[str]) -> Path:
+    """The directory to work in, there."""
+    resume = line.sweep.resume if line.sweep is not None else None
+    chosen = line.chooses("hydra.sweep.dir")
+    target = Path(line.sweep_dir)
+    if resume == AUTO:
+        found = target if chosen else _newest(target.parent, keys)
+        if found is not None and (found / MANIFEST).exists():
+            return found
+        console.info("sweep.resume=auto: no sweep has a job of this command line; a new one begins")
+    elif resume is not None:
+        path = Path(os.path.expanduser(resume))
+        if not (path / MANIFEST).is_file():
+            rule = f"must be auto or a sweep's directory; {path} has no {MANIFEST}"
+            raise ConfigError([Problem("sweep.resume", rule)])
+        return path
+    layout.check_free(target)
+    return own_directory(line.sweep_dir, chosen=chosen)
+
+
+def _newest(folder: Path, keys: Sequence[str]) -> Path | None:
+    """The newest sweep that has one of the jobs."""
+    wanted = set(keys)
+    for path in sorted(folder.glob("*"), reverse=True):
+        try:
+            manifest = read_manifest(path)
+        except OutputError:
+            continue
+        if manifest is not None and wanted & {job.key for job in manifest.jobs}:
+            return path
+    return None
+
+
+def _judge(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) -> None:
     """Raise if a job did not complete, or else if one does not meet its requirements."""
-    completed = [name for name, result in results.items() if result.status == "completed"]
-    unmet = [name for name in completed if results[name].error is not None]
-    if len(completed) < jobs:
-        failed = jobs - len(completed)
-        raise SweepError(f"{failed} of {jobs} jobs did not complete; the others' results stand")
+    failed = [job for job in jobs if not _completed(results.get(job.number))]
+    if failed:
+        lines = [
+            f"  job {job.number} ({job.label}): {_why(results.get(job.number))}" for job in failed
+        ]
+        raise SweepError(
+            f"{len(failed)} of {len(jobs)} jobs did not complete; the others' results stand\n"
+            + "\n".join(lines)
+            + f"\nTo go on: the same command with sweep.resume={sweep_dir}"
+        )
+    unmet = [str(job.number) for job in jobs if results[job.number].error is not None]
     if unmet:
         raise RequirementError(
-            f"`require` is not met by {len(unmet)} of {jobs} jobs: {', '.join(unmet)}"
+            f"`require` is not met by {len(unmet)} of {len(jobs)} jobs: {', '.join(unmet)}"
         )
+
+
+def _completed(result: Result | None) -> bool:
+    return result is not None and result.status == "completed"
+
+
+def _why(result: Result | None) -> str:
+    if result is None:
+        return "was not started"
+    return result.status if result.error is None else result.error.message

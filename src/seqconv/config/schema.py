@@ -41,6 +41,8 @@ from seqconv.config.yaml_files import dump_tree, load_tree
 from seqconv.tasks.contract import Json, TaskSettings
 
 Checked = TypeVar("Checked")
+# Keys about how a process starts, not about what the run is.
+OF_THE_START = ("resume", "sweep")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +94,24 @@ class General(Section):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SweepSettings(Section):
+    """How the jobs of a sweep are started; the keys of `sweep`."""
+
+    resume: str | None
+    """The directory of the sweep to go on with; `auto`: the newest that has a job of this one; None: a new sweep."""
+    on_failure: Literal["continue", "stop"]
+    """Whether the other jobs go on when one fails."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LauncherSettings(Section):
+    """The keys of `hydra.launcher` for `hydra/launcher=seqconv`."""
+
+    jobs: Count | None
+    """Jobs at once; None: as many as there are cores and memory for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """One run, complete and checked."""
 
@@ -128,8 +148,7 @@ def parse(composed: DictConfig) -> Config:
         raise ConfigError([Problem(str(key), str(error).splitlines()[0])]) from error
     if not isinstance(tree, dict):
         raise ConfigError([Problem("configuration", "must be a mapping of keys")])
-    # `resume` is about how this process starts, not about what the run is.
-    return parse_tree({str(key): value for key, value in tree.items() if key != "resume"})
+    return parse_tree({str(key): value for key, value in tree.items() if key not in OF_THE_START})
 
 
 def _resolver_problems(node: Json, prefix: str = "") -> Iterator[Problem]:
@@ -208,6 +227,19 @@ def parse_tree(tree: dict[str, Json]) -> Config:
         require=require,
         tree=tree,
     )
+
+
+def read_section(cls: type[Checked], values: Json, prefix: str) -> Checked:
+    """A section of its own.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems: list[Problem] = []
+    section = _section(cls, values, prefix, problems)
+    if section is None:
+        raise ConfigError(problems)
+    return section
 
 
 def fold_configs(config: Config) -> list[Config]:

@@ -34,7 +34,7 @@ AUTO = "auto"
 # A block and what is made of it stay in the processor's cache, and its memory is used again for the next.
 BLOCK_BYTES = 2**22
 # More are waited for: the checks of a block and the writing of the one before run by the side.
-PARSING_THREADS = 2
+PARSING_THREADS = 3
 # Files smaller than this are parsed in no time: nothing of them is kept.
 SMALL_BYTES = 2**20
 BLOCK_ROWS = 2**19

@@ -131,11 +131,17 @@ def _import_quickly() -> None:
     """Import TensorFlow and Keras, and let TensorFlow look for devices."""
     # XLA writes a line for every compilation otherwise; warnings still come through.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    import_modules()
+    import tensorflow as tf
+
+    tf.config.list_physical_devices()  # Looks for a GPU, and says so where it finds none.
+
+
+def import_modules() -> None:
+    """Import TensorFlow and Keras and nothing else: no device is looked for, no thread begun."""
     with _without_companions(), _without_collection():
         import keras  # noqa: F401
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()  # Looks for a GPU, and says so where it finds none.
+        import tensorflow  # noqa: F401
 
 
 @contextlib.contextmanager

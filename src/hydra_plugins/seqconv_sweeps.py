@@ -1,0 +1,88 @@
+"""Our launcher and sweeper: Hydra finds them in this namespace only. What they do is in `seqconv.sweeps`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+HERE = "hydra_plugins.seqconv_sweeps"
+
+
+class SeqconvLauncher(Launcher):
+    """Runs jobs side by side, each in a process of its own.
+
+    Args:
+        jobs: how many at once; None: as many as there are cores and memory for.
+    """
+
+    def __init__(self, jobs: int | None = None) -> None:
+        self.jobs = jobs
+        self.hydra_context: Any = None
+        self.task_function: Any = None
+        self.config: Any = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """What Hydra gives every launcher."""
+        self.hydra_context, self.task_function = hydra_context, task_function
+        self.config = config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run jobs to their ends."""
+        from seqconv.sweeps.launch import launch
+
+        return launch(
+            job_overrides,
+            initial_job_idx,
+            config=self.config,
+            loader=self.hydra_context.config_loader,
+            task_function=self.task_function,
+            at_once=self.jobs,
+        )
+
+
+class SeqconvSweeper(Sweeper):
+    """Launches the jobs of a sweep that are not done yet, as its manifest says."""
+
+    def __init__(self) -> None:
+        self.task_function: Any = None
+        self.launcher: Any = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """What Hydra gives every sweeper."""
+        from hydra.core.plugins import Plugins
+
+        self.task_function = task_function
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch; the jobs are known already."""
+        return self.task_function.launch_jobs(self.launcher)
+
+
+ConfigStore.instance().store(
+    group="hydra/launcher",
+    name="seqconv",
+    node={"_target_": f"{HERE}.SeqconvLauncher", "jobs": None},
+    provider="seqconv",
+)
+ConfigStore.instance().store(
+    group="hydra/sweeper",
+    name="seqconv",
+    node={"_target_": f"{HERE}.SeqconvSweeper"},
+    provider="seqconv",
+)

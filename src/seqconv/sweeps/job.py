@@ -1,0 +1,119 @@
+"""One job of a sweep, in whatever process a launcher runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from seqconv import console
+from seqconv.config.errors import ConfigError, Problem, SeqconvError
+from seqconv.config.schema import Config, parse
+from seqconv.runs import layout, resume
+from seqconv.runs.files import json_line
+from seqconv.runs.lock import locked
+from seqconv.training.signals import Signals
+
+
+@dataclass
+class SweepJob:
+    """What Hydra calls for each job, in whatever process its launcher runs it.
+
+    Attributes:
+        pending: words of each job that is to be run.
+        labels: of jobs by number, for people.
+        reported: directories of jobs whose lines for scripts are written.
+        error: what kept the launcher from its work; raised when Hydra has returned.
+        process: that made this object.
+    """
+
+    pending: Sequence[Sequence[str]]
+    labels: Mapping[int, str]
+    reported: set[Path] = field(default_factory=set)
+    error: SeqconvError | None = None
+    process: int = field(default_factory=os.getpid)
+
+    def launch_jobs(self, launcher: Any) -> None:
+        """Let a launcher run the jobs."""
+        if not self.pending:
+            return
+        try:
+            launcher.launch(self.pending, initial_job_idx=0)
+        except SeqconvError as error:
+            self.error = error
+        except Exception as error:
+            # Such as a cluster that is not there.
+            name = f"{type(launcher).__module__}.{type(launcher).__name__}"
+            reason = f"{type(error).__name__}: {error}"
+            problem = Problem("hydra/launcher", f"{name} cannot run the jobs ({reason})")
+            self.error = ConfigError([problem])
+
+    def label_of(self, number: int, words: Sequence[str]) -> str:
+        """What a job is called."""
+        return self.labels.get(number, " ".join(words))
+
+    def __call__(self, composed: DictConfig) -> float:
+        """Run the job, or resume it.
+
+        Returns:
+            The objective; not-a-number if the job failed, which optimizers take for a failed trial.
+
+        Raises:
+            SystemExit: after a signal.
+        """
+        place = HydraConfig.get().sweep
+        run_dir = Path(place.dir) / place.subdir
+        with locked(run_dir), Signals() as signals:
+            outcome = self._run(composed, run_dir, signals)
+        if os.getpid() == self.process:
+            self.reported.add(run_dir)
+            console.result(json_line(outcome.summary))
+        if outcome.error is not None:
+            console.error(outcome.error)
+        # Also for one that came too late for this job; but not for `trainer.max_time`, which is each job's own.
+        if signals.number is not None:
+            raise SystemExit(128 + signals.number)
+        return float(outcome.objective)
+
+    @staticmethod
+    def _run(composed: DictConfig, run_dir: Path, signals: Signals) -> Any:
+        from seqconv.training import run as training
+
+        try:
+            config = parse(composed)
+            if not is_begun(run_dir):
+                return _start(config, run_dir, None, signals)
+            layout.check_own_files(run_dir)
+            point = resume.find_resume_point(run_dir)
+            result = resume.finished(run_dir, config, point)
+            if result is not None:
+                return training.Outcome(result, run_dir)
+            return _start(config, run_dir, point, signals)
+        except SeqconvError as error:
+            return training.not_started(error, run_dir)
+
+
+def is_begun(run_dir: Path) -> bool:
+    """Whether a job has come so far that it can be resumed."""
+    path = run_dir / layout.CONFIG
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _start(
+    config: Config, run_dir: Path, point: resume.ResumePoint | None, signals: Signals
+) -> Any:
+    from seqconv.training import folds
+    from seqconv.training import run as training
+
+    if config.settings.folds_to_run:
+        return folds.run_folds(config, run_dir, training.load_task(config), signals=signals)
+    if point is None:
+        return training.run(config, run_dir, signals=signals)
+    task = training.load_task(config)
+    point.check_data(task.name, task.fingerprint)
+    return training.run(config, run_dir, task, resume_point=point, signals=signals)

@@ -1,0 +1,144 @@
+"""The jobs of a sweep, known by their configurations and kept in its directory: with them a sweep can be resumed.
+
+A job is the same one while its configuration is, whatever its number and however the grid around it changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from seqconv.config.errors import OutputError
+from seqconv.config.fields import STRICT, Count, NonNegative, read_values
+from seqconv.config.schema import Config
+from seqconv.runs.files import read_json, write_json
+from seqconv.runs.result import Result, read_result
+from seqconv.tasks.contract import Json
+
+MANIFEST = "sweep.json"
+VERSION = 1
+# What changes no number: a job is the same one with another value of these.
+OF_NO_EFFECT = ("trainer.checkpoint_seconds", "trainer.keep", "trainer.max_time")
+# A job that ended so is not run again: the same numbers would come out.
+FINAL = ("completed", "diverged")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        number: and name of its directory.
+        key: checksum of its configuration.
+        words: of the command line that differ among the jobs, such as `model=gru`.
+    """
+
+    __pydantic_config__ = STRICT
+
+    number: NonNegative
+    key: str
+    words: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """What tells it from the others, for people."""
+        return " ".join(self.words)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """The jobs of a sweep, by number.
+
+    Attributes:
+        jobs: in the order of their numbers.
+    """
+
+    jobs: tuple[Job, ...] = ()
+
+    def with_jobs(self, wanted: Iterable[tuple[str, tuple[str, ...]]]) -> Manifest:
+        """The same with new jobs behind those it has.
+
+        Args:
+            wanted: key and words of each.
+        """
+        known = {job.key for job in self.jobs}
+        number = max((job.number for job in self.jobs), default=-1)
+        added = []
+        for key, words in wanted:
+            if key not in known:
+                known.add(key)
+                number += 1
+                added.append(Job(number=number, key=key, words=words))
+        return Manifest(jobs=(*self.jobs, *added))
+
+    def job(self, key: str) -> Job:
+        """The job of a configuration, which is there."""
+        return next(job for job in self.jobs if job.key == key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StoredManifest:
+    """The keys of `sweep.json`."""
+
+    __pydantic_config__ = STRICT
+
+    version: Count
+    jobs: tuple[Job, ...]
+
+
+def key_of(config: Config) -> str:
+    """The checksum of all that the numbers of a run depend on."""
+    tree = json.loads(json.dumps(config.tree))
+    for name in OF_NO_EFFECT:
+        section, _, key = name.partition(".")
+        tree.get(section, {}).pop(key, None)
+    return checksum(tree)
+
+
+def checksum(value: Json) -> str:
+    """Of a value as JSON holds it."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def read_manifest(sweep_dir: Path) -> Manifest | None:
+    """The manifest of a sweep; None where there is none.
+
+    Raises:
+        OutputError: if it is none of this version.
+    """
+    path = sweep_dir / MANIFEST
+    if not path.exists():
+        return None
+    content = read_json(path)
+    try:
+        if content is None or content.get("version") != VERSION:
+            found = None if content is None else content.get("version")
+            raise ValueError(f"version: must be {VERSION}; received {found!r}")
+        stored = read_values(_StoredManifest, content)
+        numbers = [job.number for job in stored.jobs]
+        if len(set(numbers)) < len(numbers) or len({job.key for job in stored.jobs}) < len(numbers):
+            raise ValueError("jobs: numbers and keys must differ")
+    except ValueError as error:
+        raise OutputError(
+            f"{path}: is no manifest of this version of seqconv ({error}). Resume the sweep with the version that "
+            "began it, or start a new one"
+        ) from error
+    return Manifest(jobs=stored.jobs)
+
+
+def write_manifest(sweep_dir: Path, manifest: Manifest) -> None:
+    """Write `sweep.json`, whole or not at all."""
+    jobs = [asdict(job) for job in manifest.jobs]
+    try:
+        write_json(sweep_dir / MANIFEST, {"version": VERSION, "jobs": jobs})
+    except OSError as error:
+        raise OutputError(f"{sweep_dir}: cannot be written ({error.strerror})") from error
+
+
+def results_of(sweep_dir: Path, jobs: Sequence[Job]) -> dict[int, Result]:
+    """The results there are, by number."""
+    found = {job.number: read_result(sweep_dir / str(job.number)) for job in jobs}
+    return {number: result for number, result in found.items() if result is not None}
