@@ -5,6 +5,7 @@ Hydra composes; only when it refuses is the command line looked at word by word,
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import os
@@ -104,8 +105,14 @@ def asks_hydra(words: Sequence[str]) -> bool:
     return bool(asked.help or asked.hydra_help or asked.shell_completion or asked.cfg or asked.info)
 
 
-def read_command_line(words: Sequence[str]) -> CommandLine:
+def read_command_line(
+    words: Sequence[str], *, prepare: Callable[[], object] = lambda: None
+) -> CommandLine:
     """Compose and check everything that a command line asks for.
+
+    Args:
+        words: without the program's name.
+        prepare: called as soon as one job of a sweep with our launcher is known to be able to start.
 
     Raises:
         ConfigError: with all mistakes, if no job can start.
@@ -116,7 +123,7 @@ def read_command_line(words: Sequence[str]) -> CommandLine:
     with hydra.initialize_config_module(
         CONFIG_MODULE, job_name="seqconv-train", version_base="1.3"
     ):
-        reader = _Reader(arguments, GlobalHydra.instance().config_loader())
+        reader = _Reader(arguments, GlobalHydra.instance().config_loader(), prepare)
         try:
             return reader.resumed(flags) if reader.names_run() else reader.new(flags)
         except REFUSALS as error:
@@ -147,8 +154,10 @@ class _Reader:
         values: those that set a key.
     """
 
-    def __init__(self, arguments: Namespace, loader: ConfigLoader):
+    def __init__(self, arguments: Namespace, loader: ConfigLoader, prepare: Callable[[], object]):
+        self.prepare = prepare
         self.problems: list[Problem] = []
+        self.chosen_threads: list[str] = []
         self.config_name = arguments.config_name or CONFIG_NAME
         self.multirun = bool(arguments.multirun)
         self.loader = loader
@@ -202,10 +211,12 @@ class _Reader:
             raise ConfigError(self._diagnosis(choices))
         self._refuse_too_many()
         try:
-            jobs = [self._compose(words) for words in _jobs(self.overrides)]
+            all_words = list(_jobs(self.overrides))
+            first = self._compose(all_words[0])
+            self._prepare(first)
+            jobs = [first, *(self._compose(words) for words in all_words[1:])]
         except REFUSALS as error:
             raise ConfigError(self._diagnosis(choices) or [_refusal(error)]) from error
-        first = jobs[0]
         multirun = self._is_sweep(first)
         self._choose_threads(jobs, 1 if multirun else SINGLE_RUN_THREADS)
         self.problems += self._problems_of_kind(first)
@@ -216,7 +227,7 @@ class _Reader:
             raise ConfigError([*self.problems, *(p for error in errors for p in error.problems)])
         return CommandLine(
             flags=flags,
-            overrides=[str(o.input_line) for o in self.overrides],
+            overrides=[*(str(o.input_line) for o in self.overrides), *self.chosen_threads],
             resume=_unresolved(first).get("resume"),
             multirun=multirun,
             run_dir=str(first.hydra.run.dir),
@@ -224,9 +235,17 @@ class _Reader:
             sweep=sweep,
             launcher=str(first.hydra.launcher._target_),
             jobs_at_once=jobs_at_once,
-            job_words=[list(words) for words in _jobs(self._task_overrides)],
+            job_words=[[*words, *self.chosen_threads] for words in _jobs(self._task_overrides)],
             jobs=checked,
         )
+
+    def _prepare(self, first: DictConfig) -> None:
+        """Composing the others of a sweep takes as long as getting ready for them."""
+        if self._is_sweep(first) and first.hydra.launcher._target_ == LAUNCHER:
+            job = copy.deepcopy(first)
+            self._choose_threads([job], 1)
+            if not isinstance(_check(job), ConfigError):
+                self.prepare()
 
     @property
     def _task_overrides(self) -> list[Override]:
@@ -245,9 +264,9 @@ class _Reader:
         """Write down how many threads a run has where the configuration leaves it open."""
         if all(_unresolved(job).get("threads") is not None for job in jobs):
             return
-        self.overrides += self.parser.parse_overrides([f"threads={count}"])
         for job in jobs:
             OmegaConf.update(job, "threads", count)
+        self.chosen_threads = [f"threads={count}"]
 
     def _sweep_settings(self, composed: DictConfig) -> tuple[SweepSettings | None, int | None]:
         from seqconv.config.schema import LauncherSettings, SweepSettings, read_section

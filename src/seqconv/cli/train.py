@@ -42,11 +42,12 @@ def run_command(words: Sequence[str]) -> int:
     from seqconv import console
     from seqconv.cli.overrides import asks_hydra, read_command_line
     from seqconv.config.errors import SeqconvError
+    from seqconv.sweeps.process import job_context
 
     try:
         if asks_hydra(words):
             return _let_hydra_answer(words)
-        line = read_command_line(words)
+        line = read_command_line(words, prepare=job_context)
         if line.multirun:
             from seqconv.cli.sweep import sweep
 

@@ -5,7 +5,9 @@ Nothing may look for devices or start a thread here: neither survives a fork.
 
 from __future__ import annotations
 
+import gc
 import importlib
+import io
 import os
 
 from seqconv.console import native_notices_in_log
@@ -27,3 +29,12 @@ with native_notices_in_log():
     tensorflow_import.import_modules()
 for name in MODULES:
     importlib.import_module(name)
+
+# The first picture of a process loads fonts.
+_figure = importlib.import_module("seqconv.tasks.figures").new_figure(2, 1)
+_figure.subplots().set_title("-1")
+_figure.savefig(io.BytesIO(), format="png")
+
+# What is here stays: the collectors of the jobs need not look through it, which also keeps its memory shared.
+gc.collect()
+gc.freeze()
