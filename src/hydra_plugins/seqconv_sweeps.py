@@ -45,7 +45,7 @@ class SeqconvLauncher(Launcher):
             job_overrides,
             initial_job_idx,
             config=self.config,
-            loader=self.hydra_context.config_loader,
+            context=self.hydra_context,
             task_function=self.task_function,
             at_once=self.jobs,
         )

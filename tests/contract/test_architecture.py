@@ -22,6 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 # From the top down. A module may import what stands on a lower line, and inside its own entry.
 LEVELS = (
     ("cli",),
+    ("sweeps",),
     ("training.evaluation", "training.export", "training.folds"),
     ("training.run", "training.trained"),
     ("training.loop",),
@@ -56,8 +57,16 @@ VERSION = "__init__"
 
 TOOLS = ("data", "evaluate", "export", "predict")
 ALLOWED = {
-    "hydra": {"cli.overrides", "cli.sweep"},
-    "omegaconf": {"cli.overrides", "cli.single", "cli.sweep", "config.schema", "config.yaml_files"},
+    "hydra": {"cli.overrides", "sweeps.job", "sweeps.launch", "sweeps.process"},
+    "omegaconf": {
+        "cli.overrides",
+        "cli.single",
+        "config.schema",
+        "config.yaml_files",
+        "sweeps.job",
+        "sweeps.launch",
+        "sweeps.process",
+    },
     "rich": {"console"},
     "typer": {"cli.tools", *(f"cli.tools.{name}" for name in TOOLS)},
 }

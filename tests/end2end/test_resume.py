@@ -328,8 +328,8 @@ def test_what_may_not_change_is_refused_by_name_all_at_once(command, finished):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["-m", "resume=auto"], "resume: is for one run, not for a sweep"),
-        (["-m", "resume=x"], "resume: is for one run, not for a sweep"),
+        (["-m", "resume=auto"], "resume: is for one run; a sweep is resumed by sweep.resume"),
+        (["-m", "resume=x"], "resume: is for one run; a sweep is resumed by sweep.resume"),
         (["resume=nowhere"], "nowhere: no such run directory"),
         (["resume=here", "trainer.keep=${seed}"], "trainer.keep: takes one plain value"),
     ],

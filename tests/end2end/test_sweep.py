@@ -1,14 +1,20 @@
 """Sweeps: one directory and one line per job, and a failure that hides nothing."""
 
+import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from seqconv.runs.lock import locked
 from seqconv.training import run as training
 
 SMALL = [
@@ -20,6 +26,18 @@ SMALL = [
     "trainer=smoke",
     "batch_size=32",
 ]
+
+
+# In this process, one after the other.
+BASIC = ["hydra/launcher=basic", "threads=2"]
+
+
+def statuses(stdout):
+    """Of the jobs by number; their lines come as they end."""
+    found = {
+        int(Path(s["run_dir"]).name): s["status"] for s in map(json.loads, stdout.splitlines())
+    }
+    return [found[number] for number in sorted(found)]
 
 
 @pytest.fixture
@@ -34,7 +52,8 @@ def test_every_job_has_a_directory_and_a_line(command, record):
 
     assert code == 0, stderr
     summaries = [json.loads(line) for line in stdout.splitlines()]
-    assert [Path(s["run_dir"]).name for s in summaries] == ["0", "1", "2", "3"]
+    # In the order in which they end.
+    assert sorted(Path(s["run_dir"]).name for s in summaries) == ["0", "1", "2", "3"]
     (sweep,) = Path("outputs/sweeps").iterdir()
     for number, (model, lookback) in enumerate(
         [("conv1d", 144), ("conv1d", 288), ("conv_gru", 144), ("conv_gru", 288)]
@@ -51,8 +70,7 @@ def test_a_failed_job_does_not_hide_the_others(command, record):
     )
 
     assert code == 5
-    statuses = [json.loads(line)["status"] for line in stdout.splitlines()]
-    assert statuses == ["completed", "failed", "failed"]
+    assert statuses(stdout) == ["completed", "failed", "failed"]
     assert "job 1 of the sweep cannot start" in stderr
     assert "2 of 3 jobs did not complete" in stderr
 
@@ -74,7 +92,7 @@ def test_a_diverged_job_is_told_to_optimizers_as_not_a_number(command, record):
     )  # fmt: skip
 
     assert code == 5
-    assert [json.loads(line)["status"] for line in stdout.splitlines()] == ["completed", "diverged"]
+    assert statuses(stdout) == ["completed", "diverged"]
 
 
 @pytest.mark.slow
@@ -103,7 +121,7 @@ def test_a_signal_between_two_jobs_ends_the_sweep(record, number):
     )
     words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "trainer.baselines=false"]
     done = subprocess.run(
-        [sys.executable, "-c", code, *words, "seed=1,2,3"],
+        [sys.executable, "-c", code, *words, *BASIC, "seed=1,2,3"],
         capture_output=True,
         text=True,
         check=False,
@@ -126,7 +144,7 @@ def test_a_signal_that_comes_too_late_for_a_job_ends_the_sweep_after_it(
 
     monkeypatch.setattr(training, "write_result", write_and_tell)
     words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "trainer.baselines=false"]
-    code, stdout, stderr = command([*words, "seed=1,2"])
+    code, stdout, stderr = command([*words, *BASIC, "seed=1,2"])
     assert code == 143, stderr
     assert [json.loads(line)["status"] for line in stdout.splitlines()] == ["completed"]
 
@@ -137,10 +155,205 @@ def test_a_run_leaves_no_state_of_the_process_behind(command, record):
 
     listening = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "trainer.baselines=false"]
-    code, stdout, stderr = command([*words, "trainer.jit_compile=false,true,false"])
-    assert code == 0, stderr
-    results = [json.loads(line) for line in stdout.splitlines()]
+    results = []
+    for values in ("false,true", "false"):
+        code, stdout, stderr = command([*words, *BASIC, f"trainer.jit_compile={values}"])
+        assert code == 0, stderr
+        results += [json.loads(line) for line in stdout.splitlines()]
     assert [result["status"] for result in results] == ["completed"] * 3
     assert results[0]["test_mae"] == results[2]["test_mae"]
     assert not config.is_op_determinism_enabled()
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == listening
+
+
+def sweep_dir():
+    (found,) = Path("outputs/sweeps").iterdir()
+    return found
+
+
+def test_a_sweep_is_resumed_and_adds_what_is_new(command, record):
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "trainer.baselines=false"]
+    assert command([*words, "seed=1,2"]).exit_code == 0
+    first = {n: (sweep_dir() / n / "metrics.json").read_bytes() for n in ("0", "1")}
+
+    again = command([*words, "seed=1,2", "sweep.resume=auto"])
+    assert again.exit_code == 0, again.stderr
+    assert "2 of 2 jobs are done, 0 left" in again.stderr
+    assert statuses(again.stdout) == ["completed"] * 2
+
+    # One job is lost, one is new, one has another place in the grid.
+    shutil.rmtree(sweep_dir() / "0")
+    more = command([*words, "seed=3,2,1", f"sweep.resume={sweep_dir()}"])
+    assert more.exit_code == 0, more.stderr
+    assert "1 of 3 jobs are done, 2 left" in more.stderr
+    assert statuses(more.stdout) == ["completed"] * 3
+    manifest = json.loads((sweep_dir() / "sweep.json").read_text())
+    assert [job["words"] for job in manifest["jobs"]] == [["seed=1"], ["seed=2"], ["seed=3"]]
+    tests = [json.loads(content)["test"] for content in first.values()]
+    assert json.loads((sweep_dir() / "0/metrics.json").read_text())["test"] == tests[0]
+    assert (sweep_dir() / "1/metrics.json").read_bytes() == first["1"]
+
+
+def test_a_sweep_in_one_place_may_be_repeated_until_it_is_done(command, record, tmp_path):
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "seed=1,2"]
+    place = [f"hydra.sweep.dir={tmp_path / 'sweep'}", "sweep.resume=auto"]
+    for _ in range(2):
+        code, stdout, stderr = command([*words, *place])
+        assert code == 0, stderr
+        assert statuses(stdout) == ["completed"] * 2
+    assert "2 of 2 jobs are done" in stderr
+
+
+def test_a_failure_stops_the_sweep_where_that_is_wanted(command, record):
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=145,144", "seed=1,2"]
+    stop = ["sweep.on_failure=stop", "hydra.launcher.jobs=1"]
+    code, stdout, stderr = command([*words, *stop])
+    assert code == 5
+    assert statuses(stdout) == ["failed"]
+    assert "the sweep stops (sweep.on_failure=stop)" in stderr
+    assert "job 3 (lookback=144 seed=2): was not started" in stderr
+
+
+def test_a_job_that_is_killed_is_a_failed_row(command, record, tmp_path):
+    # The system's own way to end a process that takes too much memory.
+    package = tmp_path / "callbacks"
+    package.mkdir()
+    (package / "killing.py").write_text(
+        "import os, signal\n"
+        "from hydra.experimental.callback import Callback\n"
+        "class Kill(Callback):\n"
+        "    def on_job_start(self, config, **kwargs):\n"
+        "        if config.seed == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "seed=1,2"]
+    sys.path.insert(0, str(package))
+    try:
+        code, stdout, stderr = command([*words, "+hydra.callbacks.kill._target_=killing.Kill"])
+    finally:
+        sys.path.remove(str(package))
+    assert code == 5
+    assert statuses(stdout) == ["completed", "failed"]
+    assert (
+        "job 1 (seed=2): its process was ended by SIGKILL; the system may have run out of" in stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["hydra.launcher.jobs=0"],
+            r"hydra.launcher.jobs: .*greater than or equal to 1; received 0",
+        ),
+        (
+            ["sweep.on_failure=wait"],
+            r"sweep.on_failure: must be 'continue' or 'stop'; received 'wait'",
+        ),
+        (["seed=range(1000)", "batch_size=range(1,1001)"], r"stands for 2,000,000 jobs; at most"),
+        (["sweep.resume=nowhere"], r"sweep.resume: must be auto or a sweep's directory; nowhere"),
+        (["hydra/launcher=ray"], r"ray"),
+    ],
+)
+def test_a_sweep_that_cannot_start(command, in_empty_folder, without_tensorflow, words, message):
+    answer = command(["-m", "model=gru", "lookback=720,1440", *words])
+    assert answer.exit_code == 2
+    assert re.search(message, answer.stderr), answer.stderr
+    assert not list(Path.cwd().iterdir())
+
+
+def test_one_run_is_no_sweep(command, in_empty_folder):
+    answer = command(["sweep.resume=auto"])
+    assert answer.exit_code == 2
+    assert "sweep.resume: is for a sweep; add -m" in answer.stderr
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"version": 2, "jobs": []}', '{"version": 1}'])
+def test_a_manifest_of_another_version(command, in_empty_folder, tmp_path, content):
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    (folder / "sweep.json").write_text(content)
+    answer = command(["-m", "model=conv1d,gru", f"sweep.resume={folder}"])
+    assert answer.exit_code == 2
+    assert "is no manifest of this version of seqconv" in answer.stderr
+    assert set(os.listdir(folder)) <= {"sweep.json", ".lock"}
+
+
+def test_two_processes_on_one_sweep(command, in_empty_folder, tmp_path):
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    (folder / "sweep.json").write_text('{"version": 1, "jobs": []}')
+    with locked(folder):
+        answer = command(["-m", "model=conv1d,gru", f"sweep.resume={folder}"])
+    assert answer.exit_code == 2
+    assert "another process is working" in answer.stderr
+
+
+def test_the_same_job_twice_is_trained_once(command, record):
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "seed=1,1"]
+    code, stdout, stderr = command(words)
+    assert code == 0, stderr
+    assert statuses(stdout) == ["completed"]
+    assert "1 jobs have the configuration of another one" in stderr
+
+
+def test_threads_are_part_of_the_configuration(command, record):
+    words = [*SMALL, record, "model=conv1d", "lookback=144"]
+    code, stdout, stderr = command(["-m", *words, "threads=1,2"])
+    assert code == 0, stderr
+    lines = [json.loads(line) for line in stdout.splitlines()]
+    found = {Path(line["run_dir"], "config.yaml").read_text().count("threads: 1") for line in lines}
+    assert found == {0, 1}
+    # One and two give the same digits.
+    assert lines[0]["test_mae"] == lines[1]["test_mae"]
+    single = command(words)
+    assert single.exit_code == 0
+    assert json.loads(single.stdout)["test_mae"] == lines[0]["test_mae"]
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_parent_is_killed_goes_on_exactly(record, tmp_path):
+    """Killed with -9 at random moments and resumed: no orphans, no epoch trained twice, the same results."""
+    words = [
+        sys.executable,
+        "-c",
+        "from seqconv.cli.train import main; main()",
+        "-m",
+        *SMALL,
+        record,
+    ]
+    words += ["model=conv1d", "lookback=144", "trainer.epochs=3", "trainer.steps_per_epoch=60"]
+    words += ["trainer.baselines=false", "seed=range(12)"]
+    whole, broken = ([*words, f"hydra.sweep.dir={tmp_path / n}", "sweep.resume=auto"] for n in "ab")
+    subprocess.run(whole, check=True, capture_output=True, timeout=300)
+    generator = np.random.default_rng(3)
+    for _ in range(5):
+        process = subprocess.Popen(broken, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(float(generator.uniform(4, 9)))
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 30
+        while _processes_in(tmp_path / "b") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not _processes_in(tmp_path / "b")
+    done = subprocess.run(broken, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert statuses(done.stdout) == ["completed"] * 12
+    for number in range(12):
+        ours, theirs = (
+            [json.loads(line) for line in (tmp_path / n / f"{number}/metrics.jsonl").open()]
+            for n in "ab"
+        )
+        assert len(theirs) == 3
+        for one, other in zip(ours, theirs, strict=True):
+            assert one["val_loss"] == other["val_loss"]
+
+
+def _processes_in(folder):
+    """Processes that have a file in a folder open."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if str(link.readlink()).startswith(str(folder)):
+                found.append(link)
+    return found

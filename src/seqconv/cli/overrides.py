@@ -254,10 +254,7 @@ class _Reader:
     def _refuse_too_many(self) -> None:
         count = math.prod(len(_alternatives(o)) or 1 for o in self.overrides)
         if count > MOST_JOBS:
-            rule = (
-                f"stands for {count:,} jobs; at most {MOST_JOBS:,} are run in one sweep. Leave out "
-                "values, or let hydra/sweeper=optuna choose among them"
-            )
+            rule = f"stands for {count:,} jobs; at most {MOST_JOBS:,} are run in one sweep: leave out values"
             raise ConfigError([*self.problems, Problem("the sweep", rule)])
 
     def _choose_threads(self, jobs: list[DictConfig], count: int) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from seqconv import console
@@ -76,7 +77,7 @@ def launch(
     initial_job_idx: int,
     *,
     config: DictConfig,
-    loader: ConfigLoader,
+    context: HydraContext,
     task_function: Any,
     at_once: int | None,
 ) -> list[JobReturn]:
@@ -86,7 +87,7 @@ def launch(
         job_overrides: words of each.
         initial_job_idx: number of the first, where the words do not say it.
         config: composed by Hydra for the sweep.
-        loader: composes the configuration of each.
+        context: composes the configuration of each, and has callbacks.
         task_function: what Hydra calls for each.
         at_once: how many side by side; None: as many as there is room for.
 
@@ -96,10 +97,10 @@ def launch(
     setup_globals()
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     composed = (
-        _compose(loader, config, list(words), initial_job_idx + index)
+        _compose(context.config_loader, config, list(words), initial_job_idx + index)
         for index, words in enumerate(job_overrides)
     )
-    return _Launch(task_function, len(job_overrides), composed, at_once).run()
+    return _Launch(task_function, context.callbacks, len(job_overrides), composed, at_once).run()
 
 
 def _compose(loader: ConfigLoader, config: DictConfig, words: list[str], number: int) -> DictConfig:
@@ -114,9 +115,15 @@ class _Launch:
     """The jobs of one launch."""
 
     def __init__(
-        self, task_function: Any, count: int, composed: Iterator[DictConfig], at_once: int | None
+        self,
+        task_function: Any,
+        callbacks: Any,
+        count: int,
+        composed: Iterator[DictConfig],
+        at_once: int | None,
     ):
         self.task_function = task_function
+        self.callbacks = callbacks
         self.composed = composed
         self.left = count
         self.at_once = at_once
@@ -168,6 +175,7 @@ class _Launch:
         payload = process.Payload(
             config=config,
             task_function=self.task_function,
+            callbacks=self.callbacks,
             environment=dict(os.environ),
             output=output,
         )

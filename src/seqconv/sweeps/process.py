@@ -26,12 +26,14 @@ class Payload:
     Attributes:
         config: composed by Hydra, with its own section.
         task_function: what Hydra calls.
+        callbacks: Hydra's.
         environment: variables of the process that launches; the server's are older.
         output: a file for what libraries write to the terminal.
     """
 
     config: DictConfig
     task_function: Any
+    callbacks: Any
     environment: Mapping[str, str]
     output: Path
 
@@ -54,14 +56,13 @@ def main(payload: Payload) -> None:
     os.environ.update(payload.environment)
     _leave_the_terminal(payload.output)
     threading.Thread(target=_save_when_orphaned, name="watch-parent", daemon=True).start()
-    from hydra._internal.callbacks import Callbacks
     from hydra.core.utils import JobRuntime, run_job, setup_globals
     from hydra.types import HydraContext
 
     setup_globals()
     JobRuntime.instance().set("name", payload.config.hydra.job.name)
     # The loader has composed the configuration already, in the process that launches.
-    context = HydraContext(config_loader=cast(Any, None), callbacks=Callbacks(payload.config))
+    context = HydraContext(config_loader=cast(Any, None), callbacks=payload.callbacks)
     run_job(
         hydra_context=context,
         task_function=payload.task_function,
