@@ -165,6 +165,23 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     _to_log(f"{printable(title)}\n{_plain_table(columns, rows)}")
 
 
+def result_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table that was asked for, on stdout; in a pipe as wide as it is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title=printable(title), title_justify="left", title_style="bold")
+    for column in columns:
+        shown.add_column(printable(column))
+    for row in rows:
+        shown.add_row(*(printable(cell) for cell in row))
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 1000
+    with contextlib.suppress(BrokenPipeError):
+        console.print(shown)
+
+
 def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(f"{printable(cell):>14}" for cell in row) for row in [columns, *rows]

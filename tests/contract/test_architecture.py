@@ -35,7 +35,7 @@ LEVELS = (
         "training.sampling",
         "training",
     ),
-    ("runs.report", "runs.resume"),
+    ("runs.report", "runs.resume", "runs.compare"),
     ("runs.plots",),
     ("runs.progress", "runs.result", "runs.checkpoints", "runs.lock", "runs.environment"),
     ("runs.files", "runs.layout", "runs"),
@@ -55,7 +55,7 @@ LEVELS = (
 # `__init__.py` of the package holds the version alone.
 VERSION = "__init__"
 
-TOOLS = ("data", "evaluate", "export", "predict")
+TOOLS = ("data", "evaluate", "export", "predict", "runs")
 ALLOWED = {
     "hydra": {"cli.overrides", "sweeps.job", "sweeps.launch", "sweeps.process"},
     "omegaconf": {

@@ -341,7 +341,9 @@ def test_a_sweep_whose_parent_is_killed_goes_on_exactly(record, tmp_path):
     assert statuses(done.stdout) == ["completed"] * 12
     for number in range(12):
         ours, theirs = (
-            [json.loads(line) for line in (tmp_path / n / f"{number}/metrics.jsonl").open()]
+            list(
+                map(json.loads, (tmp_path / n / f"{number}/metrics.jsonl").read_text().splitlines())
+            )
             for n in "ab"
         )
         assert len(theirs) == 3

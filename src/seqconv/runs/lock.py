@@ -11,7 +11,7 @@ from seqconv.runs.layout import LOCK
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, patience: float = 0) -> Iterator[None]:
     """Keep a run directory to this process.
 
     The system's own lock (`flock`): freed when the process ends, however it ends, so there is no stale lock to
@@ -19,12 +19,16 @@ def locked(path: Path) -> Iterator[None]:
     which is freed when the server learns of a client's death; a file system without locks falls back to a file
     that names its owner. The file itself stays: removing it would let two processes lock two files of one name.
 
+    Args:
+        path: the directory.
+        patience: seconds to wait for another process that has it.
+
     Raises:
         OutputError: if another process has it, or nothing can be written there.
     """
     import filelock
 
-    lock = filelock.FileLock(path / LOCK, timeout=0)
+    lock = filelock.FileLock(path / LOCK, timeout=patience)
     try:
         lock.acquire()
     except filelock.Timeout:

@@ -19,6 +19,8 @@ from seqconv.runs.files import json_line
 from seqconv.runs.lock import locked
 from seqconv.training.signals import Signals
 
+SECONDS_TO_SAVE = 60
+
 
 @dataclass
 class SweepJob:
@@ -68,7 +70,8 @@ class SweepJob:
         """
         place = HydraConfig.get().sweep
         run_dir = Path(place.dir) / place.subdir
-        with locked(run_dir), Signals() as signals:
+        # The sweep is ours, so only a job of one whose process was killed may have it, and is about to save and end.
+        with locked(run_dir, patience=SECONDS_TO_SAVE), Signals() as signals:
             outcome = self._run(composed, run_dir, signals)
         if os.getpid() == self.process:
             self.reported.add(run_dir)

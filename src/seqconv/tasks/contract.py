@@ -187,6 +187,15 @@ class Task(Protocol):
         """What is no single number, such as a confusion matrix, for `metrics.json`."""
         ...
 
+    def sample_errors(self, predicted: Predicted) -> tuple[np.ndarray, np.ndarray, int]:
+        """The error of each test sample, for comparing two models on the samples that both have.
+
+        Returns:
+            Ids `(samples,)` int64, the same in two tasks where the same value is predicted; errors `(samples,)`
+            float64, the smaller the better; and how many neighbours are not independent of one another.
+        """
+        ...
+
     def baselines(self, *, slow: bool) -> dict[str, dict[str, Json]]:
         """The metrics of what a model must beat: `{name: {"validation": {metric: value}, "test": ...}}`.
 

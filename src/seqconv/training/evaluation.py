@@ -9,6 +9,7 @@ from seqconv import console
 from seqconv.config.errors import ConfigError, DataError, Problem
 from seqconv.config.schema import Config, parse_tree
 from seqconv.runs import report
+from seqconv.runs.compare import SampleErrors
 from seqconv.runs.progress import Progress
 from seqconv.runs.result import read_result
 from seqconv.tasks.contract import EVALUATED, Json, Split, Task
@@ -98,6 +99,21 @@ def evaluate_run(run_dir: Path, data: str | None = None) -> Evaluation:
         },
         baselines=task.baselines(slow=config.trainer.baselines),
     )
+
+
+def test_errors(run_dir: Path) -> SampleErrors:
+    """The errors of a run's best checkpoint on each of its test samples.
+
+    Raises:
+        SeqconvError: as `evaluate_run`.
+    """
+    trained = load_run(run_dir)
+    task = load_task(trained.settings, trained.preparation)
+    tensorflow_import.finish()
+    with deterministic_operations(not trained.settings.trainer.jit_compile):
+        predictor = build_predictor(trained.settings, task)
+        predictor.restore(trained.checkpoint)
+        return SampleErrors(*task.sample_errors(predictor.predict(task.samples("test"))))
 
 
 def _with_path(config: Config, data: str) -> Config:

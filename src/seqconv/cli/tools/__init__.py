@@ -12,6 +12,7 @@ from seqconv.cli.tools.data import data
 from seqconv.cli.tools.evaluate import evaluate
 from seqconv.cli.tools.export import export
 from seqconv.cli.tools.predict import predict
+from seqconv.cli.tools.runs import runs
 from seqconv.config.errors import SeqconvError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app.add_typer(data, name="data")
 app.command()(evaluate)
 app.command()(predict)
 app.command()(export)
+app.add_typer(runs, name="runs")
 
 
 def main() -> None:

@@ -168,6 +168,12 @@ class Classification:
             **{metric.name: metric(classified) for metric in CLASSIFICATION_METRICS},
         }
 
+    def sample_errors(self, predicted: Predicted) -> tuple[np.ndarray, np.ndarray, int]:
+        """1 for each text that is taken for another class, by its number."""
+        classified = self._classified(predicted.predictions, predicted.targets)
+        wrong = np.asarray(classified.predicted != classified.labels, np.float64)
+        return np.arange(len(wrong)), wrong, 1
+
     def details(self, split: Split, predicted: Predicted) -> dict[str, Json]:
         """Precision and recall of each class, and the confusion matrix: a row per true class."""
         from sklearn.metrics import confusion_matrix, precision_recall_fscore_support

@@ -233,6 +233,17 @@ class Forecasting:
         """A series has none."""
         return {}
 
+    def sample_errors(self, predicted: Predicted) -> tuple[np.ndarray, np.ndarray, int]:
+        """Mean absolute errors in standard deviations by the row of the nearest target; a day's windows are no two."""
+        samples = self.samples("test")
+        errors = np.empty(len(samples))
+        for part in samples.blocks():
+            found = samples.in_own_unit(predicted.predictions[part], part) - samples.truth(part)
+            errors[part] = np.abs(found / samples.target_std(part)).mean(axis=(1, 2))
+        rows = samples.target_rows()[:, 0]
+        furthest = self.windows.leads[-1]
+        return rows, errors, max(furthest, baselines.rows_per_day(self.record.period), 1)
+
     def _no_errors(self) -> ErrorsByScaling:
         return ErrorsByScaling(self.spec.targets, len(self.preparation.mean))  # type: ignore[arg-type]
 

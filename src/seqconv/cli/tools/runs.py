@@ -1,0 +1,284 @@
+"""`seqconv runs`: what there is, one run, many side by side, the best."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seqconv import console
+from seqconv.config.errors import ConfigError, OutputError, Problem
+from seqconv.runs import compare as comparing
+from seqconv.runs.compare import Group, Row
+from seqconv.runs.files import finite, read_json
+from seqconv.runs.layout import METRICS
+from seqconv.tasks.contract import Json
+
+runs = typer.Typer(help="Look at runs and compare them.", no_args_is_help=True)
+
+# Metrics of a table on a terminal; csv and json have all.
+SHOWN = 4
+OUTPUTS = Path("outputs")
+
+
+class Format(StrEnum):
+    """What a comparison is written as."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+Folders = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Run directories, sweeps, or folders of them; left out: outputs."),
+]
+Where = Annotated[
+    list[str] | None, typer.Option("--where", help="Only runs with a setting, such as model=gru.")
+]
+Form = Annotated[Format, typer.Option("--format", help="What to write.")]
+
+
+@runs.command("list")
+def list_runs(folders: Folders = None, where: Where = None, form: Form = Format.table) -> None:
+    """All runs, the newest first."""
+    rows = _rows(folders, where)
+    rows.sort(key=lambda row: row.started, reverse=True)
+    columns: dict[str, Callable[[Row], Json]] = {
+        "run": lambda row: str(row.run_dir),
+        "dataset": lambda row: row.settings.get("dataset.name"),
+        "model": lambda row: row.settings.get("model.name"),
+        "status": lambda row: row.status,
+        "epochs": lambda row: row.metrics.get("epochs"),
+        "objective": lambda row: row.objective,
+        "value": lambda row: row.metrics.get(row.objective),
+    }
+    _write([{name: read(row) for name, read in columns.items()} for row in rows], form, "runs")
+
+
+@runs.command()
+def show(run_dir: Annotated[Path, typer.Argument(help="The run directory.")]) -> None:
+    """One run: its metrics beside the baselines', as JSON on stdout and as a table for people."""
+    (found,) = comparing.find_runs([run_dir])[:1] if (run_dir / METRICS).exists() else [run_dir]
+    content = read_json(found / METRICS)
+    if content is None:
+        raise OutputError(f"{run_dir}: has no {METRICS} yet, or is no run directory")
+    row = comparing.read_row(found)
+    baselines = {
+        f"{name} {split}_{metric}": value
+        for name, splits in (content.get("baselines") or {}).items()
+        for split, metrics in splits.items()
+        if isinstance(metrics, dict)
+        for metric, value in metrics.items()
+        if isinstance(value, int | float)
+    }
+    lines = [[name, _cell(value)] for name, value in (row.metrics | baselines).items()]
+    console.table(f"{found} ({row.status})", ["metric", "value"], lines)
+    console.result(json.dumps(content))
+
+
+@runs.command()
+def compare(
+    folders: Folders = None,
+    where: Where = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(help="Metric or setting to sort by; left out: the objective, best first."),
+    ] = None,
+    per: Annotated[
+        str | None, typer.Option("--best-per", help="Only the best run of each value of a setting.")
+    ] = None,
+    over_seeds: Annotated[
+        bool,
+        typer.Option(
+            "--over-seeds",
+            help="Runs that differ in their seeds alone as one row: mean and interval.",
+        ),
+    ] = False,
+    significance: Annotated[
+        bool,
+        typer.Option(
+            "--significance",
+            help="Is the best better than the next by more than noise? Evaluates both on their test windows.",
+        ),
+    ] = False,
+    form: Form = Format.table,
+) -> None:
+    """Runs side by side: settings that differ, metrics, status.
+
+    With --over-seeds: the mean over seeds and half the width of its 95 % confidence interval (Student's t).
+    """
+    rows = comparing.sorted_rows(_rows(folders, where), sort)
+    if per is not None:
+        rows = _best_of_each(rows, comparing.named_key(rows, per, "--best-per"))
+    _note_datasets(rows)
+    groups = comparing.groups_over_seeds(rows)
+    name = _metric_of(rows, sort)
+    groups = comparing.sorted_groups(groups, name)
+    if over_seeds:
+        _write(_group_records(groups, short=form == Format.table), form, "over seeds")
+    else:
+        _write(_records(rows, short=form == Format.table), form, "runs, the best first")
+    if significance:
+        _say_significance(groups, name)
+
+
+@runs.command()
+def best(
+    folders: Folders = None,
+    where: Where = None,
+    sort: Annotated[
+        str | None, typer.Option("--by", help="Metric; left out: the objective.")
+    ] = None,
+) -> None:
+    """The directory of the best completed run, on stdout."""
+    rows = [row for row in _rows(folders, where) if row.status == "completed"]
+    if not rows:
+        raise OutputError("no completed run is there")
+    rows = comparing.sorted_rows(rows, sort)
+    name = _metric_of(rows, sort)
+    console.info(f"{name} {_cell(rows[0].metrics.get(name))}, the best of {len(rows)} runs")
+    console.result(str(rows[0].run_dir))
+
+
+def _rows(folders: list[Path] | None, where: list[str] | None) -> list[Row]:
+    rows = comparing.read_rows(comparing.find_runs(folders or [OUTPUTS]))
+    found = comparing.where(rows, where or [])
+    if not found:
+        raise OutputError(f"no run meets {' and '.join(where or [])}")
+    return found
+
+
+def _metric_of(rows: Sequence[Row], sort: str | None) -> str:
+    """What the best is judged by."""
+    if sort is not None and any(sort in row.metrics for row in rows):
+        return sort
+    return rows[0].objective
+
+
+def _best_of_each(rows: Sequence[Row], key: str) -> list[Row]:
+    seen: dict[str, Row] = {}
+    for row in rows:
+        seen.setdefault(json.dumps(row.settings.get(key)), row)
+    return list(seen.values())
+
+
+def _note_datasets(rows: Sequence[Row]) -> None:
+    names = {str(row.settings.get("dataset.name")) for row in rows}
+    if len(names) > 1:
+        console.info(
+            f"the runs are of different datasets ({', '.join(sorted(names))}): their metrics cannot be compared"
+        )
+
+
+def _names(rows: Sequence[Row], *, short: bool) -> list[str]:
+    """Metrics to show, the objective first."""
+    known = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    if not short:
+        return known
+    objectives = list(dict.fromkeys(row.objective for row in rows))
+    tests = [name for name in known if name.startswith("test_") and "." not in name]
+    tests = [name for name in tests if name != "test_loss"] or [
+        name for name in known if name.startswith("test_scaled")
+    ]
+    return [*objectives, *tests[:SHOWN], *(name for name in ("seconds",) if name in known)]
+
+
+def _records(rows: Sequence[Row], *, short: bool) -> list[dict[str, Json]]:
+    keys, names = comparing.differing_keys(rows), _names(rows, short=short)
+    return [
+        {"run": row.run_dir.name if short and row.run_dir.name.isdecimal() else str(row.run_dir)}
+        | {key.removesuffix(".name"): row.settings.get(key) for key in keys}
+        | {"status": row.status}
+        | {name: row.metrics.get(name) for name in names}
+        for row in rows
+    ]
+
+
+def _group_records(groups: Sequence[Group], *, short: bool) -> list[dict[str, Json]]:
+    firsts = [group.rows[0] for group in groups]
+    keys = [key for key in comparing.differing_keys(firsts) if key != comparing.SEED]
+    names = _names([row for group in groups for row in group.rows], short=short)
+    records = []
+    for group in groups:
+        record: dict[str, Json] = {
+            key.removesuffix(".name"): group.settings.get(key) for key in keys
+        }
+        record["seeds"] = len(group.rows)
+        for name in names:
+            found = group.mean(name)
+            if short:
+                record[name] = None if found is None else _interval(*found)
+            else:
+                record[name] = None if found is None else found[0]
+                record[f"{name} +-"] = None if found is None else found[1]
+        records.append(record)
+    return records
+
+
+def _interval(mean: float, half: float) -> str:
+    return _cell(mean) if math.isnan(half) else f"{mean:.4g} ± {half:.2g}"
+
+
+def _say_significance(groups: Sequence[Group], name: str) -> None:
+    """Whether the best is better than the next by more than noise, in words."""
+    from seqconv.training.evaluation import test_errors
+
+    ready = [group for group in groups if all(row.status == "completed" for row in group.rows)]
+    if len(ready) < 2:
+        raise ConfigError(
+            [
+                Problem(
+                    "--significance",
+                    "needs two completed runs that differ in more than their seeds",
+                )
+            ]
+        )
+    ours, theirs = (
+        comparing.mean_errors([test_errors(row.run_dir) for row in group.rows])
+        for group in ready[:2]
+    )
+    found = comparing.compare_errors(ours, theirs)
+    firsts = [group.rows[0] for group in ready[:2]]
+    keys = [key for key in comparing.differing_keys(firsts) if key != comparing.SEED]
+    labels = [
+        " ".join(f"{key.removesuffix('.name')}={row.settings.get(key)}" for key in keys)
+        for row in firsts
+    ]
+    verdict = "more than noise" if found.is_more_than_noise else "no more than noise"
+    console.info(
+        f"by {name} the best is {labels[0]}, the next {labels[1]}. On the {found.samples:,} test samples that both "
+        f"have, the errors of the best are smaller by {found.mean:.4g} (95 % interval {found.low:.4g} to "
+        f"{found.high:.4g}, block bootstrap; in standard deviations, or shares of texts): {verdict}"
+    )
+
+
+def _write(records: list[dict[str, Json]], form: Format, title: str) -> None:
+    """Records to stdout, as asked for."""
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    if form == Format.json:
+        console.result(json.dumps(finite(records)))
+    elif form == Format.csv:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+        console.result(text.getvalue().rstrip("\n"))
+    else:
+        cells = [[_cell(record.get(column)) for column in columns] for record in records]
+        console.result_table(title, columns, cells)
+
+
+def _cell(value: Json) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)

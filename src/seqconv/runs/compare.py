@@ -1,0 +1,353 @@
+"""Runs side by side: what differs in their configurations, what came out, and over seeds how sure that is."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from seqconv.config.errors import ConfigError, OutputError, Problem, did_you_mean
+from seqconv.config.yaml_files import load_tree
+from seqconv.runs import layout
+from seqconv.runs.result import Result, read_result
+from seqconv.tasks.contract import Json
+from seqconv.tasks.metrics import CLASSIFICATION_METRICS, FORECAST_METRICS, LOSS, SCALED_METRICS
+
+UNFINISHED = "unfinished"
+SEED = "seed"
+# Of a mean over seeds.
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+# Below a folder of runs are datasets and models, or sweeps, and then runs.
+DEEPEST = 5
+LARGER_IS_BETTER = {
+    metric.name
+    for metric in (LOSS, *FORECAST_METRICS, *SCALED_METRICS, *CLASSIFICATION_METRICS)
+    if metric.larger_is_better
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run in a comparison.
+
+    Attributes:
+        run_dir: of the run.
+        status: as in `metrics.json`; `unfinished` where there is none.
+        settings: values of `config.yaml` by dotted key.
+        metrics: numbers by name, the objective first: `val_loss`, `validation_mae`, `test_mae`, `seconds`.
+        objective: name of the metric that chose the best epoch.
+        started: time in the name of the directory, or of its sweep's; the name itself else.
+    """
+
+    run_dir: Path
+    status: str
+    settings: dict[str, Json]
+    metrics: dict[str, float]
+    objective: str
+    started: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seeds alone.
+
+    Attributes:
+        rows: of the runs.
+        settings: that they share.
+    """
+
+    rows: tuple[Row, ...]
+    settings: dict[str, Json]
+
+    def mean(self, name: str) -> tuple[float, float] | None:
+        """Mean of a metric and half the width of its confidence interval (Student's t); None if a run lacks it."""
+        values = [row.metrics[name] for row in self.rows if name in row.metrics]
+        if len(values) < len(self.rows):
+            return None
+        if len(values) == 1:
+            return values[0], math.nan
+        from scipy.stats import t
+
+        spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+        return float(np.mean(values)), float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * spread)
+
+
+@dataclass(frozen=True)
+class SampleErrors:
+    """The errors of a run on its test samples.
+
+    Attributes:
+        ids: `(samples,)` int64, the same in two runs where the same value is predicted.
+        errors: `(samples,)` float64.
+        block: neighbours that are not independent of one another.
+    """
+
+    ids: np.ndarray
+    errors: np.ndarray
+    block: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much smaller the errors of one are than those of another.
+
+    Attributes:
+        mean: over the samples both have.
+        low: of its confidence interval.
+        high: of its confidence interval.
+        samples: that both have.
+    """
+
+    mean: float
+    low: float
+    high: float
+    samples: int
+
+    @property
+    def is_more_than_noise(self) -> bool:
+        """Whether zero lies outside the interval."""
+        return not self.low <= 0 <= self.high
+
+
+def find_runs(paths: Iterable[Path]) -> list[Path]:
+    """Run directories: those named, and all below those that are none.
+
+    Raises:
+        OutputError: if a path is no folder, or no run is there.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if not path.is_dir():
+            raise OutputError(f"{path}: no such folder")
+        below = list(_runs_below(path, DEEPEST))
+        if not below:
+            raise OutputError(f"{path}: holds no run")
+        found.update(dict.fromkeys(below))
+    return list(found)
+
+
+def _runs_below(path: Path, depth: int) -> Iterator[Path]:
+    if (path / layout.CONFIG).is_file() or (path / layout.METRICS).is_file():
+        yield path
+    elif depth:
+        with os.scandir(path) as entries:
+            folders = sorted(
+                (entry.name for entry in entries if entry.is_dir(follow_symlinks=False)),
+                key=lambda name: (len(name), name) if name.isdecimal() else (0, name),
+            )
+        for name in folders:
+            if not name.startswith("."):
+                yield from _runs_below(path / name, depth - 1)
+
+
+def read_rows(run_dirs: Iterable[Path]) -> list[Row]:
+    """What is known of runs; what cannot be read of one is left out of its row."""
+    return [read_row(run_dir) for run_dir in run_dirs]
+
+
+def read_row(run_dir: Path) -> Row:
+    """What is known of one run."""
+    try:
+        settings = dict(leaves(load_tree(run_dir / layout.CONFIG)))
+    except ConfigError:
+        settings = {}
+    result = read_result(run_dir)
+    place = run_dir.parent if run_dir.name.isdecimal() else run_dir
+    objective = str(settings.get("objective", "val_loss"))
+    return Row(
+        run_dir=run_dir,
+        status=UNFINISHED if result is None else result.status,
+        settings=settings,
+        metrics={} if result is None else _numbers(result, objective),
+        objective=objective,
+        started=place.name,
+    )
+
+
+def _numbers(result: Result, objective: str) -> dict[str, float]:
+    found: dict[str, Json] = {}
+    if result.objective is not None:
+        found[objective] = result.objective.value
+    for split in ("validation", "test"):
+        found |= {f"{split}_{name}": value for name, value in leaves(getattr(result, split) or {})}
+    if result.epochs is not None:
+        found |= {"epochs": result.epochs.completed, "best_epoch": result.epochs.best}
+    if result.timing is not None:
+        found["seconds"] = result.timing.fit_seconds
+    if result.model is not None:
+        found["parameters"] = result.model.parameters
+    return {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def leaves(tree: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
+    """Values by dotted key."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def differing_keys(rows: Sequence[Row]) -> list[str]:
+    """Keys whose values are not the same in all runs, in the order of the configuration."""
+    keys = list(dict.fromkeys(key for row in rows for key in row.settings))
+    found = [key for key in keys if len({_text(row.settings.get(key)) for row in rows}) > 1]
+    # A section's other keys come with its name: what a gru has, no convolution has.
+    for section in ("model", "dataset"):
+        name = f"{section}.name"
+        if name in found:
+            common = [
+                key for key in found if all(key in row.settings for row in rows) or key == name
+            ]
+            found = [key for key in found if not key.startswith(f"{section}.") or key in common]
+    return found
+
+
+def _text(value: Json) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def larger_is_better(name: str) -> bool:
+    """Whether a metric is made large, by the last part of its name."""
+    return any(name.endswith(f"{joint}{each}") for each in LARGER_IS_BETTER for joint in "_.")
+
+
+def where(rows: Sequence[Row], conditions: Sequence[str]) -> list[Row]:
+    """The rows that meet conditions such as `model.name=gru`; `model=gru` stands for it.
+
+    Raises:
+        ConfigError: if a condition is none, or names no key of any run.
+    """
+    kept = list(rows)
+    for condition in conditions:
+        key, sign, value = condition.partition("=")
+        if not sign:
+            raise ConfigError(
+                [Problem("--where", f"must read like key=value; received {condition!r}")]
+            )
+        key = named_key(rows, key, "--where")
+        kept = [row for row in kept if _plain(row.settings.get(key)) == value]
+    return kept
+
+
+def named_key(rows: Sequence[Row], key: str, option: str) -> str:
+    """The full name of a setting; `model` stands for `model.name`.
+
+    Raises:
+        ConfigError: if no run has it.
+    """
+    known = dict.fromkeys(name for row in rows for name in row.settings)
+    for name in (key, f"{key}.name"):
+        if name in known:
+            return name
+    raise ConfigError(
+        [Problem(option, f"no run has the setting `{key}`.{did_you_mean(key, known)}")]
+    )
+
+
+def _plain(value: Json) -> str:
+    """As on a command line."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def sorted_rows(rows: Sequence[Row], name: str | None = None) -> list[Row]:
+    """The best first; runs without the metric last.
+
+    Args:
+        rows: of runs.
+        name: a metric or a setting; None: each run's objective.
+
+    Raises:
+        ConfigError: if no run has it.
+    """
+    if name is None:
+        return sorted(rows, key=lambda row: _rank(row.metrics.get(row.objective), row.objective))
+    if any(name in row.metrics for row in rows):
+        return sorted(rows, key=lambda row: _rank(row.metrics.get(name), name))
+    key = named_key(rows, name, "--sort")
+    return sorted(rows, key=lambda row: _order(row.settings.get(key)))
+
+
+def _rank(value: float | None, name: str) -> tuple[bool, float]:
+    if value is None or not math.isfinite(value):
+        return True, 0.0
+    return False, -value if larger_is_better(name) else value
+
+
+def _order(value: Json) -> tuple[int, float, str]:
+    if isinstance(value, int | float):
+        return 0, float(value), ""
+    return 1, 0.0, _text(value)
+
+
+def groups_over_seeds(rows: Sequence[Row]) -> list[Group]:
+    """Runs that differ in their seeds alone, together; in the order of the first of each."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        shared = {key: value for key, value in row.settings.items() if key != SEED}
+        members = found.setdefault(_text(shared), [])
+        # The same run once more says nothing new.
+        if all(member.settings.get(SEED) != row.settings.get(SEED) for member in members):
+            members.append(row)
+    return [
+        Group(
+            tuple(members),
+            {key: value for key, value in members[0].settings.items() if key != SEED},
+        )
+        for members in found.values()
+    ]
+
+
+def sorted_groups(groups: Sequence[Group], name: str) -> list[Group]:
+    """The best mean first."""
+
+    def rank(group: Group) -> tuple[bool, float]:
+        found = group.mean(name)
+        return _rank(None if found is None else found[0], name)
+
+    return sorted(groups, key=rank)
+
+
+def mean_errors(runs: Sequence[SampleErrors]) -> SampleErrors:
+    """The errors of several seeds as one: means over the samples that all have."""
+    ids = runs[0].ids
+    for run in runs[1:]:
+        ids = np.intersect1d(ids, run.ids)
+    errors = [run.errors[np.isin(run.ids, ids)] for run in runs]
+    return SampleErrors(ids, np.mean(errors, axis=0), max(run.block for run in runs))
+
+
+def compare_errors(ours: SampleErrors, theirs: SampleErrors, seed: int = 0) -> Difference:
+    """The mean difference of two runs' errors, paired sample by sample, and how sure it is.
+
+    Neighbouring windows share most of their values, so that they are resampled in blocks (moving block bootstrap:
+    Kuensch, 1989, "The jackknife and the bootstrap for general stationary observations").
+
+    Raises:
+        OutputError: if they have no sample in common.
+    """
+    ids, left, right = np.intersect1d(ours.ids, theirs.ids, return_indices=True)
+    if not len(ids):
+        raise OutputError("the two runs have no test sample in common")
+    differences = theirs.errors[right] - ours.errors[left]
+    count = len(differences)
+    block = max(1, min(max(ours.block, theirs.block), count // 2))
+    generator = np.random.default_rng(seed)
+    # Sums of all blocks there are, of which as many are drawn as fill the sample.
+    sums = np.concatenate([[0.0], np.cumsum(differences)])
+    of_blocks = (sums[block:] - sums[:-block]) / block
+    drawn = math.ceil(count / block)
+    means = np.array([generator.choice(of_blocks, drawn).mean() for _ in range(RESAMPLES)])
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Difference(float(differences.mean()), float(low), float(high), count)
