@@ -39,7 +39,7 @@ class Row:
     Attributes:
         run_dir: of the run.
         status: as in `metrics.json`; `unfinished` where there is none.
-        settings: values of `config.yaml` by dotted key.
+        values: of `config.yaml` by dotted key.
         metrics: numbers by name, the objective first: `val_loss`, `validation_mae`, `test_mae`, `seconds`.
         objective: name of the metric that chose the best epoch.
         started: time in the name of the directory, or of its sweep's; the name itself else.
@@ -47,7 +47,7 @@ class Row:
 
     run_dir: Path
     status: str
-    settings: dict[str, Json]
+    values: dict[str, Json]
     metrics: dict[str, float]
     objective: str
     started: str
@@ -59,11 +59,11 @@ class Group:
 
     Attributes:
         rows: of the runs.
-        settings: that they share.
+        values: that they share, by dotted key.
     """
 
     rows: tuple[Row, ...]
-    settings: dict[str, Json]
+    values: dict[str, Json]
 
     def mean(self, name: str) -> tuple[float, float] | None:
         """Mean of a metric and half the width of its confidence interval (Student's t); None if a run lacks it."""
@@ -154,16 +154,16 @@ def read_rows(run_dirs: Iterable[Path]) -> list[Row]:
 def read_row(run_dir: Path) -> Row:
     """What is known of one run."""
     try:
-        settings = dict(leaves(load_tree(run_dir / layout.CONFIG)))
+        values = dict(leaves(load_tree(run_dir / layout.CONFIG)))
     except ConfigError:
-        settings = {}
+        values = {}
     result = read_result(run_dir)
     place = run_dir.parent if run_dir.name.isdecimal() else run_dir
-    objective = str(settings.get("objective", "val_loss"))
+    objective = str(values.get("objective", "val_loss"))
     return Row(
         run_dir=run_dir,
         status=UNFINISHED if result is None else result.status,
-        settings=settings,
+        values=values,
         metrics={} if result is None else _numbers(result, objective),
         objective=objective,
         started=place.name,
@@ -174,8 +174,8 @@ def _numbers(result: Result, objective: str) -> dict[str, float]:
     found: dict[str, Json] = {}
     if result.objective is not None:
         found[objective] = result.objective.value
-    for split in ("validation", "test"):
-        found |= {f"{split}_{name}": value for name, value in leaves(getattr(result, split) or {})}
+    for split, metrics in (("validation", result.validation), ("test", result.test)):
+        found |= {f"{split}_{name}": value for name, value in leaves(metrics or {})}
     if result.epochs is not None:
         found |= {"epochs": result.epochs.completed, "best_epoch": result.epochs.best}
     if result.timing is not None:
@@ -200,15 +200,13 @@ def leaves(tree: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Js
 
 def differing_keys(rows: Sequence[Row]) -> list[str]:
     """Keys whose values are not the same in all runs, in the order of the configuration."""
-    keys = list(dict.fromkeys(key for row in rows for key in row.settings))
-    found = [key for key in keys if len({_text(row.settings.get(key)) for row in rows}) > 1]
+    keys = list(dict.fromkeys(key for row in rows for key in row.values))
+    found = [key for key in keys if len({_text(row.values.get(key)) for row in rows}) > 1]
     # A section's other keys come with its name: what a gru has, no convolution has.
     for section in ("model", "dataset"):
         name = f"{section}.name"
         if name in found:
-            common = [
-                key for key in found if all(key in row.settings for row in rows) or key == name
-            ]
+            common = [key for key in found if all(key in row.values for row in rows) or key == name]
             found = [key for key in found if not key.startswith(f"{section}.") or key in common]
     return found
 
@@ -236,7 +234,7 @@ def where(rows: Sequence[Row], conditions: Sequence[str]) -> list[Row]:
                 [Problem("--where", f"must read like key=value; received {condition!r}")]
             )
         key = named_key(rows, key, "--where")
-        kept = [row for row in kept if _plain(row.settings.get(key)) == value]
+        kept = [row for row in kept if _plain(row.values.get(key)) == value]
     return kept
 
 
@@ -246,7 +244,7 @@ def named_key(rows: Sequence[Row], key: str, option: str) -> str:
     Raises:
         ConfigError: if no run has it.
     """
-    known = dict.fromkeys(name for row in rows for name in row.settings)
+    known = dict.fromkeys(name for row in rows for name in row.values)
     for name in (key, f"{key}.name"):
         if name in known:
             return name
@@ -275,7 +273,7 @@ def sorted_rows(rows: Sequence[Row], name: str | None = None) -> list[Row]:
     if any(name in row.metrics for row in rows):
         return sorted(rows, key=lambda row: _rank(row.metrics.get(name), name))
     key = named_key(rows, name, "--sort")
-    return sorted(rows, key=lambda row: _order(row.settings.get(key)))
+    return sorted(rows, key=lambda row: _order(row.values.get(key)))
 
 
 def _rank(value: float | None, name: str) -> tuple[bool, float]:
@@ -294,15 +292,15 @@ def groups_over_seeds(rows: Sequence[Row]) -> list[Group]:
     """Runs that differ in their seeds alone, together; in the order of the first of each."""
     found: dict[str, list[Row]] = {}
     for row in rows:
-        shared = {key: value for key, value in row.settings.items() if key != SEED}
+        shared = {key: value for key, value in row.values.items() if key != SEED}
         members = found.setdefault(_text(shared), [])
         # The same run once more says nothing new.
-        if all(member.settings.get(SEED) != row.settings.get(SEED) for member in members):
+        if all(member.values.get(SEED) != row.values.get(SEED) for member in members):
             members.append(row)
     return [
         Group(
             tuple(members),
-            {key: value for key, value in members[0].settings.items() if key != SEED},
+            {key: value for key, value in members[0].values.items() if key != SEED},
         )
         for members in found.values()
     ]

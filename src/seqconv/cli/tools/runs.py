@@ -53,8 +53,8 @@ def list_runs(folders: Folders = None, where: Where = None, form: Form = Format.
     rows.sort(key=lambda row: row.started, reverse=True)
     columns: dict[str, Callable[[Row], Json]] = {
         "run": lambda row: str(row.run_dir),
-        "dataset": lambda row: row.settings.get("dataset.name"),
-        "model": lambda row: row.settings.get("model.name"),
+        "dataset": lambda row: row.values.get("dataset.name"),
+        "model": lambda row: row.values.get("model.name"),
         "status": lambda row: row.status,
         "epochs": lambda row: row.metrics.get("epochs"),
         "objective": lambda row: row.objective,
@@ -166,12 +166,12 @@ def _metric_of(rows: Sequence[Row], sort: str | None) -> str:
 def _best_of_each(rows: Sequence[Row], key: str) -> list[Row]:
     seen: dict[str, Row] = {}
     for row in rows:
-        seen.setdefault(json.dumps(row.settings.get(key)), row)
+        seen.setdefault(json.dumps(row.values.get(key)), row)
     return list(seen.values())
 
 
 def _note_datasets(rows: Sequence[Row]) -> None:
-    names = {str(row.settings.get("dataset.name")) for row in rows}
+    names = {str(row.values.get("dataset.name")) for row in rows}
     if len(names) > 1:
         console.info(
             f"the runs are of different datasets ({', '.join(sorted(names))}): their metrics cannot be compared"
@@ -195,7 +195,7 @@ def _records(rows: Sequence[Row], *, short: bool) -> list[dict[str, Json]]:
     keys, names = comparing.differing_keys(rows), _names(rows, short=short)
     return [
         {"run": row.run_dir.name if short and row.run_dir.name.isdecimal() else str(row.run_dir)}
-        | {key.removesuffix(".name"): row.settings.get(key) for key in keys}
+        | {key.removesuffix(".name"): row.values.get(key) for key in keys}
         | {"status": row.status}
         | {name: row.metrics.get(name) for name in names}
         for row in rows
@@ -208,9 +208,7 @@ def _group_records(groups: Sequence[Group], *, short: bool) -> list[dict[str, Js
     names = _names([row for group in groups for row in group.rows], short=short)
     records = []
     for group in groups:
-        record: dict[str, Json] = {
-            key.removesuffix(".name"): group.settings.get(key) for key in keys
-        }
+        record: dict[str, Json] = {key.removesuffix(".name"): group.values.get(key) for key in keys}
         record["seeds"] = len(group.rows)
         for name in names:
             found = group.mean(name)
@@ -249,7 +247,7 @@ def _say_significance(groups: Sequence[Group], name: str) -> None:
     firsts = [group.rows[0] for group in ready[:2]]
     keys = [key for key in comparing.differing_keys(firsts) if key != comparing.SEED]
     labels = [
-        " ".join(f"{key.removesuffix('.name')}={row.settings.get(key)}" for key in keys)
+        " ".join(f"{key.removesuffix('.name')}={row.values.get(key)}" for key in keys)
         for row in firsts
     ]
     verdict = "more than noise" if found.is_more_than_noise else "no more than noise"
