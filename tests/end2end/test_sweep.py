@@ -359,3 +359,11 @@ def _processes_in(folder):
             if str(link.readlink()).startswith(str(folder)):
                 found.append(link)
     return found
+
+
+def test_another_sweeper_chooses_its_jobs_itself(command, record):
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=144,145", "hydra/sweeper=basic"]
+    code, stdout, stderr = command(words)
+    assert code == 5, stderr
+    assert statuses(stdout) == ["completed", "failed"]
+    assert command([*words, "sweep.resume=auto"]).exit_code == 2

@@ -40,6 +40,7 @@ CONFIG_NAME = "train"
 # A value of `resume`.
 AUTO = "auto"
 LAUNCHER = "hydra_plugins.seqconv_sweeps.SeqconvLauncher"
+SWEEPER = "hydra_plugins.seqconv_sweeps.SeqconvSweeper"
 SINGLE_RUN_THREADS = 2
 # Composing one takes 30 ms, and nobody reads a table of more.
 MOST_JOBS = 10_000
@@ -62,7 +63,7 @@ class CommandLine:
         run_dir: the resolved `hydra.run.dir`.
         sweep_dir: the resolved `hydra.sweep.dir`.
         sweep: how its jobs are started; None for one run.
-        launcher: the class of Hydra's launcher.
+        knows_jobs: whether the sweeper is ours; another one chooses jobs as it goes.
         jobs_at_once: what `hydra.launcher.jobs` says; None: to be found.
         job_words: what each job overrides, Hydra's own keys aside.
         jobs: the checked configuration of each job, or the error that keeps it from starting.
@@ -76,7 +77,7 @@ class CommandLine:
     run_dir: str = ""
     sweep_dir: str = ""
     sweep: SweepSettings | None = None
-    launcher: str = ""
+    knows_jobs: bool = True
     jobs_at_once: int | None = None
     job_words: list[list[str]] = field(default_factory=list)
     jobs: list[Config | ConfigError] = field(default_factory=list)
@@ -233,7 +234,7 @@ class _Reader:
             run_dir=str(first.hydra.run.dir),
             sweep_dir=str(first.hydra.sweep.dir),
             sweep=sweep,
-            launcher=str(first.hydra.launcher._target_),
+            knows_jobs=str(first.hydra.sweeper._target_) == SWEEPER,
             jobs_at_once=jobs_at_once,
             job_words=[[*words, *self.chosen_threads] for words in _jobs(self._task_overrides)],
             jobs=checked,
@@ -303,6 +304,15 @@ class _Reader:
         elif resume and multirun:
             rule = "is for one run; a sweep is resumed by sweep.resume"
             yield Problem("resume", rule)
+        if (
+            multirun
+            and composed.hydra.sweeper._target_ != SWEEPER
+            and _unresolved(composed)["sweep"]["resume"]
+        ):
+            yield Problem(
+                "sweep.resume",
+                "needs hydra/sweeper=seqconv; another one knows no jobs before they run",
+            )
         if not multirun and (_unresolved(composed).get("sweep") or {}).get("resume"):
             yield Problem("sweep.resume", "is for a sweep; add -m, or use `resume` for one run")
 

@@ -50,7 +50,35 @@ def sweep(line: CommandLine) -> None:
     with Signals(error=lambda number: SystemExit(128 + number)) as signals:
         sweep_dir = _directory(line, keys)
         with locked(sweep_dir):
-            _run(line, keys, sweep_dir, signals)
+            if line.knows_jobs:
+                _run(line, keys, sweep_dir, signals)
+            else:
+                _run_searching(line, sweep_dir, signals)
+
+
+def _run_searching(line: CommandLine, sweep_dir: Path, signals: Signals) -> None:
+    """Let a sweeper of Hydra's or of a plugin find out by itself which jobs to run."""
+    run_job = SweepJob([], {})
+    results: dict[int, Result] = {}
+    try:
+        _hand_over(line, sweep_dir, run_job, signals)
+    finally:
+        with signals.held():
+            numbers = sorted(int(p.name) for p in sweep_dir.glob("*") if p.name.isdecimal())
+            jobs = [Job(number=number, key="", words=()) for number in numbers]
+            results = results_of(sweep_dir, jobs)
+            for number, result in results.items():
+                _report(run_job, result, sweep_dir / str(number))
+    _judge(results, jobs, sweep_dir)
+
+
+def _hand_over(line: CommandLine, sweep_dir: Path, run_job: SweepJob, signals: Signals) -> None:
+    try:
+        hand_over([*line.words, f"hydra.sweep.dir={quoted(str(sweep_dir))}"], run_job)
+    except SystemExit:
+        if signals.number is not None:
+            raise InterruptedRun(signals.number) from None
+        raise
 
 
 def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signals) -> None:
@@ -58,17 +86,19 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
     known = read_manifest(sweep_dir) or Manifest()
     words = zip(keys, _differing(line.job_words), strict=True)
     manifest = known.with_jobs(words)
-    jobs = [manifest.job(key) for key in dict.fromkeys(keys)]
+    by_key = manifest.by_key()
+    jobs = [by_key[key] for key in dict.fromkeys(keys)]
     _say_what_is_the_same(keys)
     write_manifest(sweep_dir, manifest)
     before = results_of(sweep_dir, jobs)
+    places = {key: place for place, key in reversed(list(enumerate(keys)))}
     for job in jobs:
-        found = line.jobs[keys.index(job.key)]
+        found = line.jobs[places[job.key]]
         if isinstance(found, ConfigError):
             console.info(f"job {job.number} of the sweep cannot start:\n{found}")
     done = {number: result for number, result in before.items() if result.status in FINAL}
     pending = [
-        _launched(job, line.job_words[keys.index(job.key)], sweep_dir)
+        _launched(job, line.job_words[places[job.key]], sweep_dir)
         for job in jobs
         if job.number not in done
     ]
@@ -78,11 +108,7 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
     for number, result in done.items():
         _report(run_job, result, sweep_dir / str(number))
     try:
-        hand_over([*line.words, f"hydra.sweep.dir={quoted(str(sweep_dir))}"], run_job)
-    except SystemExit:
-        if signals.number is not None:
-            raise InterruptedRun(signals.number) from None
-        raise
+        _hand_over(line, sweep_dir, run_job, signals)
     finally:
         with signals.held():
             results = results_of(sweep_dir, jobs)

@@ -74,9 +74,9 @@ class Manifest:
                 added.append(Job(number=number, key=key, words=words))
         return Manifest(jobs=(*self.jobs, *added))
 
-    def job(self, key: str) -> Job:
-        """The job of a configuration, which is there."""
-        return next(job for job in self.jobs if job.key == key)
+    def by_key(self) -> dict[str, Job]:
+        """The jobs by what they are known by."""
+        return {job.key: job for job in self.jobs}
 
 
 @dataclass(frozen=True, kw_only=True)
