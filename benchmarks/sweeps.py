@@ -1,8 +1,8 @@
 """Sweeps: our launcher beside Hydra's basic one, joblib's where it is installed, and a shell's loop of commands.
 
 `sweeps.py smoke` runs 24 jobs of ten steps, `sweeps.py real` eight of three epochs of 300 steps (2 models x 4 window
-settings); all on simulated data, in folders that are removed, in alternating rounds. `sweeps.py memory` prints the memory
-of the launching process over 100 jobs.
+settings); all on simulated data, in folders that are removed, in alternating rounds. `sweeps.py memory` prints the
+memory of the launching process over 100 jobs.
 """
 
 from __future__ import annotations
