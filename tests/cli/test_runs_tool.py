@@ -68,6 +68,23 @@ def test_the_best_comes_first_with_what_differs(sweep):
     assert "trainer.epochs" not in found[0]
 
 
+def test_a_job_that_could_not_start_has_what_its_words_say(sweep):
+    failed = sweep / "6"
+    failed.mkdir()
+    (failed / "metrics.json").write_text(json.dumps({"status": "failed"}))
+    manifest = {"version": 1, "jobs": [{"number": 6, "key": "x", "words": ["model=gru", "step=7"]}]}
+    (sweep / "sweep.json").write_text(json.dumps(manifest))
+    found = records("compare", sweep)
+    assert found[-1] | {"run": ""} == {
+        "run": "",
+        "step": 7,
+        "seed": None,
+        "model": "gru",
+        "status": "failed",
+        **dict.fromkeys(found[0].keys() - {"run", "step", "seed", "model", "status"}),
+    }
+
+
 def test_sorting_and_choosing(sweep):
     by_score = records("compare", sweep, "--sort", "test_r2")
     assert [row["test_mae"] for row in by_score[:2]] == [2.0, 3.0]

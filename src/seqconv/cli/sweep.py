@@ -20,12 +20,12 @@ from seqconv.config.errors import (
 from seqconv.config.schema import Config
 from seqconv.runs import layout
 from seqconv.runs.files import json_line
+from seqconv.runs.layout import MANIFEST
 from seqconv.runs.lock import locked
 from seqconv.runs.result import Result, summary
 from seqconv.sweeps.job import SweepJob, is_begun
 from seqconv.sweeps.manifest import (
     FINAL,
-    MANIFEST,
     Job,
     Manifest,
     checksum,

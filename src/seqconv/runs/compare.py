@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -14,11 +15,14 @@ import numpy as np
 from seqconv.config.errors import ConfigError, OutputError, Problem, did_you_mean
 from seqconv.config.yaml_files import load_tree
 from seqconv.runs import layout
+from seqconv.runs.files import read_json
+from seqconv.runs.layout import MANIFEST
 from seqconv.runs.result import Result, read_result
 from seqconv.tasks.contract import Json
 from seqconv.tasks.metrics import CLASSIFICATION_METRICS, FORECAST_METRICS, LOSS, SCALED_METRICS
 
 UNFINISHED = "unfinished"
+GROUPS = ("model", "dataset")
 SEED = "seed"
 # Of a mean over seeds.
 CONFIDENCE = 0.95
@@ -156,7 +160,7 @@ def read_row(run_dir: Path) -> Row:
     try:
         values = dict(leaves(load_tree(run_dir / layout.CONFIG)))
     except ConfigError:
-        values = {}
+        values = _values_in_sweep(run_dir)
     result = read_result(run_dir)
     place = run_dir.parent if run_dir.name.isdecimal() else run_dir
     objective = str(values.get("objective", "val_loss"))
@@ -168,6 +172,26 @@ def read_row(run_dir: Path) -> Row:
         objective=objective,
         started=place.name,
     )
+
+
+def _values_in_sweep(run_dir: Path) -> dict[str, Json]:
+    """What the sweep's manifest says of a job that could not start, and so has no configuration."""
+    found: dict[str, Json] = {}
+    content = read_json(run_dir.parent / MANIFEST)
+    with contextlib.suppress(KeyError, TypeError, AttributeError):
+        for job in content["jobs"] if content is not None else ():
+            if str(job["number"]) == run_dir.name:
+                for word in job["words"]:
+                    key, _, text = word.partition("=")
+                    found[f"{key}.name" if key in GROUPS else key] = _value(text)
+    return found
+
+
+def _value(text: str) -> Json:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _numbers(result: Result, objective: str) -> dict[str, float]:
@@ -200,15 +224,28 @@ def leaves(tree: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Js
 
 def differing_keys(rows: Sequence[Row]) -> list[str]:
     """Keys whose values are not the same in all runs, in the order of the configuration."""
-    keys = list(dict.fromkeys(key for row in rows for key in row.values))
-    found = [key for key in keys if len({_text(row.values.get(key)) for row in rows}) > 1]
-    # A section's other keys come with its name: what a gru has, no convolution has.
-    for section in ("model", "dataset"):
-        name = f"{section}.name"
-        if name in found:
-            common = [key for key in found if all(key in row.values for row in rows) or key == name]
-            found = [key for key in found if not key.startswith(f"{section}.") or key in common]
-    return found
+    # Of a job that could not start only what its command line said is known.
+    whole = [row for row in rows if "objective" in row.values]
+    keys = list(dict.fromkeys(key for row in whole or rows for key in row.values))
+    found = [
+        key
+        for key in keys
+        if len({_text(row.values.get(key)) for row in whole}) > 1
+        or len({_text(row.values[key]) for row in rows if key in row.values}) > 1
+    ]
+    return [key for key in found if not _comes_with_its_group(whole, key)]
+
+
+def _comes_with_its_group(rows: Sequence[Row], key: str) -> bool:
+    """Whether a key such as `model.filters` has one value for each model: the model's name says it then."""
+    section, _, rest = key.partition(".")
+    name = f"{section}.name"
+    if section not in GROUPS or rest == "name":
+        return False
+    values: dict[str, set[str]] = {}
+    for row in rows:
+        values.setdefault(_text(row.values.get(name)), set()).add(_text(row.values.get(key)))
+    return len(values) > 1 and all(len(found) == 1 for found in values.values())
 
 
 def _text(value: Json) -> str:

@@ -15,6 +15,8 @@ HISTORY = "history.png"
 ENVIRONMENT = "environment.json"
 PREPARATION = "preparation.json"
 LOCK = ".lock"
+# Of a sweep.
+MANIFEST = "sweep.json"
 HYDRA = ".hydra"
 LOG = "train.log"
 FILES = (CONFIG, METRICS, EPOCHS, HISTORY, ENVIRONMENT, PREPARATION, LOCK)

@@ -15,10 +15,10 @@ from seqconv.config.errors import OutputError
 from seqconv.config.fields import STRICT, Count, NonNegative, read_values
 from seqconv.config.schema import Config
 from seqconv.runs.files import read_json, write_json
+from seqconv.runs.layout import MANIFEST
 from seqconv.runs.result import Result, read_result
 from seqconv.tasks.contract import Json
 
-MANIFEST = "sweep.json"
 VERSION = 1
 # What changes no number: a job is the same one with another value of these.
 OF_NO_EFFECT = ("trainer.checkpoint_seconds", "trainer.keep", "trainer.max_time")

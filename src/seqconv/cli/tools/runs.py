@@ -171,7 +171,7 @@ def _best_of_each(rows: Sequence[Row], key: str) -> list[Row]:
 
 
 def _note_datasets(rows: Sequence[Row]) -> None:
-    names = {str(row.values.get("dataset.name")) for row in rows}
+    names = {str(row.values["dataset.name"]) for row in rows if "dataset.name" in row.values}
     if len(names) > 1:
         console.info(
             f"the runs are of different datasets ({', '.join(sorted(names))}): their metrics cannot be compared"
@@ -245,7 +245,8 @@ def _say_significance(groups: Sequence[Group], name: str) -> None:
     )
     found = comparing.compare_errors(ours, theirs)
     firsts = [group.rows[0] for group in ready[:2]]
-    keys = [key for key in comparing.differing_keys(firsts) if key != comparing.SEED]
+    keys = comparing.differing_keys([group.rows[0] for group in groups])
+    keys = [key for key in keys if key != comparing.SEED]
     labels = [
         " ".join(f"{key.removesuffix('.name')}={row.values.get(key)}" for key in keys)
         for row in firsts
