@@ -3,6 +3,10 @@
 import csv
 import io
 import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,3 +236,69 @@ def test_a_seed_counts_once(sweep):
     assert len(rows) == 6
     twice = [*rows, *rows]
     assert [len(group.rows) for group in comparing.groups_over_seeds(twice)] == [3, 3]
+
+
+# The page
+
+
+def page(sweep, *words):
+    path = answer("report", sweep, *words).strip()
+    return path, Path(path).read_text(encoding="utf-8")
+
+
+def test_a_page_that_fetches_nothing(sweep, aside):
+    for number in range(5):
+        lines = [json.dumps({"epoch": n, "val_loss": 0.5 / n}) + "\n" for n in (1, 2, 3)]
+        (sweep / str(number) / "metrics.jsonl").write_text("".join(lines))
+    config = sweep / "0" / "config.yaml"
+    config.write_text(config.read_text().replace("step: 6", "step: 3"))
+    path, text = page(sweep, "--out", str(aside / "page.html"))
+    assert path == str(aside / "page.html")
+    assert "5 of 6 runs completed, on climate_demo. The best has val_loss 0.2" in text
+    assert text.count("<tr") == 1 + 6
+    assert 'class="map chart"' in text
+    assert not re.search(r"""<(script|link|img)[^>]+(src|href)=["'](?!data:)""", text)
+    assert len(text) < 5_000_000
+
+
+def test_a_page_names_are_no_markup(sweep):
+    config = sweep / "0" / "config.yaml"
+    config.write_text(config.read_text().replace("name: conv1d", "name: <b>bold</b>"))
+    _, text = page(sweep)
+    assert "<b>bold" not in text
+    assert "&lt;b&gt;bold" in text
+
+
+@pytest.mark.parametrize("chosen", ["3", "5"])
+def test_a_page_of_one_run_and_of_none_finished(sweep, chosen):
+    path, text = page(sweep / chosen)
+    assert path == str(sweep / chosen / "report.html")
+    assert text.count("<tr") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
+def test_a_page_in_a_browser(sweep, aside):
+    """Sorted and filtered by its own script, without an error."""
+    _, text = page(sweep)
+    script = """<script>window.addEventListener("load", () => setTimeout(() => {
+      const head = [...document.querySelectorAll("#table th button")];
+      head.find(button => button.textContent === "test_mae").click();
+      head.find(button => button.textContent === "test_mae").click();
+      const filter = document.getElementById("filter");
+      filter.value = "conv1d";
+      filter.dispatchEvent(new Event("input"));
+      const shown = [...document.querySelectorAll("#table tbody tr")].filter(row => !row.hidden);
+      document.title = shown.map(row => row.cells[0].textContent).join(" ");
+    }, 500));</script></body>"""
+    path = aside / "page.html"
+    path.write_text(text.replace("</body>", script))
+    done = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+         "--virtual-time-budget=5000", "--dump-dom", path.as_uri()],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert "<title>2 0 1</title>" in done.stdout
+    assert not [
+        line for line in done.stderr.splitlines() if "CONSOLE" in line and "ERROR" in line.upper()
+    ]

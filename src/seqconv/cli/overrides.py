@@ -345,6 +345,7 @@ class _Reader:
                 ours = [key for key in known if not key.startswith("hydra.")]
                 self.problems.append(unknown_key(key, ours))
         self.problems += self._problems_of_kind(base)
+        self._choose_threads([base], SINGLE_RUN_THREADS)
         checked = _check(base)
         return [*self.problems, *(checked.problems if isinstance(checked, ConfigError) else ())]
 

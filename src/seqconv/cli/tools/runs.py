@@ -148,6 +148,25 @@ def best(
     console.result(str(rows[0].run_dir))
 
 
+@runs.command()
+def report(
+    folders: Folders = None,
+    where: Where = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file to write; left out: report.html in the first folder."),
+    ] = None,
+) -> None:
+    """One page about runs, a file that opens in a browser and fetches nothing; its path goes to stdout."""
+    from seqconv.runs.page import write_page
+
+    rows = _rows(folders, where)
+    first = folders[0] if folders else OUTPUTS
+    path = out or first / "report.html"
+    write_page(rows, path, f"Runs in {', '.join(map(str, folders or [OUTPUTS]))}")
+    console.result(str(path))
+
+
 def _rows(folders: list[Path] | None, where: list[str] | None) -> list[Row]:
     rows = comparing.read_rows(comparing.find_runs(folders or [OUTPUTS]))
     found = comparing.where(rows, where or [])
