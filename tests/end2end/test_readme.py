@@ -115,8 +115,20 @@ def test_every_data_command(line):
 
 def test_no_command_is_left_out():
     assert all(
-        line.startswith(("seqconv-train", "seqconv data", *USES, INSTALL)) for line in COMMANDS
+        line.startswith(("seqconv-train", "seqconv data", "seqconv runs", *USES, INSTALL))
+        for line in COMMANDS
     )
+
+
+@pytest.mark.usefixtures("a_users_folder")
+def test_every_look_at_runs(command):
+    assert command(["-m", "trainer=smoke", "model=gru", "lookback=48,96", "step=6"]).exit_code == 0
+    lines = [line for line in COMMANDS if line.startswith("seqconv runs")]
+    assert len(lines) == 3
+    for line in lines:
+        answer = CliRunner().invoke(commands.app, shlex.split(line.partition("#")[0])[1:])
+        assert answer.exit_code == 0, answer.output
+        assert answer.stdout
 
 
 @pytest.mark.usefixtures("a_users_folder")
