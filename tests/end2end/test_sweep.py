@@ -367,3 +367,44 @@ def test_another_sweeper_chooses_its_jobs_itself(command, record):
     assert code == 5, stderr
     assert statuses(stdout) == ["completed", "failed"]
     assert command([*words, "sweep.resume=auto"]).exit_code == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_every_job_save_and_a_moved_sweep_goes_on(record, tmp_path, number):
+    words = [
+        sys.executable,
+        "-c",
+        "from seqconv.cli.train import main; main()",
+        "-m",
+        *SMALL,
+        record,
+    ]
+    words += ["model=conv1d", "lookback=144", "trainer.epochs=3", "trainer.steps_per_epoch=300"]
+    words += ["trainer.baselines=false", "seed=1,2,3"]
+    first = tmp_path / "first"
+    process = subprocess.Popen(
+        [*words, f"hydra.sweep.dir={first}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(first.glob("*/metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    # As a terminal does: to the whole group.
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, stderr
+    assert "Traceback" not in stderr
+    assert set(statuses(stdout)) == {"interrupted"}
+
+    moved = tmp_path / "moved"
+    first.rename(moved)
+    done = subprocess.run(
+        [*words, f"sweep.resume={moved}"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert statuses(done.stdout) == ["completed"] * 3
+    assert "resuming from epoch" in (moved / "0/train.log").read_text()
