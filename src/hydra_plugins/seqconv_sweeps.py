@@ -74,6 +74,33 @@ class SeqconvSweeper(Sweeper):
         return self.task_function.launch_jobs(self.launcher)
 
 
+class SeqconvSearch(SeqconvSweeper):
+    """Searches among settings by Optuna.
+
+    Args:
+        trials: how many to try.
+        sampler: `tpe` or `random`.
+        seed: of the sampler.
+        at_once: trials that are asked for before the results of the others are known.
+    """
+
+    def __init__(self, trials: int, sampler: str, seed: int, at_once: int) -> None:
+        super().__init__()
+        self.plan = {"trials": trials, "sampler": sampler, "seed": seed, "at_once": at_once}
+        self.config: Any = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """What Hydra gives every sweeper."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.config = config
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Ask, launch, tell."""
+        return self.task_function.search(self.launcher, self.config, arguments, self.plan)
+
+
 ConfigStore.instance().store(
     group="hydra/launcher",
     name="seqconv",
@@ -84,5 +111,17 @@ ConfigStore.instance().store(
     group="hydra/sweeper",
     name="seqconv",
     node={"_target_": f"{HERE}.SeqconvSweeper"},
+    provider="seqconv",
+)
+ConfigStore.instance().store(
+    group="hydra/sweeper",
+    name="search",
+    node={
+        "_target_": f"{HERE}.SeqconvSearch",
+        "trials": 20,
+        "sampler": "tpe",
+        "seed": 0,
+        "at_once": 2,
+    },
     provider="seqconv",
 )

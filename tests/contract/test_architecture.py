@@ -58,7 +58,7 @@ VERSION = "__init__"
 
 TOOLS = ("data", "evaluate", "export", "predict", "runs")
 ALLOWED = {
-    "hydra": {"cli.overrides", "sweeps.job", "sweeps.launch", "sweeps.process"},
+    "hydra": {"cli.overrides", "sweeps.job", "sweeps.launch", "sweeps.process", "sweeps.search"},
     "omegaconf": {
         "cli.overrides",
         "cli.single",

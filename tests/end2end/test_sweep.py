@@ -408,3 +408,19 @@ def test_a_signal_lets_every_job_save_and_a_moved_sweep_goes_on(record, tmp_path
     assert done.returncode == 0, done.stderr
     assert statuses(done.stdout) == ["completed"] * 3
     assert "resuming from epoch" in (moved / "0/train.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_search(command, record, tmp_path):
+    words = ["-m", *SMALL, record, "model=conv1d", "hydra/sweeper=search", "hydra.sweeper.trials=3"]
+    words += ["lookback=144,288", "trainer.learning_rate=interval(1e-4,1e-2)"]
+    words += [f"hydra.sweep.dir={tmp_path / 'search'}", "sweep.resume=auto"]
+    for _ in range(2):
+        code, stdout, stderr = command(words)
+        assert code == 0, stderr
+        assert statuses(stdout) == ["completed"] * 3
+        assert "the best of 3 trials" in stderr
+    assert "begins" not in stderr
+    refused = command([*words, "hydra.sweeper.trials=0"])
+    assert refused.exit_code == 2
+    assert "hydra.sweeper.trials: must be 1 or more" in refused.stderr

@@ -41,6 +41,7 @@ CONFIG_NAME = "train"
 AUTO = "auto"
 LAUNCHER = "hydra_plugins.seqconv_sweeps.SeqconvLauncher"
 SWEEPER = "hydra_plugins.seqconv_sweeps.SeqconvSweeper"
+SEARCH = "hydra_plugins.seqconv_sweeps.SeqconvSearch"
 SINGLE_RUN_THREADS = 2
 # Composing one takes 30 ms, and nobody reads a table of more.
 MOST_JOBS = 10_000
@@ -306,7 +307,7 @@ class _Reader:
             yield Problem("resume", rule)
         if (
             multirun
-            and composed.hydra.sweeper._target_ != SWEEPER
+            and composed.hydra.sweeper._target_ not in (SWEEPER, SEARCH)
             and _unresolved(composed)["sweep"]["resume"]
         ):
             yield Problem(

@@ -20,10 +20,10 @@ from seqconv.config.errors import (
 from seqconv.config.schema import Config
 from seqconv.runs import layout
 from seqconv.runs.files import json_line
-from seqconv.runs.layout import MANIFEST
+from seqconv.runs.layout import JOURNAL, MANIFEST
 from seqconv.runs.lock import locked
 from seqconv.runs.result import Result, summary
-from seqconv.sweeps.job import SweepJob, is_begun
+from seqconv.sweeps.job import SweepJob, place_of
 from seqconv.sweeps.manifest import (
     FINAL,
     Job,
@@ -69,6 +69,8 @@ def _run_searching(line: CommandLine, sweep_dir: Path, signals: Signals) -> None
             results = results_of(sweep_dir, jobs)
             for number, result in results.items():
                 _report(run_job, result, sweep_dir / str(number))
+    if run_job.error is not None:
+        raise run_job.error
     _judge(results, jobs, sweep_dir)
 
 
@@ -98,7 +100,7 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
             console.info(f"job {job.number} of the sweep cannot start:\n{found}")
     done = {number: result for number, result in before.items() if result.status in FINAL}
     pending = [
-        _launched(job, line.job_words[places[job.key]], sweep_dir)
+        [*line.job_words[places[job.key]], *place_of(job.number, sweep_dir)]
         for job in jobs
         if job.number not in done
     ]
@@ -144,14 +146,6 @@ def _say_what_is_the_same(keys: Sequence[str]) -> None:
         console.info(f"{repeated} jobs have the configuration of another one, and are left out")
 
 
-def _launched(job: Job, words: Sequence[str], sweep_dir: Path) -> list[str]:
-    """A job's words for a launcher: with the number of its directory, whatever place it has among those to run."""
-    begun = is_begun(sweep_dir / str(job.number))
-    # `.hydra/` is the record of a run's first start.
-    record = ["hydra.output_subdir=null"] if begun else []
-    return [*words, f"hydra.sweep.subdir='{job.number}'", *record]
-
-
 def _directory(line: CommandLine, keys: Sequence[str]) -> Path:
     """The directory to work in, there."""
     resume = line.sweep.resume if line.sweep is not None else None
@@ -159,17 +153,22 @@ def _directory(line: CommandLine, keys: Sequence[str]) -> Path:
     target = Path(line.sweep_dir)
     if resume == AUTO:
         found = target if chosen else _newest(target.parent, keys)
-        if found is not None and (found / MANIFEST).exists():
+        if found is not None and is_sweep(found):
             return found
         console.info("sweep.resume=auto: no sweep has a job of this command line; a new one begins")
     elif resume is not None:
         path = Path(os.path.expanduser(resume))
-        if not (path / MANIFEST).is_file():
-            rule = f"must be auto or a sweep's directory; {path} has no {MANIFEST}"
+        if not is_sweep(path):
+            rule = f"must be auto or a sweep's directory; {path} has no {MANIFEST} and no {JOURNAL}"
             raise ConfigError([Problem("sweep.resume", rule)])
         return path
     layout.check_free(target)
     return own_directory(line.sweep_dir, chosen=chosen)
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a directory holds a sweep."""
+    return (path / MANIFEST).is_file() or (path / JOURNAL).is_file()
 
 
 def _newest(folder: Path, keys: Sequence[str]) -> Path | None:

@@ -17,6 +17,7 @@ PREPARATION = "preparation.json"
 LOCK = ".lock"
 # Of a sweep.
 MANIFEST = "sweep.json"
+JOURNAL = "study.log"
 HYDRA = ".hydra"
 LOG = "train.log"
 FILES = (CONFIG, METRICS, EPOCHS, HISTORY, ENVIRONMENT, PREPARATION, LOCK)

@@ -9,15 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from seqconv import console
 from seqconv.config.errors import ConfigError, Problem, SeqconvError
+from seqconv.config.requirements import Objective, read_objective
 from seqconv.config.schema import Config, parse
 from seqconv.runs import layout, resume
 from seqconv.runs.files import json_line
 from seqconv.runs.lock import locked
+from seqconv.tasks.metrics import (
+    CLASSIFICATION_METRICS,
+    FORECAST_METRICS,
+    LOSS,
+    SCALED_METRICS,
+)
 from seqconv.training.signals import Signals
+
+ALL_METRICS = (LOSS, *FORECAST_METRICS, *SCALED_METRICS, *CLASSIFICATION_METRICS)
 
 SECONDS_TO_SAVE = 60
 
@@ -54,6 +64,34 @@ class SweepJob:
             reason = f"{type(error).__name__}: {error}"
             problem = Problem("hydra/launcher", f"{name} cannot run the jobs ({reason})")
             self.error = ConfigError([problem])
+
+    def search(
+        self, launcher: Any, config: DictConfig, arguments: Sequence[str], plan: Mapping[str, Any]
+    ) -> None:
+        """Let Optuna choose the jobs, and a launcher run them."""
+        from seqconv.sweeps.search import Search, search
+
+        def launch(shared: list[str], jobs: Mapping[int, list[str]]) -> None:
+            self.labels = {number: " ".join(words) for number, words in jobs.items()}
+            self.pending = [
+                [*shared, *words, *place_of(number, sweep_dir)] for number, words in jobs.items()
+            ]
+            self.launch_jobs(launcher)
+            if self.error is not None:
+                raise self.error
+
+        sweep_dir = Path(config.hydra.sweep.dir)
+        try:
+            objective = read_objective(str(config.objective), ALL_METRICS)
+            larger = isinstance(objective, Objective) and objective.larger_is_better
+            search(
+                Search(**plan, larger_is_better=larger),
+                OverridesParser.create().parse_overrides(list(arguments)),
+                sweep_dir,
+                launch,
+            )
+        except SeqconvError as error:
+            self.error = error
 
     def label_of(self, number: int, words: Sequence[str]) -> str:
         """What a job is called."""
@@ -99,6 +137,13 @@ class SweepJob:
             return _start(config, run_dir, point, signals)
         except SeqconvError as error:
             return training.not_started(error, run_dir)
+
+
+def place_of(number: int, sweep_dir: Path) -> list[str]:
+    """The words that give a job the directory of its number, whatever place it has among those to run."""
+    # `.hydra/` is the record of a run's first start.
+    record = ["hydra.output_subdir=null"] if is_begun(sweep_dir / str(number)) else []
+    return [f"hydra.sweep.subdir='{number}'", *record]
 
 
 def is_begun(run_dir: Path) -> bool:

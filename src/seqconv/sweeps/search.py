@@ -1,0 +1,183 @@
+"""A search among settings by Optuna: asks for settings, launches them, tells what came out.
+
+The study is a journal in the sweep's directory, written at every step. Whatever ends the search, it goes on from there:
+trials that were under way are resumed as the runs they are, and then told.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    RangeSweep,
+)
+
+from seqconv import console
+from seqconv.config.errors import ConfigError, OutputError, Problem
+from seqconv.runs.layout import JOURNAL
+from seqconv.runs.result import read_result
+
+Study = Any
+Trial = Any
+"""Of Optuna, which comes without being needed elsewhere."""
+
+STUDY = "sweep"
+# A key of the study that holds what is searched.
+SPACE = "space"
+LOG = "log"
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to search, and how.
+
+    Attributes:
+        trials: how many settings to try.
+        sampler: `tpe` (Bergstra et al., 2011, "Algorithms for hyper-parameter optimization") or `random`.
+        seed: of the sampler.
+        at_once: trials that are asked for before the results of the others are known.
+        larger_is_better: of the objective.
+    """
+
+    trials: int
+    sampler: Literal["tpe", "random"]
+    seed: int
+    at_once: int
+    larger_is_better: bool
+
+    def problems(self) -> Iterator[Problem]:
+        """What is out of range."""
+        for key, value in (("trials", self.trials), ("at_once", self.at_once)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                yield Problem(f"hydra.sweeper.{key}", f"must be 1 or more; received {value!r}")
+        if self.sampler not in ("tpe", "random"):
+            rule = f"must be tpe or random; received {self.sampler!r}"
+            yield Problem("hydra.sweeper.sampler", rule)
+
+
+def search(
+    plan: Search,
+    overrides: Sequence[Override],
+    sweep_dir: Path,
+    launch: Callable[[list[str], Mapping[int, list[str]]], None],
+) -> None:
+    """Run trials until there are as many as are wanted.
+
+    Args:
+        plan: how.
+        overrides: of the command line; those with several values or an interval are searched.
+        sweep_dir: of the sweep.
+        launch: runs jobs to their ends, of words that all have and those of each, by number.
+
+    Raises:
+        ConfigError: if Optuna is not installed, or nothing is searched.
+        OutputError: if the directory's study is of another search.
+    """
+    problems = list(plan.problems())
+    if problems:
+        raise ConfigError(problems)
+    space = {o.get_key_element(): o for o in overrides if o.is_sweep_override()}
+    if not space:
+        rule = "searches among keys with several values (a,b,c), range(...) or interval(...); there are none"
+        raise ConfigError([Problem("hydra/sweeper", rule)])
+    fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
+    study = _study(plan, sweep_dir, sorted(str(o.input_line) for o in overrides))
+
+    def run(trials: Sequence[Trial]) -> None:
+        launch(fixed, {trial.number: _words(trial, space) for trial in trials})
+        for trial in trials:
+            _tell(study, trial, sweep_dir)
+
+    interrupted = _under_way(study)
+    if interrupted:
+        numbers = ", ".join(str(trial.number) for trial in interrupted)
+        console.info(f"{sweep_dir}: going on with trials {numbers} of {plan.trials}")
+        run(interrupted)
+    while (left := plan.trials - len(study.trials)) > 0:
+        run([study.ask() for _ in range(min(left, plan.at_once))])
+    done = [trial for trial in study.trials if trial.value is not None]
+    if done:
+        best = study.best_trial
+        found = " ".join(f"{key}={value}" for key, value in best.params.items())
+        console.info(
+            f"the best of {len(study.trials)} trials: {best.number} with {best.value:.5g} ({found})"
+        )
+
+
+def _study(plan: Search, sweep_dir: Path, space: list[str]) -> Study:
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError as error:
+        rule = "needs Optuna: pip install 'seqconv[optuna]'"
+        raise ConfigError([Problem("hydra/sweeper", rule)]) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    samplers = {
+        # Settings that are tried at once keep away from one another.
+        "tpe": lambda: optuna.samplers.TPESampler(seed=plan.seed, constant_liar=True),
+        "random": lambda: optuna.samplers.RandomSampler(seed=plan.seed),
+    }
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(sweep_dir / JOURNAL))),
+        study_name=STUDY,
+        sampler=samplers[plan.sampler](),
+        direction="maximize" if plan.larger_is_better else "minimize",
+        load_if_exists=True,
+    )
+    known = study.user_attrs.get(SPACE)
+    if known is not None and known != space:
+        raise OutputError(
+            f"{sweep_dir}: holds a search of other settings ({' '.join(known)}); give this one a directory of its own"
+        )
+    study.set_user_attr(SPACE, space)
+    if study.trials:
+        # The same draws again would be the same trials again.
+        study.sampler.reseed_rng()
+    return study
+
+
+def _under_way(study: Study) -> list[Trial]:
+    """Trials of a process that was killed."""
+    import optuna
+
+    running = study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+    return [optuna.trial.Trial(study, trial._trial_id) for trial in running]
+
+
+def _words(trial: Trial, space: Mapping[str, Override]) -> list[str]:
+    return [f"{key}={_suggest(trial, key, override)}" for key, override in space.items()]
+
+
+def _suggest(trial: Trial, key: str, override: Override) -> Any:
+    """A value of one key."""
+    sweep = override.value()
+    if isinstance(sweep, IntervalSweep):
+        log = LOG in sweep.tags
+        if isinstance(sweep.start, int) and isinstance(sweep.end, int):
+            return trial.suggest_int(key, sweep.start, sweep.end, log=log)
+        return trial.suggest_float(key, float(sweep.start or 0), float(sweep.end or 0), log=log)
+    if isinstance(sweep, RangeSweep | ChoiceSweep):
+        return trial.suggest_categorical(key, list(override.sweep_string_iterator()))
+    raise ConfigError([Problem(key, f"cannot be searched: {override.input_line}")])
+
+
+def _tell(study: Study, trial: Trial, sweep_dir: Path) -> None:
+    """What came out, unless the trial was interrupted: it is resumed the next time."""
+    import optuna
+
+    result = read_result(sweep_dir / str(trial.number))
+    if result is None or result.status == "interrupted":
+        return
+    value = result.objective.value if result.objective is not None else None
+    if result.status == "completed" and value is not None and math.isfinite(value):
+        study.tell(trial, value)
+    else:
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)

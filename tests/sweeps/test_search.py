@@ -1,0 +1,110 @@
+"""A search by Optuna: every trial once, whatever ends it; no process trains here."""
+
+import json
+import sys
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from seqconv.config.errors import ConfigError, OutputError
+from seqconv.runs.layout import JOURNAL
+from seqconv.sweeps.search import Search, search
+
+WORDS = [
+    "model=conv1d,gru",
+    "trainer.learning_rate=tag(log,interval(1e-4,1e-1))",
+    "batch_size=interval(1,9)",
+]
+
+
+class Launcher:
+    """Writes results; the process ends before the job of a number."""
+
+    def __init__(self, folder, dies_at=None, **status):
+        self.folder, self.dies_at = folder, dies_at
+        self.launched, self.words = [], {}
+
+    def __call__(self, shared, jobs):
+        for number, words in jobs.items():
+            self.launched.append(number)
+            if number == self.dies_at:
+                raise KeyboardInterrupt
+            values = dict(word.split("=") for word in words)
+            self.words[number] = words
+            failed = values["batch_size"] == "9"
+            result = {
+                "status": "failed" if failed else "completed",
+                "objective": {"name": "val_loss", "value": float(values["trainer.learning_rate"])},
+            }
+            run_dir = self.folder / str(number)
+            run_dir.mkdir(exist_ok=True)
+            (run_dir / "metrics.json").write_text(json.dumps(result))
+
+
+def plan(**changes):
+    usual = {"trials": 30, "sampler": "tpe", "seed": 0, "at_once": 2, "larger_is_better": False}
+    return Search(**(usual | changes))
+
+
+def overrides(*words):
+    return OverridesParser.create().parse_overrides(list(words or WORDS))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_as_many_trials_as_are_wanted(tmp_path, sampler, capsys):
+    launcher = Launcher(tmp_path)
+    search(plan(sampler=sampler), overrides(*WORDS, "seed=1"), tmp_path, launcher)
+    assert launcher.launched == list(range(30))
+    rates = [float(words[1].split("=")[1]) for words in launcher.words.values()]
+    assert all(1e-4 <= rate <= 1e-1 for rate in rates)
+    assert {words[0] for words in launcher.words.values()} == {"model=conv1d", "model=gru"}
+    assert "the best of 30 trials" in capsys.readouterr().err
+    if sampler == "tpe":
+        # Small rates are good here, which it has learnt.
+        assert sum(rates[-10:]) < sum(rates[:10])
+
+
+def test_killed_and_resumed_every_trial_is_there_once(tmp_path):
+    first = Launcher(tmp_path, dies_at=7)
+    with pytest.raises(KeyboardInterrupt):
+        search(plan(), overrides(), tmp_path, first)
+    assert first.launched == list(range(8))
+    again = Launcher(tmp_path)
+    search(plan(), overrides(), tmp_path, again)
+    # Number 6 was done, but nobody had been told; a run that is done is not trained again.
+    assert again.launched == list(range(6, 30))
+    assert again.words[6] == first.words[6]
+    last = Launcher(tmp_path)
+    search(plan(), overrides(), tmp_path, last)
+    assert last.launched == []
+
+
+def test_a_search_of_other_settings(tmp_path):
+    search(plan(trials=2), overrides(), tmp_path, Launcher(tmp_path))
+    with pytest.raises(OutputError, match="holds a search of other settings"):
+        search(plan(), overrides(*WORDS, "seed=1"), tmp_path, Launcher(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trials": 0}, "hydra.sweeper.trials: must be 1 or more; received 0"),
+        ({"at_once": "x"}, "hydra.sweeper.at_once: must be 1 or more"),
+        ({"sampler": "grid"}, "hydra.sweeper.sampler: must be tpe or random"),
+    ],
+)
+def test_a_plan_that_cannot_be(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        search(plan(**changes), overrides(), tmp_path, Launcher(tmp_path))
+    assert not (tmp_path / JOURNAL).exists()
+
+
+def test_nothing_to_search(tmp_path):
+    with pytest.raises(ConfigError, match="there are none"):
+        search(plan(), overrides("model=gru"), tmp_path, Launcher(tmp_path))
+
+
+def test_without_optuna(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"pip install 'seqconv\[optuna\]'"):
+        search(plan(), overrides(), tmp_path, Launcher(tmp_path))
