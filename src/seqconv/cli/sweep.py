@@ -19,6 +19,7 @@ from seqconv.config.errors import (
 )
 from seqconv.config.schema import Config
 from seqconv.runs import layout
+from seqconv.runs.compare import read_row, sorted_rows
 from seqconv.runs.files import json_line
 from seqconv.runs.layout import JOURNAL, MANIFEST
 from seqconv.runs.lock import locked
@@ -35,6 +36,9 @@ from seqconv.sweeps.manifest import (
     write_manifest,
 )
 from seqconv.training.signals import Signals
+
+# Of the table at the end.
+MOST_LINES = 20
 
 
 def sweep(line: CommandLine) -> None:
@@ -118,8 +122,29 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
                 _report(run_job, result, sweep_dir / str(number))
     if run_job.error is not None:
         raise run_job.error
-    console.info(f"sweep directory {sweep_dir}")
+    _show(results, jobs, sweep_dir)
     _judge(results, jobs, sweep_dir)
+
+
+def _show(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) -> None:
+    """The best jobs first."""
+    labels = {sweep_dir / str(job.number): job.label for job in jobs}
+    rows = sorted_rows([read_row(sweep_dir / str(number)) for number in results])
+    cells = [
+        [
+            row.run_dir.name,
+            labels[row.run_dir],
+            row.status,
+            f"{row.metrics[row.objective]:.5g}" if row.objective in row.metrics else "",
+        ]
+        for row in rows[:MOST_LINES]
+    ]
+    more = f", {MOST_LINES} of {len(rows)}" if len(rows) > MOST_LINES else ""
+    name = rows[0].objective if rows else ""
+    console.table(f"jobs, the best first{more}", ["job", "settings", "status", name], cells)
+    console.info(
+        f"sweep directory {sweep_dir}; to compare: seqconv runs compare {sweep_dir}, or report"
+    )
 
 
 def _report(run_job: SweepJob, result: Result, run_dir: Path) -> None:

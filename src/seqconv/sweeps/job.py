@@ -58,6 +58,10 @@ class SweepJob:
             launcher.launch(self.pending, initial_job_idx=0)
         except SeqconvError as error:
             self.error = error
+        except OSError as error:
+            self.error = SeqconvError(
+                f"{error.filename or 'the launcher'}: {error.strerror or error}"
+            )
         except Exception as error:
             # Such as a cluster that is not there.
             name = f"{type(launcher).__module__}.{type(launcher).__name__}"

@@ -187,8 +187,10 @@ class _Launch:
             epochs=int(config.trainer.epochs),
             started=time.monotonic(),
         )
+        objective = _objective(config)
+        self.progress.larger_is_better = objective[1]
         job.start()
-        self.running.append(Running(state, run_dir, job, output, _objective(config)))
+        self.running.append(Running(state, run_dir, job, output, objective))
         self.on_failure = str(config.sweep.on_failure)
         self.progress.started(state)
 
