@@ -74,6 +74,23 @@ class SeqconvSweeper(Sweeper):
         return self.task_function.launch_jobs(self.launcher)
 
 
+class SeqconvHalving(SeqconvSweeper):
+    """Lets many jobs begin, and the best go on.
+
+    Args:
+        first: epochs of all jobs.
+        factor: of epochs from one choice to the next; one job in so many goes on.
+    """
+
+    def __init__(self, first: int, factor: int) -> None:
+        super().__init__()
+        self.plan = {"first": first, "factor": factor}
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch, choose, launch."""
+        return self.task_function.halve(self.launcher, self.plan)
+
+
 class SeqconvSearch(SeqconvSweeper):
     """Searches among settings by Optuna.
 
@@ -123,5 +140,11 @@ ConfigStore.instance().store(
         "seed": 0,
         "at_once": 2,
     },
+    provider="seqconv",
+)
+ConfigStore.instance().store(
+    group="hydra/sweeper",
+    name="halving",
+    node={"_target_": f"{HERE}.SeqconvHalving", "first": 1, "factor": 3},
     provider="seqconv",
 )

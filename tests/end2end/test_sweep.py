@@ -424,3 +424,29 @@ def test_a_search(command, record, tmp_path):
     refused = command([*words, "hydra.sweeper.trials=0"])
     assert refused.exit_code == 2
     assert "hydra.sweeper.trials: must be 1 or more" in refused.stderr
+
+
+def test_halving_is_the_same_run_resumed(command, record, tmp_path):
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "seed=1,2,3", "trainer.epochs=3"]
+    words += ["trainer.baselines=false"]
+    code, stdout, stderr = command([*words, "hydra/sweeper=halving"])
+    assert code == 0, stderr
+    assert statuses(stdout) == ["completed"] * 3
+    assert "after 1 epochs 1 of 3 jobs go on" in stderr
+    halved = [
+        (line["run_dir"], len(Path(line["run_dir"], "metrics.jsonl").read_text().splitlines()))
+        for line in map(json.loads, stdout.splitlines())
+    ]
+    assert sorted(epochs for _, epochs in halved) == [1, 1, 3]
+    whole = command(words)
+    grid = {json.loads(line)["run_dir"][-1]: json.loads(line) for line in whole.stdout.splitlines()}
+    ((last, _),) = [pair for pair in halved if pair[1] == 3]
+    ours = json.loads(Path(last, "metrics.json").read_text())
+    assert ours["test"]["mae"] == grid[last[-1]]["test_mae"]
+
+
+def test_halving_under_a_schedule_of_all_epochs(command, record):
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "seed=1,2"]
+    answer = command([*words, "trainer.schedule=cosine", "hydra/sweeper=halving"])
+    assert answer.exit_code == 2
+    assert "trainer.schedule: cosine depends on the number of epochs" in answer.stderr

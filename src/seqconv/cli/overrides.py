@@ -42,6 +42,7 @@ AUTO = "auto"
 LAUNCHER = "hydra_plugins.seqconv_sweeps.SeqconvLauncher"
 SWEEPER = "hydra_plugins.seqconv_sweeps.SeqconvSweeper"
 SEARCH = "hydra_plugins.seqconv_sweeps.SeqconvSearch"
+HALVING = "hydra_plugins.seqconv_sweeps.SeqconvHalving"
 SINGLE_RUN_THREADS = 2
 # Composing one takes 30 ms, and nobody reads a table of more.
 MOST_JOBS = 10_000
@@ -64,7 +65,8 @@ class CommandLine:
         run_dir: the resolved `hydra.run.dir`.
         sweep_dir: the resolved `hydra.sweep.dir`.
         sweep: how its jobs are started; None for one run.
-        knows_jobs: whether the sweeper is ours; another one chooses jobs as it goes.
+        knows_jobs: whether the jobs are those of the grid; another sweeper chooses them as it goes.
+        halves: whether only the best of them go on to their ends.
         jobs_at_once: what `hydra.launcher.jobs` says; None: to be found.
         job_words: what each job overrides, Hydra's own keys aside.
         jobs: the checked configuration of each job, or the error that keeps it from starting.
@@ -79,6 +81,7 @@ class CommandLine:
     sweep_dir: str = ""
     sweep: SweepSettings | None = None
     knows_jobs: bool = True
+    halves: bool = False
     jobs_at_once: int | None = None
     job_words: list[list[str]] = field(default_factory=list)
     jobs: list[Config | ConfigError] = field(default_factory=list)
@@ -235,7 +238,8 @@ class _Reader:
             run_dir=str(first.hydra.run.dir),
             sweep_dir=str(first.hydra.sweep.dir),
             sweep=sweep,
-            knows_jobs=str(first.hydra.sweeper._target_) == SWEEPER,
+            knows_jobs=str(first.hydra.sweeper._target_) in (SWEEPER, HALVING),
+            halves=str(first.hydra.sweeper._target_) == HALVING,
             jobs_at_once=jobs_at_once,
             job_words=[[*words, *self.chosen_threads] for words in _jobs(self._task_overrides)],
             jobs=checked,
@@ -307,7 +311,7 @@ class _Reader:
             yield Problem("resume", rule)
         if (
             multirun
-            and composed.hydra.sweeper._target_ not in (SWEEPER, SEARCH)
+            and composed.hydra.sweeper._target_ not in (SWEEPER, HALVING, SEARCH)
             and _unresolved(composed)["sweep"]["resume"]
         ):
             yield Problem(

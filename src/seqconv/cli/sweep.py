@@ -110,9 +110,16 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
     ]
     if before:
         console.info(f"{sweep_dir}: {len(done)} of {len(jobs)} jobs are done, {len(pending)} left")
-    run_job = SweepJob(pending, {job.number: job.label for job in jobs})
-    for number, result in done.items():
-        _report(run_job, result, sweep_dir / str(number))
+    run_job = SweepJob(
+        pending,
+        {job.number: job.label for job in jobs},
+        words={job.number: line.job_words[places[job.key]] for job in jobs},
+        configs=line.jobs,
+        sweep_dir=sweep_dir,
+    )
+    if not line.halves:
+        for number, result in done.items():
+            _report(run_job, result, sweep_dir / str(number))
     try:
         _hand_over(line, sweep_dir, run_job, signals)
     finally:

@@ -39,14 +39,22 @@ class SweepJob:
     Attributes:
         pending: words of each job that is to be run.
         labels: of jobs by number, for people.
+        words: of all jobs by number.
+        configs: of all jobs, or why one cannot start.
+        sweep_dir: of the sweep.
         reported: directories of jobs whose lines for scripts are written.
+        reports: whether a job's line is written as soon as it ends.
         error: what kept the launcher from its work; raised when Hydra has returned.
         process: that made this object.
     """
 
     pending: Sequence[Sequence[str]]
     labels: Mapping[int, str]
+    words: Mapping[int, list[str]] = field(default_factory=dict)
+    configs: Sequence[Config | ConfigError] = ()
+    sweep_dir: Path = Path()
     reported: set[Path] = field(default_factory=set)
+    reports: bool = True
     error: SeqconvError | None = None
     process: int = field(default_factory=os.getpid)
 
@@ -97,6 +105,51 @@ class SweepJob:
         except SeqconvError as error:
             self.error = error
 
+    def halve(self, launcher: Any, plan: Mapping[str, Any]) -> None:
+        """Let many jobs begin, and the best go on."""
+        from seqconv.sweeps.halving import Halving, halve
+
+        def launch(jobs: Mapping[int, list[str]]) -> None:
+            self.pending = [
+                [*words, *place_of(number, self.sweep_dir)] for number, words in jobs.items()
+            ]
+            self.launch_jobs(launcher)
+            if self.error is not None:
+                raise self.error
+
+        # A job ends several times; its line for scripts is the last one.
+        self.reports = False
+        try:
+            objective, epochs = self._shared()
+            full = Halving(
+                **plan,
+                epochs=epochs,
+                objective=objective.name,
+                larger_is_better=objective.larger_is_better,
+            )
+            halve(full, self.words, self.sweep_dir, launch)
+        except SeqconvError as error:
+            self.error = error
+
+    def _shared(self) -> tuple[Objective, int]:
+        """What all jobs must have in common to be chosen among.
+
+        Raises:
+            ConfigError: if they have not.
+        """
+        known = [config for config in self.configs if isinstance(config, Config)]
+        problems = []
+        if any(config.trainer.schedule == "cosine" for config in known):
+            rule = "cosine depends on the number of epochs, which halving changes; use constant or plateau"
+            problems.append(Problem("trainer.schedule", rule))
+        if len({config.trainer.epochs for config in known}) > 1:
+            problems.append(Problem("trainer.epochs", "must be the same in all jobs of halving"))
+        if len({config.objective for config in known}) > 1:
+            problems.append(Problem("objective", "must be the same in all jobs of halving"))
+        if problems:
+            raise ConfigError(problems)
+        return known[0].objective, known[0].trainer.epochs
+
     def label_of(self, number: int, words: Sequence[str]) -> str:
         """What a job is called."""
         return self.labels.get(number, " ".join(words))
@@ -115,7 +168,7 @@ class SweepJob:
         # The sweep is ours, so only a job of one whose process was killed may have it, and is about to save and end.
         with locked(run_dir, patience=SECONDS_TO_SAVE), Signals() as signals:
             outcome = self._run(composed, run_dir, signals)
-        if os.getpid() == self.process:
+        if os.getpid() == self.process and self.reports:
             self.reported.add(run_dir)
             console.result(json_line(outcome.summary))
         if outcome.error is not None:

@@ -213,9 +213,9 @@ class _Launch:
         result = self._result_of(job)
         job.process.close()
         job.output.unlink(missing_ok=True)
-        line = summary(result, job.run_dir)
-        self.task_function.reported.add(job.run_dir)
-        console.result(json_line(line))
+        if self.task_function.reports:
+            self.task_function.reported.add(job.run_dir)
+            console.result(json_line(summary(result, job.run_dir)))
         job.state.status = result.status
         reason = result.error.message if result.error is not None else ""
         self.progress.ended(job.state, reason)

@@ -1,0 +1,110 @@
+"""Successive halving over epochs: many jobs begin, the best go on, and no epoch is trained twice.
+
+After Jamieson and Talwalkar, 2016, "Non-stochastic best arm identification and hyperparameter optimization". A job that
+goes on is the same run, resumed exactly; one that does not keeps what it had.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqconv import console
+from seqconv.config.errors import ConfigError, Problem
+from seqconv.runs import layout
+from seqconv.runs.result import read_result
+
+
+@dataclass(frozen=True)
+class Halving:
+    """How many epochs come before which choice.
+
+    Attributes:
+        first: epochs of all jobs.
+        factor: of epochs from one choice to the next; one job in so many goes on.
+        epochs: of a job that goes on to the end.
+        objective: its key in `metrics.jsonl`.
+        larger_is_better: of the objective.
+    """
+
+    first: int
+    factor: int
+    epochs: int
+    objective: str
+    larger_is_better: bool
+
+    def problems(self) -> Iterator[Problem]:
+        """What is out of range."""
+        for key, value, least in (("first", self.first, 1), ("factor", self.factor, 2)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                yield Problem(
+                    f"hydra.sweeper.{key}", f"must be {least} or more; received {value!r}"
+                )
+
+    @property
+    def rungs(self) -> list[int]:
+        """Epochs after which is chosen, the last one all of them."""
+        found = []
+        epochs = self.first
+        while epochs < self.epochs:
+            found.append(epochs)
+            epochs *= self.factor
+        return [*found, self.epochs]
+
+
+def halve(
+    plan: Halving,
+    jobs: Mapping[int, list[str]],
+    sweep_dir: Path,
+    launch: Callable[[Mapping[int, list[str]]], None],
+) -> None:
+    """Run jobs, fewer and fewer for longer and longer.
+
+    Args:
+        plan: how.
+        jobs: words of each, by number.
+        sweep_dir: of the sweep; what is done there is not done again.
+        launch: runs jobs to their ends, of words by number.
+
+    Raises:
+        ConfigError: if the plan cannot be.
+    """
+    problems = list(plan.problems())
+    if problems:
+        raise ConfigError(problems)
+    alive = sorted(jobs)
+    for epochs in plan.rungs:
+        left = [number for number in alive if not _is_done(sweep_dir / str(number), epochs)]
+        if left:
+            launch({number: [*jobs[number], f"trainer.epochs={epochs}"] for number in left})
+        found = {number: _best(plan, sweep_dir / str(number), epochs) for number in alive}
+        ranked = sorted((value, number) for number, value in found.items() if value is not None)
+        kept = math.ceil(len(ranked) / plan.factor)
+        if epochs < plan.epochs:
+            names = ", ".join(str(number) for _, number in ranked[:kept])
+            console.info(f"after {epochs} epochs {kept} of {len(alive)} jobs go on: {names}")
+        alive = [number for _, number in ranked[:kept]]
+
+
+def _is_done(run_dir: Path, epochs: int) -> bool:
+    result = read_result(run_dir)
+    if result is None:
+        return False
+    # A job that stopped early has nothing left, one that failed would fail again.
+    completed = result.epochs.completed if result.epochs is not None else 0
+    return result.status == "diverged" or (result.status == "completed" and completed >= epochs)
+
+
+def _best(plan: Halving, run_dir: Path, epochs: int) -> float | None:
+    """The objective of the best of the first epochs, the smaller the better; None if the job has failed."""
+    values = []
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        for line in (run_dir / layout.EPOCHS).read_text().splitlines()[:epochs]:
+            values.append(float(json.loads(line)[plan.objective]))
+    if not values:
+        return None
+    return -max(values) if plan.larger_is_better else min(values)

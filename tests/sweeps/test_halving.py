@@ -1,0 +1,88 @@
+"""Successive halving: the best go on, nothing is trained twice; no process trains here."""
+
+import json
+
+import pytest
+
+from seqconv.config.errors import ConfigError
+from seqconv.sweeps.halving import Halving, halve
+
+
+class Launcher:
+    """A job of number n has a loss of n + 1 / epochs; counts the epochs it trains."""
+
+    def __init__(self, folder, dies_after=None):
+        self.folder, self.dies_after = folder, dies_after
+        self.rungs, self.trained = [], 0
+
+    def __call__(self, jobs):
+        self.rungs.append(sorted(jobs))
+        for number, words in jobs.items():
+            if self.dies_after is not None and self.trained >= self.dies_after:
+                raise KeyboardInterrupt
+            epochs = int(words[-1].partition("=")[2])
+            run_dir = self.folder / str(number)
+            run_dir.mkdir(exist_ok=True)
+            path = run_dir / "metrics.jsonl"
+            lines = path.read_text().splitlines() if path.exists() else []
+            self.trained += epochs - len(lines)
+            lines += [
+                json.dumps({"val_loss": number + 1 / epoch, "val_r2": -number})
+                for epoch in range(len(lines) + 1, epochs + 1)
+            ]
+            path.write_text("\n".join(lines))
+            result = {"status": "completed", "epochs": {"completed": epochs, "best": epochs}}
+            (run_dir / "metrics.json").write_text(json.dumps(result))
+
+
+def plan(**changes):
+    usual = {
+        "first": 1,
+        "factor": 3,
+        "epochs": 9,
+        "objective": "val_loss",
+        "larger_is_better": False,
+    }
+    return Halving(**(usual | changes))
+
+
+JOBS = {number: [f"seed={number}"] for number in range(24)}
+
+
+def test_a_third_goes_on_each_time(tmp_path):
+    launcher = Launcher(tmp_path)
+    halve(plan(), JOBS, tmp_path, launcher)
+    assert launcher.rungs == [list(range(24)), list(range(8)), [0, 1, 2]]
+    assert launcher.trained == 24 * 1 + 8 * 2 + 3 * 6
+    assert launcher.trained < 0.45 * 24 * 9
+    # What the full grid names as the best one went on to the end.
+    assert len((tmp_path / "0/metrics.jsonl").read_text().splitlines()) == 9
+
+
+def test_broken_off_and_repeated_nothing_is_trained_twice(tmp_path):
+    first = Launcher(tmp_path, dies_after=30)
+    with pytest.raises(KeyboardInterrupt):
+        halve(plan(), JOBS, tmp_path, first)
+    again = Launcher(tmp_path)
+    halve(plan(), JOBS, tmp_path, again)
+    assert first.trained + again.trained == 24 * 1 + 8 * 2 + 3 * 6
+    last = Launcher(tmp_path)
+    halve(plan(), JOBS, tmp_path, last)
+    assert last.rungs == []
+
+
+def test_scores_are_made_large(tmp_path):
+    launcher = Launcher(tmp_path)
+    halve(plan(objective="val_r2", larger_is_better=True), JOBS, tmp_path, launcher)
+    assert launcher.rungs[-1] == [0, 1, 2]
+
+
+def test_rungs():
+    assert plan(epochs=20, first=2).rungs == [2, 6, 18, 20]
+    assert plan(epochs=1).rungs == [1]
+
+
+@pytest.mark.parametrize("changes", [{"first": 0}, {"factor": 1}, {"factor": "x"}])
+def test_a_plan_that_cannot_be(tmp_path, changes):
+    with pytest.raises(ConfigError, match=f"hydra.sweeper.{next(iter(changes))}: must be"):
+        halve(plan(**changes), JOBS, tmp_path, Launcher(tmp_path))
