@@ -52,9 +52,13 @@ class SeqconvLauncher(Launcher):
 
 
 class SeqconvSweeper(Sweeper):
-    """Launches the jobs of a sweep that are not done yet, as its manifest says."""
+    """Launches the jobs of a sweep that are not done yet, as its manifest says.
 
-    def __init__(self) -> None:
+    Args:
+        params: what is swept besides the command line, as for Hydra's basic sweeper.
+    """
+
+    def __init__(self, params: dict[str, str] | None = None) -> None:
         self.task_function: Any = None
         self.launcher: Any = None
 
@@ -127,7 +131,7 @@ ConfigStore.instance().store(
 ConfigStore.instance().store(
     group="hydra/sweeper",
     name="seqconv",
-    node={"_target_": f"{HERE}.SeqconvSweeper"},
+    node={"_target_": f"{HERE}.SeqconvSweeper", "params": None},
     provider="seqconv",
 )
 ConfigStore.instance().store(

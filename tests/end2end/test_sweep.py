@@ -450,3 +450,18 @@ def test_halving_under_a_schedule_of_all_epochs(command, record):
     answer = command([*words, "trainer.schedule=cosine", "hydra/sweeper=halving"])
     assert answer.exit_code == 2
     assert "trainer.schedule: cosine depends on the number of epochs" in answer.stderr
+
+
+def test_a_grid_from_a_file(command, record, tmp_path):
+    folder = tmp_path / "settings" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "grid.yaml").write_text(
+        "# @package _global_\n"
+        "hydra:\n  sweeper:\n    params:\n      seed: 1,2\n      lookback: 144,288\n"
+    )
+    words = ["--config-dir", str(folder.parent), "-m", *SMALL, record, "model=conv1d"]
+    code, stdout, stderr = command([*words, "experiment=grid", "lookback=144"])
+    assert code == 0, stderr
+    assert statuses(stdout) == ["completed"] * 2
+    manifest = json.loads((sweep_dir() / "sweep.json").read_text())
+    assert [job["words"] for job in manifest["jobs"]] == [["seed=1"], ["seed=2"]]

@@ -218,6 +218,10 @@ class _Reader:
         try:
             all_words = list(_jobs(self.overrides))
             first = self._compose(all_words[0])
+            if self._take_params(first):
+                self._refuse_too_many()
+                all_words = list(_jobs(self.overrides))
+                first = self._compose(all_words[0])
             self._prepare(first)
             jobs = [first, *(self._compose(words) for words in all_words[1:])]
         except REFUSALS as error:
@@ -244,6 +248,16 @@ class _Reader:
             job_words=[[*words, *self.chosen_threads] for words in _jobs(self._task_overrides)],
             jobs=checked,
         )
+
+    def _take_params(self, first: DictConfig) -> bool:
+        """Sweep what a config file says in `hydra.sweeper.params` too; the command line comes before it."""
+        params = _unresolved(first)["hydra"]["sweeper"].get("params") or {}
+        chosen = {o.get_key_element() for o in self.overrides}
+        words = [f"{key}={value}" for key, value in params.items() if key not in chosen]
+        if not words or not self._is_sweep(first):
+            return False
+        self.overrides = [o for word in words if (o := self._parse(word))] + self.overrides
+        return True
 
     def _prepare(self, first: DictConfig) -> None:
         """Composing the others of a sweep takes as long as getting ready for them."""
