@@ -465,3 +465,20 @@ def test_a_grid_from_a_file(command, record, tmp_path):
     assert statuses(stdout) == ["completed"] * 2
     manifest = json.loads((sweep_dir() / "sweep.json").read_text())
     assert [job["words"] for job in manifest["jobs"]] == [["seed=1"], ["seed=2"]]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "hydra.launcher=null",
+        "~hydra/launcher",
+        "hydra.sweeper=x",
+        "sweep=null",
+        "sweep=x",
+        "~sweep",
+    ],
+)
+def test_a_section_of_sweeps_that_is_taken_away(command, in_empty_folder, without_tensorflow, word):
+    answer = command(["-m", "model=conv1d,gru", word])
+    assert answer.exit_code == 2
+    assert re.search(r"must name one, such as seqconv|sweep.on_failure: is missing", answer.stderr)

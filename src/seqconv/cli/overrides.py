@@ -242,8 +242,8 @@ class _Reader:
             run_dir=str(first.hydra.run.dir),
             sweep_dir=str(first.hydra.sweep.dir),
             sweep=sweep,
-            knows_jobs=str(first.hydra.sweeper._target_) in (SWEEPER, HALVING),
-            halves=str(first.hydra.sweeper._target_) == HALVING,
+            knows_jobs=_sweeper(first) in (SWEEPER, HALVING),
+            halves=_sweeper(first) == HALVING,
             jobs_at_once=jobs_at_once,
             job_words=[[*words, *self.chosen_threads] for words in _jobs(self._task_overrides)],
             jobs=checked,
@@ -251,7 +251,8 @@ class _Reader:
 
     def _take_params(self, first: DictConfig) -> bool:
         """Sweep what a config file says in `hydra.sweeper.params` too; the command line comes before it."""
-        params = _unresolved(first)["hydra"]["sweeper"].get("params") or {}
+        params = _part(first, "hydra", "sweeper").get("params")
+        params = params if isinstance(params, Mapping) else {}
         chosen = {o.get_key_element() for o in self.overrides}
         words = [f"{key}={value}" for key, value in params.items() if key not in chosen]
         if not words or not self._is_sweep(first):
@@ -261,7 +262,7 @@ class _Reader:
 
     def _prepare(self, first: DictConfig) -> None:
         """Composing the others of a sweep takes as long as getting ready for them."""
-        if self._is_sweep(first) and first.hydra.launcher._target_ == LAUNCHER:
+        if self._is_sweep(first) and _part(first, "hydra", "launcher").get("_target_") == LAUNCHER:
             job = copy.deepcopy(first)
             self._choose_threads([job], 1)
             if not isinstance(_check(job), ConfigError):
@@ -288,13 +289,19 @@ class _Reader:
     def _sweep_settings(self, composed: DictConfig) -> tuple[SweepSettings | None, int | None]:
         from seqconv.config.schema import LauncherSettings, SweepSettings, read_section
 
-        tree, sweep, jobs = _unresolved(composed), None, None
+        sweep, jobs = None, None
         try:
-            sweep = read_section(SweepSettings, tree.get("sweep"), "sweep.")
+            sweep = read_section(SweepSettings, _part(composed, "sweep"), "sweep.")
         except ConfigError as error:
             self.problems += error.problems
-        launcher = {**tree["hydra"]["launcher"]}
-        if launcher.pop("_target_") == LAUNCHER:
+        launcher = _part(composed, "hydra", "launcher")
+        for group, chosen in (
+            ("launcher", launcher),
+            ("sweeper", _part(composed, "hydra", "sweeper")),
+        ):
+            if not isinstance(chosen.get("_target_"), str):
+                self.problems.append(Problem(f"hydra/{group}", "must name one, such as seqconv"))
+        if launcher.pop("_target_", None) == LAUNCHER:
             try:
                 jobs = read_section(LauncherSettings, launcher, "hydra.launcher.").jobs
             except ConfigError as error:
@@ -325,14 +332,14 @@ class _Reader:
             yield Problem("resume", rule)
         if (
             multirun
-            and composed.hydra.sweeper._target_ not in (SWEEPER, HALVING, SEARCH)
-            and _unresolved(composed)["sweep"]["resume"]
+            and _sweeper(composed) not in (SWEEPER, HALVING, SEARCH)
+            and _part(composed, "sweep").get("resume")
         ):
             yield Problem(
                 "sweep.resume",
                 "needs hydra/sweeper=seqconv; another one knows no jobs before they run",
             )
-        if not multirun and (_unresolved(composed).get("sweep") or {}).get("resume"):
+        if not multirun and _part(composed, "sweep").get("resume"):
             yield Problem("sweep.resume", "is for a sweep; add -m, or use `resume` for one run")
 
     def _valid_choice(self, override: Override) -> list[str]:
@@ -455,6 +462,18 @@ def _unresolved(composed: DictConfig) -> dict[str, Json]:
     """As plain values, with interpolations as they are written: what they refer to may be a secret."""
     tree = OmegaConf.to_container(composed, resolve=False)
     return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else {}
+
+
+def _part(composed: DictConfig, *path: str) -> dict[str, Json]:
+    """A section as plain values; empty where the command line has taken it away or put something else there."""
+    found: Json = _unresolved(composed)
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _sweeper(composed: DictConfig) -> str:
+    return str(_part(composed, "hydra", "sweeper").get("_target_"))
 
 
 def _keys(tree: Json, prefix: str = "") -> Iterator[str]:
