@@ -75,7 +75,7 @@ class SeqconvSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch; the jobs are known already."""
-        return self.task_function.launch_jobs(self.launcher)
+        return self.task_function.launch_pending(self.launcher)
 
 
 class SeqconvHalving(SeqconvSweeper):

@@ -104,6 +104,6 @@ def test_a_full_disk_leaves_nothing(store, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("seqconv.data.store.os.replace", full)
+    monkeypatch.setattr("seqconv.data.files.os.replace", full)
     store.save(ARRAYS)
     assert list(store.path.parent.iterdir()) == []

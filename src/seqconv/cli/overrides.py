@@ -67,7 +67,6 @@ class CommandLine:
         sweep: how its jobs are started; None for one run.
         knows_jobs: whether the jobs are those of the grid; another sweeper chooses them as it goes.
         halves: whether only the best of them go on to their ends.
-        jobs_at_once: what `hydra.launcher.jobs` says; None: to be found.
         job_words: what each job overrides, Hydra's own keys aside.
         jobs: the checked configuration of each job, or the error that keeps it from starting.
     """
@@ -82,7 +81,6 @@ class CommandLine:
     sweep: SweepSettings | None = None
     knows_jobs: bool = True
     halves: bool = False
-    jobs_at_once: int | None = None
     job_words: list[list[str]] = field(default_factory=list)
     jobs: list[Config | ConfigError] = field(default_factory=list)
 
@@ -229,7 +227,7 @@ class _Reader:
         multirun = self._is_sweep(first)
         self._choose_threads(jobs, 1 if multirun else SINGLE_RUN_THREADS)
         self.problems += self._problems_of_kind(first)
-        sweep, jobs_at_once = self._sweep_settings(first) if multirun else (None, None)
+        sweep = self._sweep_settings(first) if multirun else None
         checked = [_check(job) for job in jobs]
         errors = [job for job in checked if isinstance(job, ConfigError)]
         if self.problems or len(errors) == len(jobs):
@@ -244,7 +242,6 @@ class _Reader:
             sweep=sweep,
             knows_jobs=_sweeper(first) in (SWEEPER, HALVING),
             halves=_sweeper(first) == HALVING,
-            jobs_at_once=jobs_at_once,
             job_words=[[*words, *self.chosen_threads] for words in _jobs(self._task_overrides)],
             jobs=checked,
         )
@@ -286,10 +283,10 @@ class _Reader:
             OmegaConf.update(job, "threads", count)
         self.chosen_threads = [f"threads={count}"]
 
-    def _sweep_settings(self, composed: DictConfig) -> tuple[SweepSettings | None, int | None]:
+    def _sweep_settings(self, composed: DictConfig) -> SweepSettings | None:
         from seqconv.config.schema import LauncherSettings, SweepSettings, read_section
 
-        sweep, jobs = None, None
+        sweep = None
         try:
             sweep = read_section(SweepSettings, _part(composed, "sweep"), "sweep.")
         except ConfigError as error:
@@ -303,10 +300,10 @@ class _Reader:
                 self.problems.append(Problem(f"hydra/{group}", "must name one, such as seqconv"))
         if launcher.pop("_target_", None) == LAUNCHER:
             try:
-                jobs = read_section(LauncherSettings, launcher, "hydra.launcher.").jobs
+                read_section(LauncherSettings, launcher, "hydra.launcher.")
             except ConfigError as error:
                 self.problems += error.problems
-        return sweep, jobs
+        return sweep
 
     def _compose(self, words: Sequence[str]) -> DictConfig:
         return hydra.compose(

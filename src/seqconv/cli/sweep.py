@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from seqconv import console
@@ -24,7 +24,7 @@ from seqconv.runs.files import json_line
 from seqconv.runs.layout import JOURNAL, MANIFEST
 from seqconv.runs.lock import locked
 from seqconv.runs.result import Result, summary
-from seqconv.sweeps.job import SweepJob, place_of
+from seqconv.sweeps.job import SweepJob
 from seqconv.sweeps.manifest import (
     FINAL,
     Job,
@@ -61,76 +61,71 @@ def sweep(line: CommandLine) -> None:
 
 
 def _run_searching(line: CommandLine, sweep_dir: Path, signals: Signals) -> None:
-    """Let a sweeper of Hydra's or of a plugin find out by itself which jobs to run."""
-    run_job = SweepJob([], {})
-    results: dict[int, Result] = {}
-    try:
-        _hand_over(line, sweep_dir, run_job, signals)
-    finally:
-        with signals.held():
-            numbers = sorted(int(p.name) for p in sweep_dir.glob("*") if p.name.isdecimal())
-            jobs = [Job(number=number, key="", words=()) for number in numbers]
-            results = results_of(sweep_dir, jobs)
-            for number, result in results.items():
-                _report(run_job, result, sweep_dir / str(number))
-    if run_job.error is not None:
-        raise run_job.error
-    _judge(results, jobs, sweep_dir)
+    """Let a sweeper that chooses its jobs as it goes do so."""
 
+    def jobs() -> list[Job]:
+        numbers = sorted(int(p.name) for p in sweep_dir.glob("*") if p.name.isdecimal())
+        return [Job(number=number, key="", words=()) for number in numbers]
 
-def _hand_over(line: CommandLine, sweep_dir: Path, run_job: SweepJob, signals: Signals) -> None:
-    try:
-        hand_over([*line.words, f"hydra.sweep.dir={quoted(str(sweep_dir))}"], run_job)
-    except SystemExit:
-        if signals.number is not None:
-            raise InterruptedRun(signals.number) from None
-        raise
+    results = _launch(line, SweepJob(sweep_dir), signals, jobs)
+    _judge(results, jobs(), sweep_dir)
 
 
 def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signals) -> None:
     """Run the jobs of a sweep whose directory is locked."""
     known = read_manifest(sweep_dir) or Manifest()
-    words = zip(keys, _differing(line.job_words), strict=True)
-    manifest = known.with_jobs(words)
+    manifest = known.with_jobs(zip(keys, _differing(line.job_words), strict=True))
     by_key = manifest.by_key()
     jobs = [by_key[key] for key in dict.fromkeys(keys)]
     _say_what_is_the_same(keys)
     write_manifest(sweep_dir, manifest)
     before = results_of(sweep_dir, jobs)
-    places = {key: place for place, key in reversed(list(enumerate(keys)))}
+    # Of jobs of one configuration the first.
+    places = {by_key[key].number: place for place, key in reversed(list(enumerate(keys)))}
     for job in jobs:
-        found = line.jobs[places[job.key]]
+        found = line.jobs[places[job.number]]
         if isinstance(found, ConfigError):
             console.info(f"job {job.number} of the sweep cannot start:\n{found}")
     done = {number: result for number, result in before.items() if result.status in FINAL}
-    pending = [
-        [*line.job_words[places[job.key]], *place_of(job.number, sweep_dir)]
-        for job in jobs
-        if job.number not in done
-    ]
-    if before:
-        console.info(f"{sweep_dir}: {len(done)} of {len(jobs)} jobs are done, {len(pending)} left")
     run_job = SweepJob(
-        pending,
-        {job.number: job.label for job in jobs},
-        words={job.number: line.job_words[places[job.key]] for job in jobs},
+        sweep_dir,
+        words={job.number: line.job_words[places[job.number]] for job in jobs},
+        labels={job.number: job.label for job in jobs},
+        pending=[job.number for job in jobs if job.number not in done],
         configs=line.jobs,
-        sweep_dir=sweep_dir,
     )
+    if before:
+        left = len(run_job.pending)
+        console.info(f"{sweep_dir}: {len(done)} of {len(jobs)} jobs are done, {left} left")
     if not line.halves:
-        for number, result in done.items():
-            _report(run_job, result, sweep_dir / str(number))
-    try:
-        _hand_over(line, sweep_dir, run_job, signals)
-    finally:
-        with signals.held():
-            results = results_of(sweep_dir, jobs)
-            for number, result in sorted(results.items()):
-                _report(run_job, result, sweep_dir / str(number))
-    if run_job.error is not None:
-        raise run_job.error
+        _report(run_job, done)
+    results = _launch(line, run_job, signals, lambda: jobs)
     _show(results, jobs, sweep_dir)
     _judge(results, jobs, sweep_dir)
+
+
+def _launch(
+    line: CommandLine, run_job: SweepJob, signals: Signals, jobs: Callable[[], list[Job]]
+) -> dict[int, Result]:
+    """Let Hydra launch the jobs; the results of all there are then, whose lines for scripts are written.
+
+    Raises:
+        SeqconvError: if the launcher or the sweeper cannot do its work.
+        InterruptedRun: after a signal.
+    """
+    try:
+        hand_over([*line.words, f"hydra.sweep.dir={quoted(str(run_job.sweep_dir))}"], run_job)
+    except SystemExit:
+        if signals.number is not None:
+            raise InterruptedRun(signals.number) from None
+        raise
+    finally:
+        with signals.held():
+            results = results_of(run_job.sweep_dir, jobs())
+            _report(run_job, results)
+    if run_job.error is not None:
+        raise run_job.error
+    return results
 
 
 def _show(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) -> None:
@@ -154,11 +149,13 @@ def _show(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) -
     )
 
 
-def _report(run_job: SweepJob, result: Result, run_dir: Path) -> None:
-    """Write the line of a job for scripts, once."""
-    if run_dir not in run_job.reported:
-        run_job.reported.add(run_dir)
-        console.result(json_line(summary(result, run_dir)))
+def _report(run_job: SweepJob, results: Mapping[int, Result]) -> None:
+    """Write the lines of jobs for scripts, each once."""
+    for number, result in sorted(results.items()):
+        run_dir = run_job.sweep_dir / str(number)
+        if run_dir not in run_job.reported:
+            run_job.reported.add(run_dir)
+            console.result(json_line(summary(result, run_dir)))
 
 
 def _key(job: Config | ConfigError, words: Sequence[str]) -> str:

@@ -42,12 +42,11 @@ def run_command(words: Sequence[str]) -> int:
     from seqconv import console
     from seqconv.cli.overrides import asks_hydra, read_command_line
     from seqconv.config.errors import SeqconvError
-    from seqconv.sweeps.process import job_context
 
     try:
         if asks_hydra(words):
             return _let_hydra_answer(words)
-        line = read_command_line(words, prepare=job_context)
+        line = read_command_line(words, prepare=_start_job_server)
         if line.multirun:
             from seqconv.cli.sweep import sweep
 
@@ -64,6 +63,12 @@ def run_command(words: Sequence[str]) -> int:
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 1
     return 0
+
+
+def _start_job_server() -> None:
+    from seqconv.sweeps.process import job_context
+
+    job_context()
 
 
 def _let_hydra_answer(words: Sequence[str]) -> int:

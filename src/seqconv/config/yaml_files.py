@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
@@ -60,3 +61,12 @@ def _refuse_tricks(text: str) -> None:
 def dump_tree(tree: dict[str, Json]) -> str:
     """The text of `config.yaml`."""
     return OmegaConf.to_yaml(OmegaConf.create(tree))
+
+
+def leaves(tree: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
+    """Values by full key, `trainer.epochs`."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

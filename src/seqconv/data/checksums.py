@@ -11,14 +11,13 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import time
 from io import BufferedReader
 from pathlib import Path
 
 from seqconv.config.errors import DataError
 from seqconv.data.cache import cache_folder
-from seqconv.data.files import parse_json, read_plain
+from seqconv.data.files import parse_json, read_plain, write_whole
 
 # Less is read as fast as looked up.
 SMALL_BYTES = 1_000_000
@@ -43,7 +42,7 @@ def file_checksum(stream: BufferedReader) -> str:
     settled = time.time_ns() - newest > SETTLED_SECONDS * 10**9
     if path is not None and settled and _facts(stream) == facts:
         with contextlib.suppress(OSError):
-            _write(path, {**facts, "sha256": found})
+            write_whole(path, json.dumps({**facts, "sha256": found}).encode())
     return found
 
 
@@ -67,15 +66,3 @@ def _path(facts: dict[str, int]) -> Path | None:
         return cache_folder() / "checksums" / f"{facts['device']}-{facts['inode']}.json"
     except DataError:
         return None
-
-
-def _write(path: Path, content: dict[str, int | str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, staging = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w") as stream:
-            json.dump(content, stream)
-        os.replace(staging, path)
-    except OSError:
-        os.unlink(staging)
-        raise

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,23 @@ def open_plain(path: Path, *, follow: bool = False) -> io.BufferedReader:
         stream.close()
         raise OSError(errno.EINVAL, "it is no plain file", str(path))
     return stream
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file in a folder that other processes use, whole or not at all; the folder is made.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, staging = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+        os.replace(staging, path)
+    except OSError:
+        os.unlink(staging)
+        raise
 
 
 def parse_json(text: bytes) -> Any:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ import numpy as np
 from seqconv.config.errors import DataError
 from seqconv.data.arrays import read_arrays
 from seqconv.data.cache import cache_folder
-from seqconv.data.files import read_plain
+from seqconv.data.files import read_plain, write_whole
 
 
 class Store:
@@ -54,11 +52,4 @@ class Store:
         np.savez(buffer, allow_pickle=False, **arrays)
         body = buffer.getvalue()
         with contextlib.suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, staging = tempfile.mkstemp(prefix=".writing-", dir=self.path.parent)
-            try:
-                with os.fdopen(descriptor, "wb") as stream:
-                    stream.write(hashlib.sha256(body).hexdigest().encode() + body)
-                os.replace(staging, self.path)
-            except OSError:
-                os.unlink(staging)
+            write_whole(self.path, hashlib.sha256(body).hexdigest().encode() + body)

@@ -6,14 +6,14 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from seqconv.config.errors import ConfigError, OutputError, Problem, did_you_mean
-from seqconv.config.yaml_files import load_tree
+from seqconv.config.yaml_files import leaves, load_tree
 from seqconv.runs import layout
 from seqconv.runs.files import read_json
 from seqconv.runs.layout import MANIFEST
@@ -213,13 +213,9 @@ def _numbers(result: Result, objective: str) -> dict[str, float]:
     }
 
 
-def leaves(tree: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
-    """Values by dotted key."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def label_of(row: Row, keys: Sequence[str]) -> str:
+    """What tells a run from the others: its values of the keys that differ."""
+    return " ".join(f"{key.removesuffix('.name')}={row.values.get(key)}" for key in keys)
 
 
 def differing_keys(rows: Sequence[Row]) -> list[str]:

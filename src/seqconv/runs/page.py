@@ -21,10 +21,12 @@ from seqconv.runs.compare import (
     SEED,
     Row,
     differing_keys,
+    label_of,
     larger_is_better,
     sorted_rows,
 )
 from seqconv.runs.files import read_json, write_text
+from seqconv.runs.result import objective_values, read_epochs
 from seqconv.tasks.contract import Json
 
 Figure = Any
@@ -176,7 +178,8 @@ def _curves(rows: Sequence[Row], keys: Sequence[str]) -> Figure | None:
     from bokeh.palettes import Viridis256
     from bokeh.plotting import figure
 
-    known = [(row, found) for row in rows[:MOST_CURVES] if (found := _history(row))]
+    histories = (objective_values(read_epochs(row.run_dir), row.objective) for row in rows)
+    known = [pair for pair in zip(rows[:MOST_CURVES], histories, strict=False) if pair[1]]
     if not known:
         return None
     objective = known[0][0].objective
@@ -191,11 +194,10 @@ def _curves(rows: Sequence[Row], keys: Sequence[str]) -> Figure | None:
     drawn.toolbar.logo = None
     for place, (row, values) in enumerate(known):
         color = Viridis256[round(place / max(len(known) - 1, 1) * 220)]
-        label = " ".join(f"{key.removesuffix('.name')}={row.values.get(key)}" for key in keys)
         data = {
             "epoch": list(range(1, len(values) + 1)),
             "value": values,
-            "run": [f"{row.run_dir.name}: {label}"] * len(values),
+            "run": [f"{row.run_dir.name}: {label_of(row, keys)}"] * len(values),
         }
         drawn.line("epoch", "value", source=data, color=color, line_width=2, alpha=0.8)
         drawn.scatter("epoch", "value", source=data, color=color, size=5, alpha=0.8)
@@ -207,16 +209,6 @@ def _curves(rows: Sequence[Row], keys: Sequence[str]) -> Figure | None:
         span = Span(location=baseline, dimension="width", line_dash="dashed", line_color="gray")
         drawn.add_layout(span)
     return drawn
-
-
-def _history(row: Row) -> list[float]:
-    values: list[float] = []
-    try:
-        for line in (row.run_dir / layout.EPOCHS).read_text().splitlines():
-            values.append(float(json.loads(line)[row.objective]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return values
 
 
 def _baseline(row: Row) -> float | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from seqconv.config.fields import STRICT, read_values
 from seqconv.runs.files import read_json, write_json
-from seqconv.runs.layout import METRICS
+from seqconv.runs.layout import EPOCHS, METRICS
 from seqconv.tasks.contract import Json
 
 Status = Literal["completed", "interrupted", "diverged", "failed"]
@@ -150,6 +152,23 @@ def read_result(run_dir: Path) -> Result | None:
         return None if content is None else Result.from_json(content)
     except ValueError:
         return None
+
+
+def read_epochs(run_dir: Path) -> list[dict[str, Json]]:
+    """The finished epochs of a run, a record each; not a line that is being written. The file is not trusted."""
+    records = []
+    with contextlib.suppress(OSError, ValueError):
+        for line in (run_dir / EPOCHS).read_text().splitlines():
+            record = json.loads(line)
+            if isinstance(record, dict):
+                records.append(record)
+    return records
+
+
+def objective_values(records: list[dict[str, Json]], name: str) -> list[float]:
+    """The objective of each epoch that has one."""
+    values = [record.get(name) for record in records]
+    return [float(value) for value in values if isinstance(value, int | float)]
 
 
 def write_result(run_dir: Path, result: Result) -> None:

@@ -21,6 +21,7 @@ from seqconv.config.errors import (
     unknown_key,
 )
 from seqconv.config.schema import Config, load_config, load_tree, parse_tree
+from seqconv.config.yaml_files import leaves
 from seqconv.runs import layout
 from seqconv.runs.checkpoints import POINTERS, Checkpoint, CheckpointStore, read
 from seqconv.runs.files import remove_staging
@@ -90,7 +91,7 @@ def changed_config(run_dir: Path, changes: Mapping[str, Any]) -> Config:
         ConfigError: with every key that is unknown, wrong, or may not change.
     """
     tree = copy.deepcopy(load_config(run_dir / layout.CONFIG).tree)
-    before = dict(_leaves(tree))
+    before = dict(leaves(tree))
     problems = []
     for key, value in changes.items():
         if key not in before:
@@ -198,17 +199,8 @@ def _best(store: CheckpointStore) -> list[str]:
         return []
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Values by full key."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _fixed(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in _leaves(tree) if key not in MAY_CHANGE}
+    return {key: value for key, value in leaves(tree) if key not in MAY_CHANGE}
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -6,17 +6,14 @@ goes on is the same run, resumed exactly; one that does not keeps what it had.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from seqconv import console
 from seqconv.config.errors import ConfigError, Problem
-from seqconv.runs import layout
-from seqconv.runs.result import read_result
+from seqconv.runs.result import objective_values, read_epochs, read_result
 
 
 @dataclass(frozen=True)
@@ -101,10 +98,7 @@ def _is_done(run_dir: Path, epochs: int) -> bool:
 
 def _best(plan: Halving, run_dir: Path, epochs: int) -> float | None:
     """The objective of the best of the first epochs, the smaller the better; None if the job has failed."""
-    values = []
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        for line in (run_dir / layout.EPOCHS).read_text().splitlines()[:epochs]:
-            values.append(float(json.loads(line)[plan.objective]))
+    values = objective_values(read_epochs(run_dir)[:epochs], plan.objective)
     if not values:
         return None
     return -max(values) if plan.larger_is_better else min(values)

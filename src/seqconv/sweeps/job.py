@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,13 @@ from omegaconf import DictConfig
 
 from seqconv import console
 from seqconv.config.errors import ConfigError, Problem, SeqconvError
-from seqconv.config.requirements import Objective, read_objective
+from seqconv.config.requirements import Objective
 from seqconv.config.schema import Config, parse
 from seqconv.runs import layout, resume
+from seqconv.runs.compare import larger_is_better
 from seqconv.runs.files import json_line
 from seqconv.runs.lock import locked
-from seqconv.tasks.metrics import (
-    CLASSIFICATION_METRICS,
-    FORECAST_METRICS,
-    LOSS,
-    SCALED_METRICS,
-)
 from seqconv.training.signals import Signals
-
-ALL_METRICS = (LOSS, *FORECAST_METRICS, *SCALED_METRICS, *CLASSIFICATION_METRICS)
 
 SECONDS_TO_SAVE = 60
 
@@ -37,45 +31,31 @@ class SweepJob:
     """What Hydra calls for each job, in whatever process its launcher runs it.
 
     Attributes:
-        pending: words of each job that is to be run.
-        labels: of jobs by number, for people.
-        words: of all jobs by number.
-        configs: of all jobs, or why one cannot start.
         sweep_dir: of the sweep.
+        words: of all jobs by number.
+        labels: of jobs by number, for people.
+        pending: numbers of the jobs that are not done.
+        configs: of all jobs, or why one cannot start.
         reported: directories of jobs whose lines for scripts are written.
         reports: whether a job's line is written as soon as it ends.
         error: what kept the launcher from its work; raised when Hydra has returned.
         process: that made this object.
     """
 
-    pending: Sequence[Sequence[str]]
-    labels: Mapping[int, str]
+    sweep_dir: Path
     words: Mapping[int, list[str]] = field(default_factory=dict)
+    labels: Mapping[int, str] = field(default_factory=dict)
+    pending: Sequence[int] = ()
     configs: Sequence[Config | ConfigError] = ()
-    sweep_dir: Path = Path()
     reported: set[Path] = field(default_factory=set)
     reports: bool = True
     error: SeqconvError | None = None
     process: int = field(default_factory=os.getpid)
 
-    def launch_jobs(self, launcher: Any) -> None:
-        """Let a launcher run the jobs."""
-        if not self.pending:
-            return
-        try:
-            launcher.launch(self.pending, initial_job_idx=0)
-        except SeqconvError as error:
-            self.error = error
-        except OSError as error:
-            self.error = SeqconvError(
-                f"{error.filename or 'the launcher'}: {error.strerror or error}"
-            )
-        except Exception as error:
-            # Such as a cluster that is not there.
-            name = f"{type(launcher).__module__}.{type(launcher).__name__}"
-            reason = f"{type(error).__name__}: {error}"
-            problem = Problem("hydra/launcher", f"{name} cannot run the jobs ({reason})")
-            self.error = ConfigError([problem])
+    def launch_pending(self, launcher: Any) -> None:
+        """Let a launcher run the jobs that are not done."""
+        with self._keeping_error():
+            self._launch(launcher, {number: self.words[number] for number in self.pending})
 
     def search(
         self, launcher: Any, config: DictConfig, arguments: Sequence[str], plan: Mapping[str, Any]
@@ -85,41 +65,20 @@ class SweepJob:
 
         def launch(shared: list[str], jobs: Mapping[int, list[str]]) -> None:
             self.labels = {number: " ".join(words) for number, words in jobs.items()}
-            self.pending = [
-                [*shared, *words, *place_of(number, sweep_dir)] for number, words in jobs.items()
-            ]
-            self.launch_jobs(launcher)
-            if self.error is not None:
-                raise self.error
+            self._launch(launcher, {number: [*shared, *words] for number, words in jobs.items()})
 
-        sweep_dir = Path(config.hydra.sweep.dir)
-        try:
-            objective = read_objective(str(config.objective), ALL_METRICS)
-            larger = isinstance(objective, Objective) and objective.larger_is_better
-            search(
-                Search(**plan, larger_is_better=larger),
-                OverridesParser.create().parse_overrides(list(arguments)),
-                sweep_dir,
-                launch,
-            )
-        except SeqconvError as error:
-            self.error = error
+        full = Search(**plan, larger_is_better=larger_is_better(str(config.objective)))
+        overrides = OverridesParser.create().parse_overrides(list(arguments))
+        with self._keeping_error():
+            search(full, overrides, self.sweep_dir, launch)
 
     def halve(self, launcher: Any, plan: Mapping[str, Any]) -> None:
         """Let many jobs begin, and the best go on."""
         from seqconv.sweeps.halving import Halving, halve
 
-        def launch(jobs: Mapping[int, list[str]]) -> None:
-            self.pending = [
-                [*words, *place_of(number, self.sweep_dir)] for number, words in jobs.items()
-            ]
-            self.launch_jobs(launcher)
-            if self.error is not None:
-                raise self.error
-
         # A job ends several times; its line for scripts is the last one.
         self.reports = False
-        try:
+        with self._keeping_error():
             objective, epochs = self._shared()
             full = Halving(
                 **plan,
@@ -127,9 +86,38 @@ class SweepJob:
                 objective=objective.name,
                 larger_is_better=objective.larger_is_better,
             )
-            halve(full, self.words, self.sweep_dir, launch)
+            halve(full, self.words, self.sweep_dir, lambda jobs: self._launch(launcher, jobs))
+
+    @contextmanager
+    def _keeping_error(self) -> Iterator[None]:
+        """Hydra would show a traceback of what is raised in a sweeper."""
+        try:
+            yield
         except SeqconvError as error:
             self.error = error
+
+    def _launch(self, launcher: Any, jobs: Mapping[int, Sequence[str]]) -> None:
+        """Run jobs to their ends, each in the directory of its number.
+
+        Raises:
+            SeqconvError: if the launcher cannot.
+        """
+        if not jobs:
+            return
+        words = [[*own, *_place_of(number, self.sweep_dir)] for number, own in jobs.items()]
+        try:
+            launcher.launch(words, initial_job_idx=0)
+        except SeqconvError:
+            raise
+        except OSError as error:
+            reason = f"{error.filename or 'the launcher'}: {error.strerror or error}"
+            raise SeqconvError(reason) from error
+        except Exception as error:
+            # Such as a cluster that is not there.
+            name = f"{type(launcher).__module__}.{type(launcher).__name__}"
+            reason = f"{type(error).__name__}: {error}"
+            problem = Problem("hydra/launcher", f"{name} cannot run the jobs ({reason})")
+            raise ConfigError([problem]) from error
 
     def _shared(self) -> tuple[Objective, int]:
         """What all jobs must have in common to be chosen among.
@@ -184,7 +172,7 @@ class SweepJob:
 
         try:
             config = parse(composed)
-            if not is_begun(run_dir):
+            if not _is_begun(run_dir):
                 return _start(config, run_dir, None, signals)
             layout.check_own_files(run_dir)
             point = resume.find_resume_point(run_dir)
@@ -196,14 +184,14 @@ class SweepJob:
             return training.not_started(error, run_dir)
 
 
-def place_of(number: int, sweep_dir: Path) -> list[str]:
+def _place_of(number: int, sweep_dir: Path) -> list[str]:
     """The words that give a job the directory of its number, whatever place it has among those to run."""
     # `.hydra/` is the record of a run's first start.
-    record = ["hydra.output_subdir=null"] if is_begun(sweep_dir / str(number)) else []
+    record = ["hydra.output_subdir=null"] if _is_begun(sweep_dir / str(number)) else []
     return [f"hydra.sweep.subdir='{number}'", *record]
 
 
-def is_begun(run_dir: Path) -> bool:
+def _is_begun(run_dir: Path) -> bool:
     """Whether a job has come so far that it can be resumed."""
     path = run_dir / layout.CONFIG
     return path.is_file() and path.stat().st_size > 0

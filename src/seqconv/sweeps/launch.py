@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing.connection
 import os
 import signal
 import tempfile
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from seqconv import console
-from seqconv.config.errors import ConfigError, SeqconvError
-from seqconv.config.schema import parse
+from seqconv.config.errors import SeqconvError
 from seqconv.runs import layout
+from seqconv.runs.compare import larger_is_better
 from seqconv.runs.files import json_line
-from seqconv.runs.result import Result, read_result, summary
+from seqconv.runs.result import Result, objective_values, read_epochs, read_result, summary
 from seqconv.sweeps import process
 from seqconv.sweeps.machine import jobs_at_once
 from seqconv.training.signals import Signals
@@ -52,24 +50,24 @@ class Running:
     process: Any
     output: Path
     objective: tuple[str, bool]
-    size: int = field(default=-1)
+    size: int = -1
 
     def look(self) -> None:
         """See how far it is."""
-        path = self.run_dir / layout.EPOCHS
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if path.stat().st_size == self.size:
-                return
-            lines = path.read_text().splitlines(keepends=True)
-            self.size = sum(map(len, lines))
-            records = [json.loads(line) for line in lines if line.endswith("\n")]
-            name, larger = self.objective
-            values = [record[name] for record in records if record[name] is not None]
-            self.state.epoch = len(records)
-            self.state.best = (max if larger else min)(values, default=None)
-            self.state.epoch_seconds = sum(record["seconds"] for record in records) / max(
-                len(records), 1
-            )
+        try:
+            size = (self.run_dir / layout.EPOCHS).stat().st_size
+        except OSError:
+            return
+        if size == self.size:
+            return
+        self.size = size
+        records = read_epochs(self.run_dir)
+        name, larger = self.objective
+        values = objective_values(records, name)
+        self.state.epoch = len(records)
+        self.state.best = (max if larger else min)(values, default=None)
+        seconds = objective_values(records, "seconds")
+        self.state.epoch_seconds = sum(seconds) / max(len(seconds), 1)
 
 
 def launch(
@@ -129,7 +127,7 @@ class _Launch:
         self.at_once = at_once
         self.context = process.job_context()
         self.running: list[Running] = []
-        self.ended: deque[JobReturn] = deque()
+        self.ended: list[JobReturn] = []
         self.progress = console.SweepProgress(count)
         self.stopping: int | None = None
         self.on_failure = ""
@@ -154,7 +152,7 @@ class _Launch:
                 self.folder.rmdir()
         if signals.number is not None:
             raise SystemExit(128 + signals.number)
-        return list(self.ended)
+        return self.ended
 
     def _start_some(self) -> None:
         while self.left and self.stopping is None:
@@ -187,7 +185,8 @@ class _Launch:
             epochs=int(config.trainer.epochs),
             started=time.monotonic(),
         )
-        objective = _objective(config)
+        name = str(config.objective)
+        objective = (name, larger_is_better(name))
         self.progress.larger_is_better = objective[1]
         job.start()
         self.running.append(Running(state, run_dir, job, output, objective))
@@ -237,12 +236,12 @@ class _Launch:
     def _result_of(job: Running) -> Result:
         from seqconv.training.run import not_started
 
-        code = job.process.exitcode
         result = read_result(job.run_dir)
         if result is not None:
             return result
         job.run_dir.mkdir(exist_ok=True)
-        return not_started(SeqconvError(_cause(code, job.output)), job.run_dir).result
+        cause = _cause(job.process.exitcode, job.output)
+        return not_started(SeqconvError(cause), job.run_dir).result
 
     def _stop(self, number: int) -> None:
         """Let every job save and end; no other is started."""
@@ -256,16 +255,6 @@ class _Launch:
             with contextlib.suppress(OSError, ValueError):
                 job.process.kill()
                 job.process.join()
-
-
-def _objective(config: DictConfig) -> tuple[str, bool]:
-    """The key of what a job is judged by, and whether larger is better."""
-    keys = [str(key) for key in config if key != "hydra"]
-    try:
-        found = parse(OmegaConf.masked_copy(config, keys)).objective
-    except ConfigError:
-        return "val_loss", False  # The job says itself what is wrong with it.
-    return found.name, found.larger_is_better
 
 
 def _cause(code: int | None, output: Path) -> str:

@@ -266,10 +266,7 @@ def _say_significance(groups: Sequence[Group], name: str) -> None:
     firsts = [group.rows[0] for group in ready[:2]]
     keys = comparing.differing_keys([group.rows[0] for group in groups])
     keys = [key for key in keys if key != comparing.SEED]
-    labels = [
-        " ".join(f"{key.removesuffix('.name')}={row.values.get(key)}" for key in keys)
-        for row in firsts
-    ]
+    labels = [comparing.label_of(row, keys) for row in firsts]
     verdict = "more than noise" if found.is_more_than_noise else "no more than noise"
     console.info(
         f"by {name} the best is {labels[0]}, the next {labels[1]}. On the {found.samples:,} test samples that both "
