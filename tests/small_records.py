@@ -75,6 +75,9 @@ def make_settings(lookback=6, step=2, delay=3, train_end=0.5, validation_end=0.7
         "lead": None,
         "folds": None,
         "fold": None,
+        "lead_decay": 0.0,
+        "quantiles": None,
+        "interval": None,
     }
     usual |= {"cleaning": CLEANING, "inputs": NO_INPUTS}
     back = changes.pop("inputs_may_reach_back", False)

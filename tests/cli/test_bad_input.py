@@ -82,6 +82,18 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
             id="key-of-another-dataset",
         ),
         pytest.param(
+            ["quantiles=[0.9,0.5,0.1]"],
+            "quantiles: must ascend and have 0.5, the point forecast, among them; received [0.9, 0.5, 0.1]",
+            id="quantiles-descend",
+        ),
+        pytest.param(["quantiles=[0.1,0.9]"], "among them; received [0.1, 0.9]", id="no-median"),
+        pytest.param(["quantiles=[0.5,0.5]"], "must ascend", id="a-quantile-twice"),
+        pytest.param(["quantiles=[0.5,1.0]"], "quantiles.1: must be less than 1", id="quantile-1"),
+        pytest.param(["quantiles=[]"], "quantiles: must have at least one", id="no-quantiles"),
+        pytest.param(["interval=90"], "interval: must be less than 1; received 90", id="interval"),
+        pytest.param(["trainer.ema=1"], "trainer.ema: must be less than 1", id="average-of-1"),
+        pytest.param(["lead_decay=-1"], "lead_decay: must be greater than or", id="lead-decay"),
+        pytest.param(
             ["+unknown=1"],
             "unknown: unknown key of dataset `climate_demo`",
             id="added-key",

@@ -24,6 +24,7 @@ LEVELS = (
     ("cli",),
     ("sweeps",),
     ("training.evaluation", "training.export", "training.folds"),
+    ("training.ensemble",),
     ("training.run", "training.trained"),
     ("training.loop",),
     ("training.predictor",),

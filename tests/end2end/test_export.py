@@ -114,6 +114,7 @@ CASES = {
     "gru": ["model=gru", "model.units=[8]", "lead=[2h,6h]", "dataset.targets=[p (mbar),T (degC)]"],
     "conv1d": ["model=conv1d", "lead=4h", "dataset.targets=[p (mbar)]", "target=change"],
     "conv_gru": ["model=conv_gru", "lead=3h", "dataset.targets=[T (degC)]"],
+    "ensemble": ["model=gru", "model.units=[4]", "ensemble=2", "lead=[2h,3h]", "target=normalized"],
     "lstm": ["model=lstm", "lead=[2h,3h]", "dataset.targets=[p (mbar)]", "target=normalized"],
     "features": [
         "model=gru",
@@ -142,6 +143,22 @@ def test_every_runtime_agrees_with_predict(train, table, name):
         found = runtime(folders[form], raw)
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5, err_msg=form)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["value", "normalized"])
+def test_quantiles(train, table, target):
+    words = [*CASES["gru"], f"target={target}", "quantiles=[0.1,0.5,0.9]"]
+    run = train("dataset=table", f"dataset.path={table}", *SMALL, *words)
+    folders = {form: export_run(run, form) for form in RUNTIMES}
+    raw, expected = raw_windows(run, table)
+    signature = json.loads((folders["onnx"] / "signature.json").read_text())
+    assert signature["output"]["quantiles"] == [0.1, 0.5, 0.9]
+    assert signature["output"]["shape"] == ["batch", 2, 2, 3]
+    for form, runtime in RUNTIMES.items():
+        found = runtime(folders[form], raw)
+        assert (np.diff(found, axis=-1) >= 0).all()
+        np.testing.assert_allclose(found[..., 1], expected, rtol=1e-5, atol=1e-5, err_msg=form)
 
 
 @pytest.mark.parametrize("model", ["conv1d", pytest.param("gru", marks=pytest.mark.slow)])

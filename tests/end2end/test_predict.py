@@ -387,3 +387,42 @@ def test_a_pipe_that_is_closed_early(run_dir, table):
     )
     assert len(ended.stdout.splitlines()) == 2, ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_quantiles_and_intervals(train, table):
+    targets = "dataset.targets=[power (kW),temp (degC)]"
+    words = ["quantiles=[0.1,0.5,0.9]", "interval=0.8", "lead_decay=0.5", "target=normalized"]
+    words += ["model.units=[4]", "lead=[2h,6h]", "trainer.ema=0.9"]
+    run_dir = train("dataset=table", f"dataset.path={table}", targets, *SMALL, *SPLIT, *words)
+    run = load_run(run_dir)
+    frame = run.predict(table)
+    for name in ("power (kW)", "temp (degC)"):
+        low, middle, high = (frame[f"{name}_q{level}"] for level in (0.1, 0.5, 0.9))
+        assert (low <= middle).all()
+        assert (middle <= high).all()
+        assert (frame[name] == middle).all()
+        # Calibrated intervals are the outer quantiles, moved apart or together by as much on both sides.
+        below, above = low - frame[f"{name}_lower"], frame[f"{name}_upper"] - high
+        np.testing.assert_allclose(below, above, rtol=1e-6, atol=1e-9)
+        assert below.abs().max() > 0
+    array = run.predict(hourly().select("power (kW)", "temp (degC)", "wind").to_numpy())
+    assert array.shape == (len(frame) // 2, 2, 2)
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    interval, quantiles = metrics["test"]["interval"], metrics["test"]["quantiles"]
+    assert interval["level"] == 0.8
+    assert list(quantiles["below"]) == ["0.1", "0.5", "0.9"]
+    for values in metrics["baselines"].values():
+        assert values["test"]["interval"]["level"] == 0.8
+    # By hand: the share of test targets inside what predict says.
+    task = evaluate_run(run_dir).task
+    samples = task.samples("test")
+    rows = samples.anchors[:] - samples.windows.step
+    picked = frame.filter(pl.col("forecast_origin").is_in(list(task.record.times[rows])))
+    inside = []
+    for index, name in enumerate(("power (kW)", "temp (degC)")):
+        truth = samples.truth()[:, :, index].reshape(-1)
+        low, high = (picked[f"{name}_{end}"].to_numpy() for end in ("lower", "upper"))
+        inside.append((low <= truth) & (truth <= high))
+    assert np.mean(inside) == pytest.approx(interval["coverage"], abs=1e-3)
+    assert evaluate_run(run_dir).to_json()["test"] == metrics["test"]
+    assert evaluate_run(run_dir).to_json()["differences"] == metrics["differences"]

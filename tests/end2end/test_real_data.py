@@ -27,7 +27,7 @@ def test_two_years_of_jena(shared_data):
     assert task.describe()["lead"] == {"rows": 147, "hours": 24.5}
     # Row numbers count the source: half of 106,727 rows, before the rows that stand twice.
     assert task.samples("train").anchors[:].max() + 144 == 53_363 - 1
-    assert round(task.baselines(slow=False)["persistence"]["test"]["mae"], 2) == 2.7
+    assert round(task.baselines(slow=False)["persistence"].metrics["test"]["mae"], 2) == 2.7
 
 
 def test_jena_is_inspected(shared_data):

@@ -131,6 +131,12 @@ def test_a_run_killed_within_an_epoch_goes_on_bit_equal(command, record, killed_
     assert place == "epoch 2, step 2 (checkpoint epoch-00002-step-0000001)"
 
 
+def test_an_average_of_the_weights_and_a_warm_up_go_on_too(command, record, killed_at):
+    words = [*SERIES, record, "model=gru", "model.units=[4]", *TRAINER, EVERY_STEP]
+    words += ["trainer.ema=0.9", "trainer.warmup_steps=6", "quantiles=[0.2,0.5,0.8]"]
+    kill_and_resume(command, killed_at, words, 5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["conv1d", "gru", "lstm"])
 @pytest.mark.parametrize("steps", [1, 5, 7])

@@ -139,16 +139,23 @@ def _start(
     signals: Signals,
 ) -> None:
     """Let Hydra start the run, write its line for scripts, raise its error."""
+    from seqconv.sweeps.members import run_side_by_side
     from seqconv.training import folds
-    from seqconv.training import run as training
+    from seqconv.training.run import Outcome
 
-    outcomes: list[training.Outcome] = []
+    outcomes: list[Outcome] = []
 
     def job(composed: DictConfig) -> None:
-        if config.settings.folds_to_run:
-            outcomes.append(folds.run_folds(config, run_dir, task, signals=signals))
-            return
-        outcomes.append(training.run(config, run_dir, task, resume_point=point, signals=signals))
+        outcomes.append(
+            folds.start(
+                config,
+                run_dir,
+                task,
+                resume_point=point,
+                signals=signals,
+                run_members=run_side_by_side,
+            )
+        )
 
     try:
         # What a signal raises inside Hydra would show a traceback. The run itself knows where signals are safe.

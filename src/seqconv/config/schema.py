@@ -23,6 +23,7 @@ from seqconv.config.fields import (
     DatasetSection,
     Duration,
     Fraction,
+    Members,
     ModelSection,
     NonNegative,
     NonNegativeFloat,
@@ -59,12 +60,16 @@ class TrainerConfig(Section):
     weight_decay: NonNegativeFloat
     """Decoupled weight decay per step, as Keras applies it."""
     schedule: Literal["constant", "cosine", "plateau"]
+    warmup_steps: NonNegative
+    """Steps over which the rate rises to what the schedule says."""
     plateau_factor: Fraction
     """What a plateau multiplies the rate with."""
     plateau_patience: Count
     """Epochs without a better objective that make a plateau."""
     clip_norm: PositiveFloat | None
     """Largest norm of all gradients together."""
+    ema: Fraction | None
+    """Decay per step of a moving average of the weights, which is validated, tested and used; None: no average."""
     early_stopping: Count | None
     """Stop after so many epochs without a better objective."""
     checkpoint_seconds: PositiveFloat | None
@@ -88,6 +93,8 @@ class General(Section):
     seed: Seed
     threads: Count
     batch_size: Count
+    ensemble: Members | None
+    """Models that differ in their seeds, whose outputs are averaged; None: one model."""
     objective: str
     require: Json
     """Checked by `read_requirements`."""
@@ -123,6 +130,7 @@ class Config:
     seed: int
     threads: int
     batch_size: int
+    ensemble: int | None
     objective: Objective
     require: tuple[Requirement, ...]
     tree: dict[str, Json]
@@ -223,6 +231,7 @@ def parse_tree(tree: dict[str, Json]) -> Config:
         seed=general.seed,
         threads=general.threads,
         batch_size=general.batch_size,
+        ensemble=general.ensemble,
         objective=objective,
         require=require,
         tree=tree,
@@ -246,6 +255,13 @@ def fold_configs(config: Config) -> list[Config]:
     """A configuration for each fold of a run; none for a plain run. What is required is required of the whole."""
     numbers = range(1, config.settings.folds_to_run + 1)
     return [parse_tree({**config.tree, "require": None, "fold": number}) for number in numbers]
+
+
+def member_configs(config: Config) -> list[Config]:
+    """A configuration for each member of an ensemble: one seed after the other. What is required is of the whole."""
+    changed = {**config.tree, "require": None, "ensemble": None}
+    seeds = range(config.seed, config.seed + (config.ensemble or 0))
+    return [parse_tree({**changed, "seed": seed}) for seed in seeds]
 
 
 def load_config(path: Path) -> Config:

@@ -58,4 +58,15 @@ def head(inputs: Any, features: Any, spec: SequenceSpec, name: str) -> KerasMode
     outputs = keras.layers.Dense(math.prod(spec.outputs), name="output")(features)
     if len(spec.outputs) > 1:
         outputs = keras.layers.Reshape(spec.outputs, name="targets")(outputs)
-    return keras.Model(inputs, outputs, name=name)
+    return keras.Model(inputs, in_order(outputs, spec), name=name)
+
+
+def in_order(outputs: Any, spec: SequenceSpec) -> Any:
+    """Outputs `(batch, leads, columns, quantiles)` with ascending quantiles; others as they are.
+
+    Sorting never makes them worse (Chernozhukov, Fernandez-Val and Galichon, 2010, "Quantile and probability curves
+    without crossing").
+    """
+    import keras
+
+    return keras.ops.sort(outputs, axis=-1) if spec.has_quantiles else outputs

@@ -6,8 +6,8 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from seqconv.runs import layout
 from seqconv.runs.files import read_json
 from seqconv.runs.layout import MANIFEST
 from seqconv.runs.result import Result, read_result
-from seqconv.tasks.contract import Json
+from seqconv.tasks.contract import BaselineResult, Json, SampleErrors
 from seqconv.tasks.metrics import CLASSIFICATION_METRICS, FORECAST_METRICS, LOSS, SCALED_METRICS
 
 UNFINISHED = "unfinished"
@@ -80,21 +80,6 @@ class Group:
 
         spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
         return float(np.mean(values)), float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * spread)
-
-
-@dataclass(frozen=True)
-class SampleErrors:
-    """The errors of a run on its test samples.
-
-    Attributes:
-        ids: `(samples,)` int64, the same in two runs where the same value is predicted.
-        errors: `(samples,)` float64.
-        block: neighbours that are not independent of one another.
-    """
-
-    ids: np.ndarray
-    errors: np.ndarray
-    block: int
 
 
 @dataclass(frozen=True)
@@ -382,3 +367,13 @@ def compare_errors(ours: SampleErrors, theirs: SampleErrors, seed: int = 0) -> D
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Difference(float(differences.mean()), float(low), float(high), count)
+
+
+def differences(
+    errors: SampleErrors, baselines: Mapping[str, BaselineResult]
+) -> dict[str, dict[str, Json]]:
+    """How much smaller the test errors of a model are than those of each baseline, as `metrics.json` has it."""
+    return {
+        name: asdict(compare_errors(errors, replace(errors, errors=baseline.errors)))
+        for name, baseline in baselines.items()
+    }

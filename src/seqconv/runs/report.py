@@ -8,11 +8,10 @@ from typing import Any
 
 from seqconv import console
 from seqconv.config.schema import Config, to_yaml
-from seqconv.runs import layout
-from seqconv.runs.plots import draw_history
+from seqconv.runs import layout, plots
 from seqconv.runs.progress import EpochRecord, Progress
 from seqconv.runs.result import Result
-from seqconv.tasks.contract import Json, Predicted, Split, Task
+from seqconv.tasks.contract import EVALUATED, Json, Split, Task
 from seqconv.tasks.metrics import Metric, value_of
 
 KerasModel = Any
@@ -85,7 +84,14 @@ def show_results(task: Task, model: str, result: Result) -> None:
         "validation": result.validation or {},
         "test": result.test or {},
     }
-    show_metrics(task, model, splits, result.baselines or {}, result.dataset or {})
+    show_metrics(
+        task,
+        model,
+        splits,
+        result.baselines or {},
+        result.differences or {},
+        result.dataset or {},
+    )
     if result.epochs is not None:
         console.info(f"best epoch {result.epochs.best} of {result.epochs.completed}")
 
@@ -95,15 +101,17 @@ def show_metrics(
     model: str,
     splits: Mapping[Split, Mapping[str, Json]],
     baselines: Mapping[str, Mapping[str, Json]],
+    differences: Mapping[str, Mapping[str, Json]],
     dataset: Mapping[str, Json],
 ) -> None:
-    """The primary metric of the model beside that of its baselines.
+    """The primary metric of the model beside that of its baselines, and how sure the difference is.
 
     Args:
         task: knows its primary metric.
         model: name.
         splits: metrics by split; the last one is compared with the reference.
         baselines: as in `metrics.json`.
+        differences: as in `metrics.json`.
         dataset: what the task describes itself with.
     """
     metric, last = task.primary_metric, list(splits)[-1]
@@ -114,14 +122,22 @@ def show_metrics(
             name.replace("_", " "),
             *(f"{value_of(values[split], metric.name):.3f}" for split in splits),
             against(value_of(values[last], metric.name), reference, metric),
+            _interval(differences.get(name)),
         ]
         for name, values in compared.items()
     ]
     title = title_of(task, metric, simulated=dataset["source"] == "simulated")
-    console.table(title, ["", *splits, f"{last}, against {task.reference}"], rows)
+    headings = ["", *splits, f"{last}, against {task.reference}", f"{model} better by, 95 %"]
+    console.table(title, headings, rows)
+    for line in task.remarks(splits[last], baselines):
+        console.info(line)
     breakdown = task.breakdown(model, splits[last], baselines)
     if breakdown is not None:
         console.table(breakdown.title, breakdown.columns, breakdown.rows)
+
+
+def _interval(difference: Mapping[str, Json] | None) -> str:
+    return "" if difference is None else f"{difference['low']:.3f} to {difference['high']:.3f}"
 
 
 def show_folds(task: Task, model: str, results: Sequence[Result], whole: Result) -> None:
@@ -166,34 +182,37 @@ def against(value: float, reference: float, metric: Metric) -> str:
     return f"{size} {'better' if better else 'worse'}"
 
 
-def draw_pictures(
-    task: Task,
-    model: str,
-    result: Result,
-    progress: Progress,
-    predicted: Mapping[Split, Predicted],
-    run_dir: Path,
-) -> None:
-    """Write `history.png` and the pictures of the task.
+def picture_title(task: Task, model: str, result: Result) -> str:
+    """What stands over the pictures of a run."""
+    simulated = " (simulated data)" if (result.dataset or {})["source"] == "simulated" else ""
+    return console.printable(f"{task.name}{simulated}, {model}")
+
+
+def draw_history(task: Task, model: str, result: Result, progress: Progress, run_dir: Path) -> None:
+    """Write `history.png`.
 
     Args:
         task: that was trained.
         model: name.
         result: with baselines.
         progress: of the whole training.
-        predicted: of the splits whose pictures the task draws.
-        run_dir: where they go.
+        run_dir: where it goes.
     """
-    dataset = result.dataset or {}
-    simulated = " (simulated data)" if dataset["source"] == "simulated" else ""
-    title = console.printable(f"{task.name}{simulated}, {model}")
-    draw_history(
+    plots.draw_history(
         run_dir / layout.HISTORY,
         progress.history,
         result.baselines or {},
         best_epoch=progress.best_epoch,
-        title=title,
+        title=picture_title(task, model, result),
         units={metric.name: console.printable(task.unit_of(metric)) for metric in task.metrics},
     )
-    for split, outcome in predicted.items():
-        task.draw(run_dir, split, outcome, title)
+
+
+def show_members(task: Task, seeds: Sequence[int], results: Sequence[Result]) -> None:
+    """The primary metric of each member of an ensemble."""
+    metric = task.primary_metric
+    rows = [
+        [str(seed), *(f"{result.value(f'{split}.{metric.name}'):.3f}" for split in EVALUATED)]
+        for seed, result in zip(seeds, results, strict=True)
+    ]
+    console.table(f"members, {metric.title}", ["seed", *EVALUATED], rows)

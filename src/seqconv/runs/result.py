@@ -92,12 +92,15 @@ class Result:
         train: metrics of the best epoch.
         validation: metrics of the best epoch.
         timing: seconds and rates.
-        baselines: what `Task.baselines` gives.
+        baselines: metrics of what a model must beat, by name and split.
+        differences: how much smaller the test errors are than those of each baseline: `mean`, and `low` and `high` of
+            its 95 % confidence interval.
         test: metrics and details of the best epoch's checkpoint.
         require: conditions of the configuration.
         error: None if the run ended well.
         checkpoint: the last one, if the run did not complete.
         folds: the result of each fold, where the run is several; the parts above are means over them then.
+        members: the result of each member, where the run is an ensemble.
         spread: standard deviations over the folds of `validation`, `test` and `baselines`.
     """
 
@@ -113,11 +116,13 @@ class Result:
     validation: dict[str, Json] | None = None
     timing: Timing | None = None
     baselines: dict[str, dict[str, Json]] | None = None
+    differences: dict[str, dict[str, Json]] | None = None
     test: dict[str, Json] | None = None
     require: list[RequirementResult] | None = None
     error: ErrorResult | None = None
     checkpoint: str | None = None
     folds: list[dict[str, Json]] | None = None
+    members: list[dict[str, Json]] | None = None
     spread: dict[str, Json] | None = None
 
     def to_json(self) -> dict[str, Json]:

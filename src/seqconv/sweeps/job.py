@@ -203,10 +203,8 @@ def _start(
     from seqconv.training import folds
     from seqconv.training import run as training
 
-    if config.settings.folds_to_run:
-        return folds.run_folds(config, run_dir, training.load_task(config), signals=signals)
-    if point is None:
-        return training.run(config, run_dir, signals=signals)
-    task = training.load_task(config)
-    point.check_data(task.name, task.fingerprint)
-    return training.run(config, run_dir, task, resume_point=point, signals=signals)
+    task = None
+    if point is not None:
+        task = training.load_task(config)
+        point.check_data(task.name, task.fingerprint)
+    return folds.start(config, run_dir, task, resume_point=point, signals=signals)

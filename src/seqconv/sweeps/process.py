@@ -20,22 +20,38 @@ PRELOADED = "seqconv.sweeps.preload"
 
 
 @dataclass(frozen=True)
-class Payload:
-    """What a job's process is given.
+class Surroundings:
+    """What a job's process has around it.
+
+    Attributes:
+        environment: variables of the process that launches; the server's are older.
+        output: a file for what libraries write to the terminal.
+    """
+
+    environment: Mapping[str, str]
+    output: Path
+
+    def enter(self) -> None:
+        """Make this process a job's."""
+        os.environ.clear()
+        os.environ.update(self.environment)
+        _leave_the_terminal(self.output)
+        threading.Thread(target=_save_when_orphaned, name="watch-parent", daemon=True).start()
+
+
+@dataclass(frozen=True)
+class HydraJob:
+    """A job of a sweep.
 
     Attributes:
         config: composed by Hydra, with its own section.
         task_function: what Hydra calls.
         callbacks: Hydra's.
-        environment: variables of the process that launches; the server's are older.
-        output: a file for what libraries write to the terminal.
     """
 
     config: DictConfig
     task_function: Any
     callbacks: Any
-    environment: Mapping[str, str]
-    output: Path
 
 
 def job_context() -> ForkServerContext | SpawnContext:
@@ -50,23 +66,20 @@ def job_context() -> ForkServerContext | SpawnContext:
     return context
 
 
-def main(payload: Payload) -> None:
-    """Run the job."""
-    os.environ.clear()
-    os.environ.update(payload.environment)
-    _leave_the_terminal(payload.output)
-    threading.Thread(target=_save_when_orphaned, name="watch-parent", daemon=True).start()
+def run_hydra_job(surroundings: Surroundings, job: HydraJob) -> None:
+    """Run a job of a sweep, in a process of its own."""
+    surroundings.enter()
     from hydra.core.utils import JobRuntime, run_job, setup_globals
     from hydra.types import HydraContext
 
     setup_globals()
-    JobRuntime.instance().set("name", payload.config.hydra.job.name)
+    JobRuntime.instance().set("name", job.config.hydra.job.name)
     # The loader has composed the configuration already, in the process that launches.
-    context = HydraContext(config_loader=cast(Any, None), callbacks=payload.callbacks)
+    context = HydraContext(config_loader=cast(Any, None), callbacks=job.callbacks)
     run_job(
         hydra_context=context,
-        task_function=payload.task_function,
-        config=payload.config,
+        task_function=job.task_function,
+        config=job.config,
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
     )

@@ -48,7 +48,8 @@ class SequenceSpec:
         features: columns of a series, input shape `(batch, time, features)`; None for tokens.
         vocabulary: vocabulary size, input shape `(batch, time)`; None for a series.
         embedding: size of a token's vector; None for a series.
-        outputs: shape of one prediction: `(leads, columns)`, or `(classes,)` logits, `(1,)` for two classes.
+        outputs: shape of one prediction: `(leads, columns)`, `(leads, columns, quantiles)`, or `(classes,)` logits,
+            `(1,)` for two classes.
         targets: shape of what the loss compares it with: `(leads, columns)`, or `(1,)`, the number of a class.
     """
 
@@ -58,6 +59,26 @@ class SequenceSpec:
     embedding: int | None
     outputs: tuple[int, ...]
     targets: tuple[int, ...]
+
+    @property
+    def has_quantiles(self) -> bool:
+        """Whether the last axis of the outputs is one of quantiles."""
+        return len(self.outputs) > len(self.targets)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loss:
+    """What training makes small.
+
+    Attributes:
+        name: a key of `seqconv.training.steps.LOSSES`.
+        lead_weights: of each lead of a forecast, their mean is 1; empty: all count alike.
+        quantiles: levels along the last axis of the predictions; empty: there is no such axis.
+    """
+
+    name: str
+    lead_weights: tuple[float, ...] = ()
+    quantiles: tuple[float, ...] = ()
 
 
 class Samples(Protocol):
@@ -104,6 +125,34 @@ class Predicted:
 
 
 @dataclass(frozen=True)
+class SampleErrors:
+    """The errors of a model on each test sample, for comparing it with another on the samples that both have.
+
+    Attributes:
+        ids: `(samples,)` int64, the same in two tasks where the same value is predicted.
+        errors: `(samples,)` float64; their mean is the primary metric, or for shares 1 less it.
+        block: neighbours that are not independent of one another.
+    """
+
+    ids: np.ndarray
+    errors: np.ndarray
+    block: int
+
+
+@dataclass(frozen=True)
+class BaselineResult:
+    """How a baseline does.
+
+    Attributes:
+        metrics: `{"validation": {metric: value}, "test": ...}`.
+        errors: of each test sample, as those of `SampleErrors`.
+    """
+
+    metrics: dict[str, Json]
+    errors: np.ndarray
+
+
+@dataclass(frozen=True)
 class Breakdown:
     """A table of test metrics by part.
 
@@ -137,8 +186,8 @@ class Task(Protocol):
         ...
 
     @property
-    def loss(self) -> str:
-        """Name of the loss to train on, a key of `seqconv.training.steps.LOSSES`."""
+    def loss(self) -> Loss:
+        """What training makes small."""
         ...
 
     @property
@@ -187,17 +236,16 @@ class Task(Protocol):
         """What is no single number, such as a confusion matrix, for `metrics.json`."""
         ...
 
-    def sample_errors(self, predicted: Predicted) -> tuple[np.ndarray, np.ndarray, int]:
-        """The error of each test sample, for comparing two models on the samples that both have.
-
-        Returns:
-            Ids `(samples,)` int64, the same in two tasks where the same value is predicted; errors `(samples,)`
-            float64, the smaller the better; and how many neighbours are not independent of one another.
-        """
+    def calibrated(self, predicted: Predicted) -> Task:
+        """The same task with what is learnt from a trained model's predictions of the validation split."""
         ...
 
-    def baselines(self, *, slow: bool) -> dict[str, dict[str, Json]]:
-        """The metrics of what a model must beat: `{name: {"validation": {metric: value}, "test": ...}}`.
+    def sample_errors(self, predicted: Predicted) -> SampleErrors:
+        """The error of each test sample."""
+        ...
+
+    def baselines(self, *, slow: bool) -> dict[str, BaselineResult]:
+        """How what a model must beat does, by name.
 
         Args:
             slow: whether to compute those that take long.
@@ -227,6 +275,12 @@ class Task(Protocol):
             test: metrics of the model, as in `metrics.json`.
             baselines: as in `metrics.json`.
         """
+        ...
+
+    def remarks(
+        self, test: Mapping[str, Json], baselines: Mapping[str, Mapping[str, Json]]
+    ) -> list[str]:
+        """Lines below the final table; arguments as for `breakdown`."""
         ...
 
     def unit_of(self, metric: Metric) -> str:
@@ -304,6 +358,7 @@ class Serving:
         outputs: names of the targets, or of the classes.
         leads: rows from the newest input row to each target; empty for texts.
         step: rows from one input row to the next; 1 for texts.
+        quantiles: levels along the last axis of the outputs; empty: there is no such axis.
     """
 
     spec: SequenceSpec
@@ -312,6 +367,7 @@ class Serving:
     outputs: tuple[str, ...]
     leads: tuple[int, ...]
     step: int
+    quantiles: tuple[float, ...] = ()
 
 
 class TaskSettings(Protocol):

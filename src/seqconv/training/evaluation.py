@@ -9,10 +9,10 @@ from seqconv import console
 from seqconv.config.errors import ConfigError, DataError, Problem
 from seqconv.config.schema import Config, parse_tree
 from seqconv.runs import report
-from seqconv.runs.compare import SampleErrors
+from seqconv.runs.compare import differences
 from seqconv.runs.progress import Progress
 from seqconv.runs.result import read_result
-from seqconv.tasks.contract import EVALUATED, Json, Split, Task
+from seqconv.tasks.contract import EVALUATED, Json, SampleErrors, Split, Task
 from seqconv.training import tensorflow_import
 from seqconv.training.run import build_predictor, load_task
 from seqconv.training.tensorflow_import import deterministic_operations
@@ -31,6 +31,7 @@ class Evaluation:
         task: that was evaluated on.
         metrics: by split; of data other than the run's own there is `test` alone, all of it.
         baselines: as in `metrics.json`.
+        differences: as in `metrics.json`.
     """
 
     run_dir: Path
@@ -40,6 +41,7 @@ class Evaluation:
     task: Task
     metrics: dict[Split, dict[str, Json]]
     baselines: dict[str, dict[str, Json]]
+    differences: dict[str, dict[str, Json]]
 
     def to_json(self) -> dict[str, Json]:
         """The line for scripts; parts have the names they have in `metrics.json`."""
@@ -50,6 +52,7 @@ class Evaluation:
             "dataset": self.task.describe(),
             **{str(split): metrics for split, metrics in self.metrics.items()},
             "baselines": self.baselines,
+            "differences": self.differences,
         }
 
 
@@ -86,6 +89,7 @@ def evaluate_run(run_dir: Path, data: str | None = None) -> Evaluation:
         predictor.restore(checkpoint)
         predicted = {split: predictor.predict(task.samples(split)) for split in splits}
     result = read_result(run_dir)
+    baselines = task.baselines(slow=config.trainer.baselines)
     return Evaluation(
         run_dir=run_dir,
         status=None if result is None else result.status,
@@ -97,7 +101,8 @@ def evaluate_run(run_dir: Path, data: str | None = None) -> Evaluation:
             | (task.details(split, outcome) if split == "test" else {})
             for split, outcome in predicted.items()
         },
-        baselines=task.baselines(slow=config.trainer.baselines),
+        baselines={name: found.metrics for name, found in baselines.items()},
+        differences=differences(task.sample_errors(predicted["test"]), baselines),
     )
 
 
@@ -113,7 +118,7 @@ def test_errors(run_dir: Path) -> SampleErrors:
     with deterministic_operations(not trained.settings.trainer.jit_compile):
         predictor = build_predictor(trained.settings, task)
         predictor.restore(trained.checkpoint)
-        return SampleErrors(*task.sample_errors(predictor.predict(task.samples("test"))))
+        return task.sample_errors(predictor.predict(task.samples("test")))
 
 
 def _with_path(config: Config, data: str) -> Config:
@@ -135,7 +140,12 @@ def show_evaluation(evaluation: Evaluation) -> None:
     task = evaluation.task
     report.show_data(task, task.describe())
     report.show_metrics(
-        task, evaluation.model, evaluation.metrics, evaluation.baselines, task.describe()
+        task,
+        evaluation.model,
+        evaluation.metrics,
+        evaluation.baselines,
+        evaluation.differences,
+        task.describe(),
     )
     state = evaluation.status or "in progress, or killed"
     console.info(f"weights of epoch {evaluation.epoch}, the best so far; the run is {state}")

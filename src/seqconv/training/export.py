@@ -18,7 +18,7 @@ from seqconv.console import native_notices_in_log
 from seqconv.runs.files import write_json
 from seqconv.tasks.contract import Json, Serving
 from seqconv.training import tensorflow_import
-from seqconv.training.predictor import Predictor, build_model
+from seqconv.training.predictor import build_model, restore
 from seqconv.training.serving import serving_model
 from seqconv.training.trained import TrainedRun
 
@@ -99,20 +99,20 @@ def signature(run: TrainedRun, serving: Serving) -> dict[str, Json]:
             "rows_between": serving.step,
         },
         "output": {
-            "shape": ["batch", len(serving.leads), len(serving.outputs)],
+            "shape": ["batch", *serving.spec.outputs],
             "type": "float32",
             "columns": list(serving.outputs),
             "lead_rows": list(serving.leads),
+            **({"quantiles": list(serving.quantiles)} if serving.quantiles else {}),
         },
     }
 
 
 def _trained_model(run: TrainedRun, serving: Serving, *, unroll: bool) -> KerasModel:
     config = run.settings
-    loss = "mean_squared_error"  # Not used.
-    predictor = Predictor(build_model(config, serving.spec), serving.spec, loss, None)
-    predictor.restore(run.checkpoint)
-    return serving_model(predictor.model, serving, unroll=unroll)
+    model = build_model(config, serving.spec)
+    restore(model, run.checkpoint)
+    return serving_model(model, serving, unroll=unroll)
 
 
 def _require_onnx() -> None:

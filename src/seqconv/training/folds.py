@@ -12,10 +12,38 @@ from seqconv.config.schema import Config, fold_configs, to_yaml
 from seqconv.runs import layout, report
 from seqconv.runs.files import write_text
 from seqconv.runs.result import ErrorResult, ObjectiveResult, Result, write_result
-from seqconv.runs.resume import find_resume_point, finished
+from seqconv.runs.resume import ResumePoint, find_resume_point, finished
 from seqconv.tasks.contract import Json, Task
-from seqconv.training.run import Outcome, check_requirements, record_environment, run
+from seqconv.training.ensemble import RunMembers, run_ensemble, run_in_turn
+from seqconv.training.run import Outcome, check_requirements, load_task, record_environment, run
 from seqconv.training.signals import Signals
+
+
+def start(
+    config: Config,
+    run_dir: Path,
+    task: Task | None = None,
+    *,
+    resume_point: ResumePoint | None = None,
+    signals: Signals | None = None,
+    run_members: RunMembers = run_in_turn,
+) -> Outcome:
+    """Start or resume a run: several folds, an ensemble, or one training.
+
+    Args:
+        config: checked.
+        run_dir: of this run alone, locked by the caller.
+        task: prepared, of folds the first one's; None: it is loaded here.
+        resume_point: where to resume one training; None: a new run.
+        signals: where the caller listens for signals already.
+        run_members: runs the members of an ensemble.
+    """
+    if config.settings.folds_to_run:
+        return run_folds(config, run_dir, task or load_task(config), signals=signals)
+    if config.ensemble is not None:
+        loaded = task or load_task(config)
+        return run_ensemble(config, run_dir, loaded, signals=signals, run_members=run_members)
+    return run(config, run_dir, task, resume_point=resume_point, signals=signals)
 
 
 def run_folds(
@@ -57,15 +85,16 @@ def run_folds(
 
 def _run_fold(config: Config, run_dir: Path, signals: Signals | None) -> Outcome:
     """Run a fold, resume it, or take its result where nothing is left to do."""
-    if not run_dir.exists():
+    point = None
+    if run_dir.exists():
+        point = find_resume_point(run_dir)
+        result = finished(run_dir, config, point)
+        if result is not None:
+            console.info(f"{run_dir}: is finished")
+            return Outcome(result, run_dir)
+    else:
         layout.create(run_dir)
-        return run(config, run_dir, signals=signals)
-    point = find_resume_point(run_dir)
-    result = finished(run_dir, config, point)
-    if result is not None:
-        console.info(f"{run_dir}: is finished")
-        return Outcome(result, run_dir)
-    return run(config, run_dir, resume_point=point, signals=signals)
+    return start(config, run_dir, resume_point=point, signals=signals)
 
 
 def mean_of(results: Sequence[Result]) -> Result:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,16 @@ from seqconv.console import TrainingProgress
 from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
 from seqconv.runs.progress import EpochRecord, Progress
 from seqconv.runs.report import epoch_line
-from seqconv.tasks.contract import Predicted, Split, Task
+from seqconv.tasks.contract import Task
 from seqconv.tasks.metrics import value_of
-from seqconv.training.predictor import OPTIMIZER, Predictor, assign, by_path, model_variables
+from seqconv.training.predictor import (
+    AVERAGE,
+    OPTIMIZER,
+    Predictor,
+    assign,
+    by_path,
+    model_variables,
+)
 from seqconv.training.sampling import TrainingOrder
 from seqconv.training.signals import Signals
 from seqconv.training.steps import as_tensor, build_optimizer, compile_training
@@ -34,7 +41,9 @@ def learning_rate(
 ) -> float:
     """The learning rate of a step.
 
-    `cosine` falls from `learning_rate` to zero over all steps of all epochs (Loshchilov and Hutter, 2017, SGDR).
+    `cosine` falls from `learning_rate` to zero over all steps of all epochs (Loshchilov and Hutter, 2017, SGDR). A
+    warm-up multiplies the rate of the first steps, by a share that rises to 1 (Goyal et al., 2017, "Accurate, large
+    minibatch SGD").
 
     Args:
         trainer: the schedule.
@@ -43,11 +52,14 @@ def learning_rate(
         rate_factor: what plateaus have multiplied the rate with.
         steps_per_epoch: steps of one epoch.
     """
+    done = (epoch - 1) * steps_per_epoch + step
+    highest = trainer.learning_rate
+    if done < trainer.warmup_steps:
+        highest *= (done + 1) / trainer.warmup_steps
     if trainer.schedule == "cosine":
-        done = (epoch - 1) * steps_per_epoch + step
         share = done / (trainer.epochs * steps_per_epoch)
-        return trainer.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
-    return trainer.learning_rate * rate_factor
+        return highest * 0.5 * (1 + math.cos(math.pi * share))
+    return highest * rate_factor
 
 
 class Training:
@@ -113,10 +125,6 @@ class Training:
                 self._end_epoch(validation, shown)
         return self.progress
 
-    def predict(self, split: Split) -> Predicted:
-        """What the model says of every sample of a split; stops between batches."""
-        return self.predictor.predict(self.task.samples(split), self.signals.check)
-
     def _validate(self) -> dict[str, Any]:
         """Measure the validation split; if that is stopped, save what there was before it.
 
@@ -125,11 +133,35 @@ class Training:
         """
         before = self.variables()
         try:
-            found = self.task.measure("validation", self.predict("validation"))
+            with self._averaged():
+                samples = self.task.samples("validation")
+                predicted = self.predictor.predict(samples, self.signals.check)
+                found = self.task.measure("validation", predicted)
         except InterruptedRun:
             self.save(best=False, variables=before)
             raise
         return {metric.name: value_of(found, metric.name) for metric in self.task.metrics}
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Give the model the moving average of its weights in a block, where there is one."""
+        averages = self._averages()
+        weights = self.predictor.model.trainable_variables if averages else []
+        trained = [np.asarray(weight).copy() for weight in weights]
+        for weight, average in zip(weights, averages, strict=True):
+            weight.assign(average)
+        try:
+            yield
+        finally:
+            for weight, value in zip(weights, trained, strict=True):
+                weight.assign(value)
+
+    def _averages(self) -> list[Any]:
+        """The moving averages of the trainable weights, in their order; none without `trainer.ema`."""
+        if self.trainer.ema is None:
+            return []
+        # Keras has no public name for them.
+        return list(self.optimizer._model_variables_moving_average)
 
     # One epoch
 
@@ -300,4 +332,15 @@ class Training:
         }
 
     def _named_variables(self) -> dict[str, Any]:
-        return model_variables(self.predictor.model) | by_path(OPTIMIZER, self.optimizer.variables)
+        averages = self._averages()
+        weights = self.predictor.model.trainable_variables if averages else []
+        averaged = {id(average) for average in averages}
+        others = [each for each in self.optimizer.variables if id(each) not in averaged]
+        return (
+            model_variables(self.predictor.model)
+            | by_path(OPTIMIZER, others)
+            | {
+                f"{AVERAGE}{weight.path}": average
+                for weight, average in zip(weights, averages, strict=True)
+            }
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from seqconv.config.fields import PaddingRule
 from seqconv.config.registry import MODELS
 from seqconv.config.schema import Config
 from seqconv.runs.checkpoints import Checkpoint
-from seqconv.tasks.contract import Predicted, Samples, SequenceSpec
+from seqconv.tasks.contract import Loss, Predicted, Samples, SequenceSpec
 from seqconv.training import tensorflow_import
 from seqconv.training.steps import as_tensor, compile_prediction
 
@@ -23,6 +24,8 @@ KerasModel = Any
 EVALUATION_BATCH = 512
 MODEL = "model/"
 OPTIMIZER = "optimizer/"
+# Moving averages, by the path of the weight.
+AVERAGE = "average/"
 
 
 def build_model(config: Config, spec: SequenceSpec) -> KerasModel:
@@ -32,7 +35,48 @@ def build_model(config: Config, spec: SequenceSpec) -> KerasModel:
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
-    return MODELS.get(config.model.name).build(config.model, spec)
+    entry = MODELS.get(config.model.name)
+    if config.ensemble is None:
+        return entry.build(config.model, spec)
+    return mean_model([partial(entry.build, config.model, spec)] * config.ensemble)
+
+
+def mean_model(builders: Sequence[Callable[[], KerasModel]]) -> KerasModel:
+    """A model whose outputs are the means of those of several models of one kind, its members."""
+    import keras
+
+    members = []
+    for number, build in enumerate(builders, start=1):
+        with keras.name_scope(member_name(number)):
+            member = build()
+        member.name = member_name(number)
+        members.append(member)
+    first = members[0].inputs[0]
+    inputs = keras.Input(first.shape[1:], name=first.name, dtype=first.dtype)
+    outputs = keras.layers.Average(name="mean")([member(inputs) for member in members])
+    return keras.Model(inputs, outputs, name="ensemble")
+
+
+def member_name(number: int) -> str:
+    """Of a member of an ensemble, counted from 1: its layer in the model, and its directory in the run's."""
+    return f"member_{number}"
+
+
+def restore_members(model: KerasModel, checkpoints: Sequence[Checkpoint]) -> None:
+    """Give the members of a `mean_model` the weights of a checkpoint each.
+
+    Raises:
+        DataError: if one belongs to another model.
+    """
+    for number, checkpoint in enumerate(checkpoints, start=1):
+        name = member_name(number)
+        # Without the states of seed generators: a forecast draws nothing.
+        weights = {
+            f"{MODEL}{weight.path.removeprefix(name + '/')}": weight
+            for weight in model.get_layer(name).weights
+        }
+        stored = stored_weights(checkpoint)
+        assign(weights, {path: stored[path] for path in stored.keys() & weights.keys()})
 
 
 class Predictor:
@@ -41,12 +85,12 @@ class Predictor:
     Args:
         model: a built `keras.Model`.
         spec: shapes of samples and targets.
-        loss: name of the loss, which is computed beside the predictions.
+        loss: is computed beside the predictions; None where targets are not known.
         padding: how far padding in front may be cut; None: not at all.
     """
 
     def __init__(
-        self, model: KerasModel, spec: SequenceSpec, loss: str, padding: PaddingRule | None
+        self, model: KerasModel, spec: SequenceSpec, loss: Loss | None, padding: PaddingRule | None
     ):
         self.model = model
         self.spec = spec
@@ -88,15 +132,28 @@ class Predictor:
         return inputs, targets
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Give the model the weights of a checkpoint.
+        """As the function `restore`."""
+        restore(self.model, checkpoint)
 
-        Raises:
-            DataError: if it belongs to another model.
-        """
-        stored = {
-            name: value for name, value in checkpoint.variables.items() if name.startswith(MODEL)
-        }
-        assign(model_variables(self.model), stored)
+
+def restore(model: KerasModel, checkpoint: Checkpoint) -> None:
+    """Give a model the weights of a checkpoint: their moving average where there is one.
+
+    Raises:
+        DataError: if it belongs to another model.
+    """
+    assign(model_variables(model), stored_weights(checkpoint))
+
+
+def stored_weights(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+    """A model's variables in a checkpoint, by path; of weights their moving average where there is one."""
+    stored = {name: value for name, value in checkpoint.variables.items() if name.startswith(MODEL)}
+    averaged = {
+        MODEL + name.removeprefix(AVERAGE): value
+        for name, value in checkpoint.variables.items()
+        if name.startswith(AVERAGE)
+    }
+    return stored | averaged
 
 
 def model_variables(model: KerasModel) -> dict[str, Any]:

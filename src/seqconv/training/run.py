@@ -26,6 +26,7 @@ from seqconv.config.requirements import Requirement
 from seqconv.config.schema import Config, to_yaml
 from seqconv.runs import layout, report
 from seqconv.runs.checkpoints import CheckpointStore
+from seqconv.runs.compare import differences
 from seqconv.runs.environment import environment
 from seqconv.runs.files import json_line, read_json, write_json, write_text
 from seqconv.runs.progress import EpochRecord
@@ -213,7 +214,10 @@ def _train(
         # All is saved: a signal may break off anything from here on, and a run that is resumed repeats it.
         with signals.raised():
             signals.check()
-            evaluate(config, task, training, result, run_dir)
+            predictor.restore(training.checkpoints.load("best"))
+            evaluate(config, task, predictor, result, run_dir, signals)
+            report.draw_history(task, config.model.name, result, training.progress, run_dir)
+            report.show_results(task, config.model.name, result)
     console.info(f"run directory {run_dir}")
 
 
@@ -223,23 +227,30 @@ def build_predictor(config: Config, task: Task) -> Predictor:
     return Predictor(model, task.spec, task.loss, config.model.padding_rule())
 
 
-def evaluate(config: Config, task: Task, training: Training, result: Result, run_dir: Path) -> None:
-    """Baselines, and the test split by the best checkpoint; validation metrics are in the history."""
+def evaluate(
+    config: Config,
+    task: Task,
+    predictor: Predictor,
+    result: Result,
+    run_dir: Path,
+    signals: Signals,
+) -> None:
+    """Baselines, and the validation and test splits by the weights of the best checkpoint."""
     # Only now, since they would delay the first step by seconds.
-    result.baselines = task.baselines(slow=config.trainer.baselines)
-    training.predictor.restore(training.checkpoints.load("best"))
-    predicted = training.predict("test")
+    baselines = task.baselines(slow=config.trainer.baselines)
+    result.baselines = {name: found.metrics for name, found in baselines.items()}
+    validated = predictor.predict(task.samples("validation"), signals.check)
+    task = task.calibrated(validated)
+    write_json(run_dir / layout.PREPARATION, task.preparation.to_json())
+    predicted = predictor.predict(task.samples("test"), signals.check)
     measured = task.measure("test", predicted)
     result.test = {**measured, **task.details("test", predicted)}
+    result.differences = differences(task.sample_errors(predicted), baselines)
     known = result.validation or {}
     if measured.keys() - known.keys():
         # The history holds single numbers; those of each target and lead are measured again.
-        validated = task.measure("validation", training.predict("validation"))
-        result.validation = {**validated, **known}
-    report.draw_pictures(
-        task, config.model.name, result, training.progress, {"test": predicted}, run_dir
-    )
-    report.show_results(task, config.model.name, result)
+        result.validation = {**task.measure("validation", validated), **known}
+    task.draw(run_dir, "test", predicted, report.picture_title(task, config.model.name, result))
 
 
 def resume(training: Training, point: ResumePoint, run_dir: Path) -> None:

@@ -24,7 +24,8 @@ def serving_model(model: KerasModel, serving: Serving, *, unroll: bool) -> Keras
         unroll: whether to write recurrences out step by step, for runtimes without loops over lists of tensors.
 
     Returns:
-        A `keras.Model` from `(batch, time, columns)` float32, in each column's unit, to `(batch, leads, targets)`; or
+        A `keras.Model` from `(batch, time, columns)` float32, in each column's unit, to `(batch, leads, targets)` with
+        an axis of quantiles behind, where there are any; or
         from `(batch, time)` int32, numbers of words padded in front, to probabilities `(batch, classes)`.
     """
     import keras
@@ -45,7 +46,13 @@ def serving_model(model: KerasModel, serving: Serving, *, unroll: bool) -> Keras
     window = keras.Input((serving.spec.time, len(serving.columns)), name="window", dtype="float32")
     features = window[:, :, : serving.spec.features]
     predicted = plain(_scaled(features, serving.scaling))
-    return keras.Model(window, _in_units(predicted, window, serving.scaling), name="forecaster")
+    if not serving.quantiles:
+        outputs = _in_units(predicted, window, serving.scaling)
+    else:
+        levels = range(len(serving.quantiles))
+        each = [_in_units(predicted[..., level], window, serving.scaling) for level in levels]
+        outputs = keras.ops.stack(each, axis=-1)
+    return keras.Model(window, outputs, name="forecaster")
 
 
 def _plain_layer(layer: Any, *, unroll: bool) -> Any:

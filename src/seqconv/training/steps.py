@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from seqconv.config.schema import TrainerConfig
-from seqconv.tasks.contract import SequenceSpec
+from seqconv.tasks.contract import Loss, SequenceSpec
 from seqconv.tasks.forecasting.windows import ALIGNMENT
 
 KerasModel: TypeAlias = Any
@@ -34,6 +34,8 @@ def build_optimizer(trainer: TrainerConfig, model: KerasModel) -> KerasOptimizer
         learning_rate=trainer.learning_rate,
         weight_decay=trainer.weight_decay or no_decay,
         global_clipnorm=trainer.clip_norm,
+        use_ema=trainer.ema is not None,
+        ema_momentum=trainer.ema or 0.0,
     )
     optimizer.build(model.trainable_variables)
     return optimizer
@@ -53,7 +55,7 @@ def compile_training(
     trainer: TrainerConfig,
     model: KerasModel,
     spec: SequenceSpec,
-    loss: str,
+    loss: Loss,
     optimizer: KerasOptimizer,
 ) -> Function:
     """The training step as a graph, traced once for every batch size.
@@ -83,15 +85,20 @@ def compile_training(
     return train
 
 
-def compile_prediction(model: KerasModel, spec: SequenceSpec, loss: str) -> Function:
+def compile_prediction(model: KerasModel, spec: SequenceSpec, loss: Loss | None) -> Function:
     """The prediction as a graph, traced once for every batch size.
+
+    Args:
+        model: built.
+        spec: shapes of samples and targets.
+        loss: is computed beside the predictions; None: zeros, since targets are not known.
 
     Returns:
         `predict(inputs, targets) -> (predictions, losses)`, losses `(batch,)`.
     """
     import tensorflow as tf
 
-    loss_function = _sample_losses(loss)
+    loss_function = _no_losses if loss is None else _sample_losses(loss)
 
     @tf.function(input_signature=_signature(model, spec), autograph=False)
     def predict(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,18 +118,43 @@ def _signature(model: KerasModel, spec: SequenceSpec) -> list[Any]:
     ]
 
 
-def _sample_losses(name: str) -> Function:
-    """Keras' loss of targets and predictions, `(batch,)`: means over all axes but the first."""
+def _sample_losses(loss: Loss) -> Function:
+    """The loss of targets and predictions, `(batch,)`: means over all axes but the first."""
     import keras
     import tensorflow as tf
 
-    class_name, options = LOSSES[name]
-    function = getattr(keras.losses, class_name)(reduction="none", **options)
+    if loss.quantiles:
+        function = _pinball(loss.quantiles)
+    else:
+        class_name, options = LOSSES[loss.name]
+        function = getattr(keras.losses, class_name)(reduction="none", **options)
+    weights = np.array(loss.lead_weights, np.float32)
 
     def losses(targets: Tensor, predictions: Tensor) -> Tensor:
-        values = function(targets, predictions)
         # Keras takes the mean over the last axis, the columns; what is left are the leads.
+        values = function(targets, predictions)
+        if loss.lead_weights:
+            values = values * weights
         return values if values.shape.rank == 1 else tf.reduce_mean(values, axis=1)
+
+    return losses
+
+
+def _no_losses(targets: Tensor, predictions: Tensor) -> Tensor:
+    import tensorflow as tf
+
+    return tf.zeros(tf.shape(targets)[:1])
+
+
+def _pinball(quantiles: tuple[float, ...]) -> Function:
+    """The pinball loss (Koenker and Bassett, 1978, "Regression quantiles"), `(batch, leads)`; means over the rest."""
+    import tensorflow as tf
+
+    levels = np.array(quantiles, np.float32)
+
+    def losses(targets: Tensor, predictions: Tensor) -> Tensor:
+        errors = targets[..., None] - predictions
+        return tf.reduce_mean(tf.maximum(levels * errors, (levels - 1) * errors), axis=[2, 3])
 
     return losses
 

@@ -74,8 +74,7 @@ class TrainedRun:
             predictor = Predictor(
                 build_model(self.settings, inputs.spec),
                 inputs.spec,
-                # Its value is not used: there are no targets.
-                "mean_squared_error" if inputs.spec.vocabulary is None else "binary_crossentropy",
+                None,
                 self.settings.model.padding_rule(),
             )
             predictor.restore(self.checkpoint)

@@ -18,7 +18,7 @@ from seqconv.data.corpus import Corpus
 from seqconv.data.tokens import from_lists
 from seqconv.tasks.classification.settings import ShareSettings, ShareSplit
 from seqconv.tasks.classification.task import Classification, prepare
-from seqconv.tasks.contract import SPLITS, Predicted, StoredPreparation
+from seqconv.tasks.contract import SPLITS, Loss, Predicted, StoredPreparation
 
 NAMES = ("bad", "so-so", "good")
 SETTINGS = ShareSettings(
@@ -80,7 +80,7 @@ def test_shapes(classes, outputs, loss):
     task = make_task(classes)
     spec = task.spec
     assert (spec.time, spec.features, spec.vocabulary, spec.embedding) == (6, None, 40, 5)
-    assert (spec.outputs, spec.targets, task.loss) == (outputs, (1,), loss)
+    assert (spec.outputs, spec.targets, task.loss) == (outputs, (1,), Loss(name=loss))
 
 
 def test_a_batch_is_what_was_asked_for():
@@ -124,7 +124,7 @@ def test_metrics_are_those_of_scikit_learn(classes):
             "recall": pytest.approx(recall[number]),
             "texts": texts[number],
         }
-    judged = task._judged({"test": probabilities})["test"]
+    judged = task._judged({"test": probabilities}).metrics["test"]
     assert judged == {**found, "loss": pytest.approx(log_loss(labels, probabilities))}
 
 
@@ -149,7 +149,7 @@ def test_a_class_that_is_never_predicted_has_no_precision():
 def test_the_majority_class():
     task = make_task(3)
     shares = np.bincount(task.samples("train").labels) / 60
-    found = task.baselines(slow=False)
+    found = {name: each.metrics for name, each in task.baselines(slow=False).items()}
     assert list(found) == ["majority"]
     labels = task.samples("test").labels
     assert found["majority"]["test"]["accuracy"] == np.mean(labels == shares.argmax())

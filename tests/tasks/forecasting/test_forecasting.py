@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_records import COLUMNS, QUICK, TARGET, make_record, make_settings, noise, stamps
 
 from seqconv.config.errors import ConfigError, DataError
-from seqconv.tasks.contract import SPLITS, Predicted, StoredPreparation
+from seqconv.tasks.contract import SPLITS, Loss, Predicted, StoredPreparation
 from seqconv.tasks.forecasting.preparation import Moments
 from seqconv.tasks.forecasting.split import split_bounds
 from seqconv.tasks.forecasting.task import Forecasting, prepare
@@ -45,7 +45,7 @@ def newest(task: Forecasting, split: str) -> np.ndarray:
 
 def judged(task: Forecasting, split: str, forecast: np.ndarray) -> dict[str, float]:
     """The metrics of a forecast in the target's own unit."""
-    return task._judged(Says(forecast[:, None, None]), [split])[split]
+    return task._judged(Says(forecast[:, None, None]), [split]).metrics[split]
 
 
 class Says:
@@ -346,7 +346,7 @@ def test_metrics_by_hand():
 def test_baselines_are_measured_in_the_targets_own_unit(loss, expected, target):
     values = noise(100)
     data = make_task(values=values, loss=loss, target=target)
-    assert data.loss == loss
+    assert data.loss == Loss(name=loss)
     signs = np.where(np.arange(len(data.samples("test"))) % 2, 1.0, -1.0)
     found = judged(data, "test", truth(data, "test") + 2.0 * signs)
     assert found["mae"] == pytest.approx(2.0)
@@ -380,7 +380,7 @@ def test_baselines_of_a_day():
     hourly = stamps([6 * row for row in range(400)])
     settings = make_settings(lookback=48, step=1, delay=5)
     data = prepare("small", make_record(hourly), settings)
-    found = data.baselines(slow=True)
+    found = {name: each.metrics for name, each in data.baselines(slow=True).items()}
     assert list(found) == ["persistence", "seasonal_naive", "ridge"]
     assert found["seasonal_naive"]["days"] == 1
     test = data.samples("test")
@@ -433,7 +433,8 @@ def test_metrics_of_each_target_and_lead():
     assert found["targets"]["p (mbar)"]["9"]["mae"] == pytest.approx(std, rel=1e-5)
     assert found["targets"]["p (mbar)"]["5"]["mae"] == pytest.approx(0.0, abs=1e-6)
     assert data.running_metrics(predictions, targets) == {}
-    for results in data.baselines(slow=False).values():
+    for baseline in data.baselines(slow=False).values():
+        results = baseline.metrics
         assert results["test"]["targets"].keys() == found["targets"].keys()
         assert results["test"]["loss"] > 0
     described = data.describe()
@@ -559,7 +560,7 @@ def test_series_scaled_apart_look_alike_to_a_model(target):
         found["targets"][COLUMNS[TARGET]]["3"]["mae"]
         > 10 * one["targets"][COLUMNS[TARGET]]["3"]["mae"]
     )
-    ridge = [each.baselines(slow=True)["ridge"]["test"]["scaled"] for each in (task, alone)]
+    ridge = [each.baselines(slow=True)["ridge"].metrics["test"]["scaled"] for each in (task, alone)]
     # The penalty weighs less beside three times as many windows.
     assert ridge[0] == pytest.approx(ridge[1], rel=0.02)
 

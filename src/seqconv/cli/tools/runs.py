@@ -271,7 +271,7 @@ def _say_significance(groups: Sequence[Group], name: str) -> None:
     console.info(
         f"by {name} the best is {labels[0]}, the next {labels[1]}. On the {found.samples:,} test samples that both "
         f"have, the errors of the best are smaller by {found.mean:.4g} (95 % interval {found.low:.4g} to "
-        f"{found.high:.4g}, block bootstrap; in standard deviations, or shares of texts): {verdict}"
+        f"{found.high:.4g}, block bootstrap; in the unit of the primary metric): {verdict}"
     )
 
 

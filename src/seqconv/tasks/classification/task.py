@@ -21,9 +21,12 @@ from seqconv.tasks.classification.settings import ClassificationSettings
 from seqconv.tasks.contract import (
     EVALUATED,
     SPLITS,
+    BaselineResult,
     Breakdown,
     Json,
+    Loss,
     Predicted,
+    SampleErrors,
     SequenceSpec,
     Split,
     StoredPreparation,
@@ -119,9 +122,10 @@ class Classification:
         return self.preparation.spec(self.settings.max_len, self.settings.embedding_size)
 
     @property
-    def loss(self) -> str:
-        """Name of the loss to train on: the log loss."""
-        return "binary_crossentropy" if self._binary else "sparse_categorical_crossentropy"
+    def loss(self) -> Loss:
+        """The log loss."""
+        name = "binary_crossentropy" if self._binary else "sparse_categorical_crossentropy"
+        return Loss(name=name)
 
     def unit_of(self, metric: Metric) -> str:
         """Nothing here has a unit."""
@@ -168,11 +172,14 @@ class Classification:
             **{metric.name: metric(classified) for metric in CLASSIFICATION_METRICS},
         }
 
-    def sample_errors(self, predicted: Predicted) -> tuple[np.ndarray, np.ndarray, int]:
+    def calibrated(self, predicted: Predicted) -> Classification:
+        """Nothing is learnt from predictions."""
+        return self
+
+    def sample_errors(self, predicted: Predicted) -> SampleErrors:
         """1 for each text that is taken for another class, by its number."""
-        classified = self._classified(predicted.predictions, predicted.targets)
-        wrong = np.asarray(classified.predicted != classified.labels, np.float64)
-        return np.arange(len(wrong)), wrong, 1
+        wrong = _wrong(self._classified(predicted.predictions, predicted.targets))
+        return SampleErrors(np.arange(len(wrong)), wrong, 1)
 
     def details(self, split: Split, predicted: Predicted) -> dict[str, Json]:
         """Precision and recall of each class, and the confusion matrix: a row per true class."""
@@ -207,7 +214,7 @@ class Classification:
 
     # Baselines
 
-    def baselines(self, *, slow: bool) -> dict[str, dict[str, Json]]:
+    def baselines(self, *, slow: bool) -> dict[str, BaselineResult]:
         """The majority class and, where there is a training part, NB-SVM."""
         evaluated: tuple[Split, ...] = EVALUATED if self.trainable else ("test",)
         shares = self.preparation.shares
@@ -217,11 +224,12 @@ class Classification:
             results["nbsvm"] = self._judged(baselines.nbsvm(self.splits, classes))
         return results
 
-    def _judged(self, found: Probabilities) -> dict[str, Json]:
+    def _judged(self, found: Probabilities) -> BaselineResult:
         """The metrics of probabilities, and their log loss."""
         from sklearn.metrics import log_loss
 
         results: dict[str, Json] = {}
+        wrong = np.empty(0)
         for split, probabilities in found.items():
             labels = self.samples(split).labels
             classified = Classified(probabilities, labels, lambda given=probabilities: given)  # type: ignore[misc]
@@ -230,7 +238,9 @@ class Classification:
                 "loss": float(log_loss(labels, probabilities, labels=numbers)),
                 **{metric.name: metric(classified) for metric in CLASSIFICATION_METRICS},
             }
-        return results
+            if split == "test":
+                wrong = _wrong(classified)
+        return BaselineResult(results, wrong)
 
     # What people and files are given
 
@@ -263,10 +273,21 @@ class Classification:
         """Classes are in the confusion matrix."""
         return None
 
+    def remarks(
+        self, test: Mapping[str, Json], baselines: Mapping[str, Mapping[str, Json]]
+    ) -> list[str]:
+        """None."""
+        return []
+
     def draw(self, folder: Path, split: Split, predicted: Predicted, title: str) -> None:
         """Write `confusion.png`."""
         confusion = self.details(split, predicted)["confusion"]
         draw_confusion(folder, confusion, self.preparation.classes, title=f"{title}, {split}")
+
+
+def _wrong(classified: Classified) -> np.ndarray:
+    """1 for each sample that is taken for another class, `(samples,)` float64."""
+    return np.asarray(classified.predicted != classified.labels, np.float64)
 
 
 def _all_for_test(corpus: Corpus) -> dict[Split, np.ndarray]:

@@ -28,6 +28,8 @@ class Stretches:
         truth: `(samples, columns)` in the columns' own units.
         forecast: as `truth`.
         persistence: as `truth`.
+        interval: ends of the prediction intervals, each as `truth`; None where there are none.
+        level: share of the targets that they are to hold.
         errors: mean absolute errors by name, `(leads, columns)`.
         columns: names of the target columns, with their units.
         leads: rows.
@@ -38,6 +40,8 @@ class Stretches:
     truth: np.ndarray
     forecast: np.ndarray
     persistence: np.ndarray
+    interval: tuple[np.ndarray, np.ndarray] | None
+    level: float
     errors: Mapping[str, np.ndarray]
     columns: Sequence[str]
     leads: Sequence[int]
@@ -88,16 +92,24 @@ def _draw_stretch(axes: Any, shown: Stretches, column: int, place: float) -> Non
     part = slice(first, first + length, stride)
     times = shown.times[part]
     gaps = np.diff(times) > np.timedelta64((shown.period or 1) * stride, "s")
+    # Not-a-number at a gap lifts the pen.
+    ends = np.flatnonzero(gaps) + 1
+    when = np.insert(times, ends, times[:-1][gaps])
+    along = when.astype(np.int64) if shown.period is None else when
+
+    def line(values: np.ndarray) -> np.ndarray:
+        return np.insert(values[part, column], ends, np.nan)
+
+    if shown.interval is not None:
+        low, high = map(line, shown.interval)
+        label = f"{shown.level:.0%} interval"
+        axes.fill_between(along, low, high, color="C0", alpha=0.15, linewidth=0, label=label)
     for name, values, style in (
         ("persistence", shown.persistence, "0.8"),
         ("target", shown.truth, "k"),
         ("forecast", shown.forecast, "C0"),
     ):
-        # Not-a-number at a gap lifts the pen.
-        line = np.insert(values[part, column], np.flatnonzero(gaps) + 1, np.nan)
-        when = np.insert(times, np.flatnonzero(gaps) + 1, times[:-1][gaps])
-        along = when.astype(np.int64) if shown.period is None else when
-        axes.plot(along, line, color=style, label=name, linewidth=1)
+        axes.plot(along, line(values), color=style, label=name, linewidth=1)
     if shown.period is None:
         axes.set_xlabel("row")
         return

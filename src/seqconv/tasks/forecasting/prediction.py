@@ -13,10 +13,11 @@ from seqconv.data.measurements import Reading, Table, expand, read_frame, read_t
 from seqconv.data.records import Record, chosen_columns, clean
 from seqconv.tasks.contract import InputData, Scaling, SequenceSpec, Serving, StoredPreparation
 from seqconv.tasks.forecasting.inputs import choose_features
+from seqconv.tasks.forecasting.intervals import outer_forecasts, point_forecast
 from seqconv.tasks.forecasting.preparation import SeriesPreparation
 from seqconv.tasks.forecasting.samples import LEAST_STD, WindowSamples
 from seqconv.tasks.forecasting.settings import ForecastingSettings, Windows
-from seqconv.tasks.forecasting.task import scaled_rows, scaling_starts
+from seqconv.tasks.forecasting.task import scaled_rows, scaling_starts, series_spec
 from seqconv.tasks.forecasting.windows import Anchors
 
 ORIGIN, TIME = "forecast_origin", "forecast_time"
@@ -54,22 +55,21 @@ class SeriesInputs:
     Attributes:
         record: cleaned.
         windows: of the record; the last one ends with its newest row.
+        quantiles: levels of the forecasts.
     """
 
     record: Record
     windows: WindowSamples
+    quantiles: tuple[float, ...]
 
     @property
     def spec(self) -> SequenceSpec:
         """The shapes of a window and of its forecasts."""
-        shape = (len(self.windows.windows.leads), len(self.windows.preparation.targets))
-        return SequenceSpec(
-            time=self.windows.windows.time_steps,
-            features=self.windows.array.features,
-            vocabulary=None,
-            embedding=None,
-            outputs=shape,
-            targets=shape,
+        return series_spec(
+            self.windows.windows,
+            self.windows.array.features,
+            len(self.windows.preparation.targets),
+            self.quantiles,
         )
 
     @property
@@ -85,15 +85,15 @@ class SeriesInputs:
         return UnknownTargets(self.windows, np.arange(len(self))[part])
 
     def array(self, predictions: np.ndarray, part: slice) -> np.ndarray:
-        """Forecasts `(windows, leads, columns)` float64, each column in its own unit."""
-        return self.windows.in_own_unit(predictions, part)
+        """Point forecasts `(windows, leads, columns)` float64, each column in its own unit."""
+        return self.windows.in_own_unit(point_forecast(predictions, self.quantiles), part)
 
     def table(self, predictions: np.ndarray, part: slice) -> dict[str, np.ndarray]:
         """A row for each window and lead: origin (the newest input row), time of the target, and the forecasts.
 
         For rows without time stamps both are row numbers of the source. Several series have a column for their names.
+        Behind each target are its quantiles, and the ends of its prediction interval.
         """
-        forecasts = self.array(predictions, part)
         leads = np.array(self.windows.windows.leads)
         newest = self.windows.anchors[part] - self.windows.windows.step
         period = self.record.period
@@ -111,8 +111,22 @@ class SeriesInputs:
             found[series] = np.repeat(names, len(leads))
         found[ORIGIN] = np.repeat(origins, len(leads))
         found[TIME] = times.reshape(-1)
+        forecasts = self._forecasts(predictions, part)
         for index, name in enumerate(self.windows.preparation.targets):
-            found[name] = forecasts[:, :, index].reshape(-1)
+            for ending, values in forecasts.items():
+                found[name + ending] = values[:, :, index].reshape(-1)
+        return found
+
+    def _forecasts(self, predictions: np.ndarray, part: slice) -> dict[str, np.ndarray]:
+        """All there is of a forecast, `(windows, leads, columns)` each, by what is added to the target's name."""
+        found = {"": self.array(predictions, part)}
+        for index, level in enumerate(self.quantiles):
+            found[f"_q{level:g}"] = self.windows.in_own_unit(predictions[..., index], part)
+        margins = self.windows.preparation.margins
+        if margins is not None:
+            low, high = outer_forecasts(predictions, self.quantiles)
+            found["_lower"] = self.windows.in_own_unit(low - margins, part)
+            found["_upper"] = self.windows.in_own_unit(high + margins, part)
         return found
 
 
@@ -184,6 +198,7 @@ def read_inputs(
             preparation=preparation,
             starts=scaling_starts(record, preparation),
         ),
+        settings.quantiles or (),
     )
 
 
@@ -219,16 +234,9 @@ def serving(settings: ForecastingSettings, stored: StoredPreparation) -> Serving
     columns = [*(preparation.columns[index] for index in plain), *features.names]
     relative = settings.target != "value"
     unseen = [name for name in preparation.targets if relative and name not in columns]
-    shape = (len(windows.leads), len(preparation.targets))
+    quantiles = settings.quantiles or ()
     return Serving(
-        spec=SequenceSpec(
-            time=windows.time_steps,
-            features=len(columns),
-            vocabulary=None,
-            embedding=None,
-            outputs=shape,
-            targets=shape,
-        ),
+        spec=series_spec(windows, len(columns), len(preparation.targets), quantiles),
         columns=(*columns, *unseen),
         scaling=Scaling(
             mean=np.concatenate([preparation.mean[0, plain], preparation.made_mean[0]]),
@@ -244,6 +252,7 @@ def serving(settings: ForecastingSettings, stored: StoredPreparation) -> Serving
         outputs=preparation.targets,
         leads=windows.leads,
         step=windows.step,
+        quantiles=quantiles,
     )
 
 

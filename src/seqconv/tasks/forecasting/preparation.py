@@ -31,6 +31,8 @@ class SeriesPreparation:
         naive_mae: `(leads, targets)` float64, mean absolute error of persistence over the training windows.
         reading: how files of the record's form are read.
         frequency: seconds from one row to the next, where the settings say so.
+        margins: `(leads, targets)` float64, what forecasts are widened by to hold the targets, in the units trained on;
+            learnt from the validation windows. None before that, or where no intervals are wanted.
     """
 
     columns: tuple[str, ...]
@@ -46,6 +48,7 @@ class SeriesPreparation:
     naive_mae: np.ndarray
     reading: Reading
     frequency: int | None
+    margins: np.ndarray | None = None
 
     def of_inputs(self) -> SeriesPreparation:
         """The same without columns that a model does not see."""
@@ -151,6 +154,7 @@ class SeriesPreparation:
                 "series": self.reading.series,
                 "frequency": self.frequency,
             },
+            "margins": None if self.margins is None else self.margins.tolist(),
         }
 
     @classmethod
@@ -177,6 +181,10 @@ class SeriesPreparation:
             raise stored.refused("its standard deviations must be larger than zero")
         if any(len(row) != len(read.targets) for row in read.naive_mae):
             raise stored.refused("its naive errors and targets do not belong together")
+        shape = (len(read.naive_mae), len(read.targets))
+        margins = None if read.margins is None else _matrix(read.margins)
+        if margins is not None and margins.shape != shape:
+            raise stored.refused("its margins and targets do not belong together")
         return cls(
             columns=tuple(read.columns),
             shown=read.shown,
@@ -195,6 +203,7 @@ class SeriesPreparation:
                 series=read.reading.series,
             ),
             frequency=read.reading.frequency,
+            margins=margins,
         )
 
 
@@ -229,6 +238,12 @@ class _StoredSeries:
     period_seconds: Count | None
     naive_mae: list[list[float]]
     reading: _StoredReading
+    margins: list[list[float]] | None
+
+
+def _matrix(rows: list[list[float]]) -> np.ndarray:
+    """Rows as an array; an empty one if they differ in length."""
+    return np.array(rows) if len({len(row) for row in rows}) == 1 else np.empty((0, 0))
 
 
 class Moments:

@@ -95,9 +95,21 @@ class WindowSamples:
         return np.hstack([first, self.values[anchors - self.windows.step, :shown]])
 
     def in_own_unit(self, scaled: np.ndarray, part: slice = slice(None)) -> np.ndarray:
-        """Scaled predictions `(samples, leads, columns)` of some samples as values, float64, in their own unit."""
+        """Scaled predictions of some samples as values, float64, in their own unit.
+
+        Args:
+            scaled: `(samples, leads, columns)`, or with an axis of quantiles behind.
+            part: which samples.
+        """
         origin, scale = self._scaling(self.anchors[part])
+        if scaled.ndim > origin.ndim:
+            origin, scale = origin[..., None], scale[..., None]
         return scaled.astype(np.float64) * scale + origin
+
+    def in_trained_unit(self, values: np.ndarray, part: slice = slice(None)) -> np.ndarray:
+        """Values `(samples, leads, columns)` of some samples, in their own unit, as a model would predict them."""
+        origin, scale = self._scaling(self.anchors[part])
+        return (values - origin) / scale
 
     def scalings(self, part: slice = slice(None)) -> np.ndarray:
         """The number of the scaling of each sample, `(samples,)`, ascending."""

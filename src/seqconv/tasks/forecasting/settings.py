@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, ClassVar, Literal
 
+from annotated_types import MinLen
 from pydantic import Strict
 
 from seqconv.config.cleaning import CleaningSection
@@ -15,7 +16,9 @@ from seqconv.config.errors import ConfigError, Problem
 from seqconv.config.fields import (
     Count,
     Delays,
+    Fraction,
     Leads,
+    NonNegativeFloat,
     Rows,
     Section,
     Span,
@@ -52,6 +55,7 @@ class SeriesSplit(Section):
             )
 
 
+Levels = Annotated[tuple[Fraction, ...], MinLen(1)]
 Parts = Annotated[tuple[Literal["day", "week", "year"], ...], Strict(False)]
 
 
@@ -115,7 +119,13 @@ class ForecastingSettings(Section):
     target: Target
     """`value`; `change`: from the newest known value; `normalized`: by mean and standard deviation of the window."""
     loss: ForecastLoss
-    """What training makes small, in scaled units."""
+    """What training makes small, in scaled units; with quantiles it is the pinball loss."""
+    lead_decay: NonNegativeFloat
+    """In the loss the lead of number i counts i ** -lead_decay; 0: all alike."""
+    quantiles: Levels | None
+    """Levels to forecast, 0.5 among them, which is the point forecast; None: one number."""
+    interval: Fraction | None
+    """Share of the targets that prediction intervals are to hold; None: no intervals."""
     split: SeriesSplit
     folds: Count | None
     """Parts of the test rows that are tested one after the other, each by a model of what lies before; None: one."""
@@ -169,6 +179,12 @@ class ForecastingSettings(Section):
         if self.fold is not None and self.fold > (self.folds or 0):
             yield Problem(
                 "fold", f"must lie in 1 to `folds`; received fold={self.fold}, folds={self.folds}"
+            )
+        levels = self.quantiles or (0.5,)
+        if list(levels) != sorted(set(levels)) or 0.5 not in levels:
+            yield Problem(
+                "quantiles",
+                f"must ascend and have 0.5, the point forecast, among them; received {list(levels)}",
             )
         for key, spans in (("lead", self.lead), ("delay", self.delay)):
             if spans is not None:

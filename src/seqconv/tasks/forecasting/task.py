@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,9 +16,12 @@ from seqconv.data.records import BLOCK_ROWS, Record, unit_of
 from seqconv.tasks.contract import (
     EVALUATED,
     SPLITS,
+    BaselineResult,
     Breakdown,
     Json,
+    Loss,
     Predicted,
+    SampleErrors,
     SequenceSpec,
     Split,
     StoredPreparation,
@@ -26,6 +30,14 @@ from seqconv.tasks.contract import (
 from seqconv.tasks.forecasting import baselines
 from seqconv.tasks.forecasting.baselines import Baseline
 from seqconv.tasks.forecasting.inputs import Features, choose_features
+from seqconv.tasks.forecasting.intervals import (
+    IntervalScores,
+    QuantileScores,
+    conformal_margins,
+    outer_forecasts,
+    point_forecast,
+)
+from seqconv.tasks.forecasting.losses import forecast_loss, summed_loss
 from seqconv.tasks.forecasting.plots import Stretches, draw_forecast
 from seqconv.tasks.forecasting.preparation import Moments, SeriesPreparation
 from seqconv.tasks.forecasting.samples import WindowSamples
@@ -39,10 +51,13 @@ from seqconv.tasks.metrics import (
     ErrorsByScaling,
     Forecast,
     Metric,
+    value_of,
 )
 
 # Baselines of more targets times leads than this are reported over all of them together only.
 MOST_DETAILS = 500
+# Numbers that the margins of intervals are learnt from, 256 MB as float32.
+MOST_CALIBRATED = 2**26
 # Rows of the table of results by target and lead.
 MOST_LINES = 12
 
@@ -130,20 +145,17 @@ class Forecasting:
     @property
     def spec(self) -> SequenceSpec:
         """The shapes of a window and of its targets."""
-        shape = (len(self.windows.leads), len(self.record.targets))
-        return SequenceSpec(
-            time=self.windows.time_steps,
-            features=self.splits["test"].array.features,
-            vocabulary=None,
-            embedding=None,
-            outputs=shape,
-            targets=shape,
-        )
+        features = self.splits["test"].array.features
+        return series_spec(self.windows, features, len(self.record.targets), self._quantiles)
 
     @property
-    def loss(self) -> str:
-        """Name of the loss to train on."""
-        return self.settings.loss
+    def loss(self) -> Loss:
+        """What training makes small."""
+        return forecast_loss(self.settings, len(self.windows.leads))
+
+    @property
+    def _quantiles(self) -> tuple[float, ...]:
+        return self.settings.quantiles or ()
 
     @property
     def _single(self) -> bool:
@@ -211,7 +223,8 @@ class Forecasting:
         by_one = not self.preparation.series and self.settings.target != "normalized"
         if not (self._single and by_one):
             return {}
-        errors = (predictions - targets).astype(np.float64) * self.preparation.target_std[0]
+        point = point_forecast(predictions, self._quantiles)
+        errors = (point - targets).astype(np.float64) * self.preparation.target_std[0]
         return {
             metric.name: metric.of_errors(errors[:, 0, 0])
             for metric in FORECAST_METRICS
@@ -224,25 +237,85 @@ class Forecasting:
         sums = self._no_errors()
         for part in samples.blocks():
             truth = samples.truth(part)
-            errors = samples.in_own_unit(predicted.predictions[part], part) - truth
+            errors = self._point_forecast(samples, predicted, part) - truth
             sums.add(errors, truth, samples.scalings(part))
         loss = float(predicted.losses.astype(np.float64).mean())
         return {"loss": loss, **self._measured(sums)}
 
-    def details(self, split: Split, predicted: Predicted) -> dict[str, Json]:
-        """A series has none."""
-        return {}
+    def _point_forecast(
+        self, samples: WindowSamples, predicted: Predicted, part: slice
+    ) -> np.ndarray:
+        """Of some samples, `(samples, leads, columns)` float64 in the targets' own units."""
+        return samples.in_own_unit(
+            point_forecast(predicted.predictions[part], self._quantiles), part
+        )
 
-    def sample_errors(self, predicted: Predicted) -> tuple[np.ndarray, np.ndarray, int]:
-        """Mean absolute errors in standard deviations by the row of the nearest target; a day's windows are no two."""
+    def details(self, split: Split, predicted: Predicted) -> dict[str, Json]:
+        """How good quantiles and prediction intervals are, in the unit of the primary metric."""
+        samples = self.samples(split)
+        quantiles, interval = QuantileScores(self._quantiles), self._interval_scores()
+        for part in samples.blocks():
+            unit = self._primary_unit(samples, part)
+            truth = samples.truth(part) / unit
+            predictions = predicted.predictions[part]
+            if self._quantiles:
+                values = samples.in_own_unit(predictions, part) / unit[..., None]
+                quantiles.add(values, truth)
+            if interval is not None:
+                low, high = self._interval(samples, predictions, part)
+                interval.add(low / unit, high / unit, truth)
+        found = {"quantiles": quantiles.to_json()} if self._quantiles else {}
+        return found if interval is None else {**found, "interval": interval.to_json()}
+
+    def _interval_scores(self) -> IntervalScores | None:
+        level = self.settings.interval
+        known = level is not None and self.preparation.margins is not None
+        return IntervalScores(level) if known and level is not None else None
+
+    def _interval(
+        self, samples: WindowSamples, predictions: np.ndarray, part: slice
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The ends of prediction intervals, `(samples, leads, columns)` float64 in the targets' own units."""
+        low, high = outer_forecasts(predictions, self._quantiles)
+        margins = self.preparation.margins
+        return samples.in_own_unit(low - margins, part), samples.in_own_unit(high + margins, part)
+
+    def calibrated(self, predicted: Predicted) -> Forecasting:
+        """The same with the margins of prediction intervals, where they are wanted."""
+        level = self.settings.interval
+        if level is None:
+            return self
+        chosen = self._calibration_windows()
+        low, high = outer_forecasts(predicted.predictions[chosen], self._quantiles)
+        margins = conformal_margins(low, high, predicted.targets[chosen], level)
+        return replace(self, preparation=replace(self.preparation, margins=margins))
+
+    def _calibration_windows(self) -> np.ndarray:
+        """Numbers of the validation windows that margins are learnt from."""
+        count = len(self.samples("validation"))
+        most = max(1, MOST_CALIBRATED // math.prod(self.spec.targets))
+        return evenly_spaced(count, min(count, most))
+
+    def sample_errors(self, predicted: Predicted) -> SampleErrors:
+        """Mean absolute errors by the row of the nearest target; a day's windows are not independent."""
         samples = self.samples("test")
         errors = np.empty(len(samples))
         for part in samples.blocks():
-            found = samples.in_own_unit(predicted.predictions[part], part) - samples.truth(part)
-            errors[part] = np.abs(found / samples.target_std(part)).mean(axis=(1, 2))
+            found = self._point_forecast(samples, predicted, part) - samples.truth(part)
+            errors[part] = self._primary_errors(samples, found, part)
         rows = samples.target_rows()[:, 0]
-        furthest = self.windows.leads[-1]
-        return rows, errors, max(furthest, baselines.rows_per_day(self.record.period), 1)
+        block = max(self.windows.leads[-1], baselines.rows_per_day(self.record.period), 1)
+        return SampleErrors(rows, errors, block)
+
+    def _primary_errors(
+        self, samples: WindowSamples, errors: np.ndarray, part: slice
+    ) -> np.ndarray:
+        """Errors `(samples, leads, columns)` as one number for each sample, whose mean is the primary metric."""
+        return np.asarray(np.abs(errors / self._primary_unit(samples, part)).mean(axis=(1, 2)))
+
+    def _primary_unit(self, samples: WindowSamples, part: slice) -> np.ndarray:
+        """What the primary metric is measured in: the target's own unit if there is one, else standard deviations."""
+        return np.ones((1, 1, 1)) if self._single else samples.target_std(part)
 
     def _no_errors(self) -> ErrorsByScaling:
         return ErrorsByScaling(self.spec.targets, len(self.preparation.mean))  # type: ignore[arg-type]
@@ -272,19 +345,20 @@ class Forecasting:
 
     # Baselines
 
-    def baselines(self, *, slow: bool) -> dict[str, dict[str, Json]]:
+    def baselines(self, *, slow: bool) -> dict[str, BaselineResult]:
         """Persistence, the same hour of the newest known day, and a ridge regression where there is a training part."""
         with baselines.one_order_of_sums():
             return self._baselines()
 
-    def _baselines(self) -> dict[str, dict[str, Json]]:
+    def _baselines(self) -> dict[str, BaselineResult]:
         evaluated: tuple[Split, ...] = EVALUATED if self.trainable else ("test",)
         day = baselines.rows_per_day(self.record.period)
         results = {"persistence": self._judged(baselines.Persistence(), evaluated)}
         seasonal = baselines.seasonal_naive(self.samples("test"), day)
         if seasonal is not None:
             days = max(seasonal.points) // day
-            results["seasonal_naive"] = {"days": days, **self._judged(seasonal, evaluated)}
+            judged = self._judged(seasonal, evaluated)
+            results["seasonal_naive"] = replace(judged, metrics={"days": days, **judged.metrics})
         if self.trainable:
             results["ridge"] = self._judged(self._ridge(day), evaluated)
         return results
@@ -296,7 +370,7 @@ class Forecasting:
         settings = {
             "fingerprint": self.fingerprint,
             "windows": asdict(self.windows),
-            "preparation": self.preparation.to_json(),
+            "preparation": replace(self.preparation, margins=None).to_json(),
             "split": asdict(self.settings.split),
             "cleaning": asdict(self.settings.cleaning),
             "validation": len(self.samples("validation")),
@@ -305,24 +379,55 @@ class Forecasting:
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
         return baselines.ColumnRidge(self.samples("train"), self.samples("validation"), key)
 
-    def _judged(self, baseline: Baseline, evaluated: Sequence[Split]) -> dict[str, Json]:
+    def _judged(self, baseline: Baseline, evaluated: Sequence[Split]) -> BaselineResult:
         """The metrics of a baseline in the targets' own units, and its loss."""
+        margins = self._margins_of(baseline) if "validation" in evaluated else None
         results: dict[str, Json] = {}
+        sample_errors = np.empty(0)
         for split in evaluated:
             samples = self.samples(split)
             sums, loss = self._no_errors(), 0.0
+            sample_errors = np.empty(len(samples))
             for part in samples.blocks():
                 truth = samples.truth(part)
                 errors = baseline.forecast(samples, part) - truth
                 sums.add(errors, truth, samples.scalings(part))
-                scaled = errors / samples.target_std(part)
-                loss += float(LOSS_FUNCTIONS[self.settings.loss](scaled).sum())
+                loss += summed_loss(self.loss, errors / samples.target_std(part))
+                sample_errors[part] = self._primary_errors(samples, errors, part)
             numbers = sums.all.absolute.size
             results[split] = {
                 "loss": loss / (sums.all.count * numbers),
                 **self._measured(sums, detailed=numbers <= MOST_DETAILS),
             }
-        return results
+        if margins is not None:
+            results["test"]["interval"] = self._interval_of(baseline, margins)
+        return BaselineResult(results, sample_errors)
+
+    def _margins_of(self, baseline: Baseline) -> np.ndarray | None:
+        """Margins of a baseline's intervals, learnt as those of a model; None where none are wanted."""
+        level = self.settings.interval
+        if level is None:
+            return None
+        everything = self.samples("validation")
+        chosen = everything.anchors[self._calibration_windows()]
+        samples = replace(everything, anchors=chosen)
+        shape = (len(samples), *self.spec.targets)
+        forecasts, targets = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        for part in samples.blocks():
+            forecasts[part] = samples.in_trained_unit(baseline.forecast(samples, part), part)
+            targets[part] = samples.in_trained_unit(samples.truth(part), part)
+        return conformal_margins(forecasts, forecasts, targets, level)
+
+    def _interval_of(self, baseline: Baseline, margins: np.ndarray) -> dict[str, Json]:
+        """How good a baseline's intervals are on the test windows."""
+        samples, scores = self.samples("test"), IntervalScores(self.settings.interval or 0.0)
+        for part in samples.blocks():
+            unit = self._primary_unit(samples, part)
+            forecast = samples.in_trained_unit(baseline.forecast(samples, part), part)
+            low = samples.in_own_unit(forecast - margins, part)
+            high = samples.in_own_unit(forecast + margins, part)
+            scores.add(low / unit, high / unit, samples.truth(part) / unit)
+        return scores.to_json()
 
     # What people and files are given
 
@@ -399,22 +504,41 @@ class Forecasting:
             rows,
         )
 
+    def remarks(
+        self, test: Mapping[str, Json], baselines: Mapping[str, Mapping[str, Json]]
+    ) -> list[str]:
+        """How wide prediction intervals are, and how much they hold."""
+        interval = test.get("interval")
+        if interval is None:
+            return []
+        unit = self.unit_of(self.primary_metric) or "standard deviations"
+        persistence = value_of(baselines, "persistence.test.interval.width")
+        beside = "" if persistence is None else f" (persistence {persistence:.3g})"
+        return [
+            f"{interval['level']:.0%} intervals hold {interval['coverage']:.1%} of the test targets and are "
+            f"{interval['width']:.3g} {unit} wide{beside}"
+        ]
+
     def draw(self, folder: Path, split: Split, predicted: Predicted, title: str) -> None:
         """Write `forecast.png`."""
         samples = self.samples(split)
         last = slice(-1, None)
         shape = (len(samples), len(self.record.targets))
-        truth, forecast, persistence = (np.empty(shape) for _ in range(3))
+        truth, forecast, persistence, low, high = (np.empty(shape) for _ in range(5))
+        with_interval = self._interval_scores() is not None
         sums = {"persistence": np.zeros(self.spec.targets), "forecast": np.zeros(self.spec.targets)}
         rows = np.empty(len(samples), np.int64)
         for part in samples.blocks():
             all_truth, now = samples.truth(part), samples.persistence(part)
-            found = samples.in_own_unit(predicted.predictions[part], part)
+            found = self._point_forecast(samples, predicted, part)
             truth[part] = all_truth[:, last][:, 0]
             forecast[part], persistence[part] = found[:, last][:, 0], now[:, last][:, 0]
             sums["forecast"] += np.abs(found - all_truth).sum(axis=0)
             sums["persistence"] += np.abs(now - all_truth).sum(axis=0)
             rows[part] = samples.target_rows(part)[:, -1]
+            if with_interval:
+                ends = self._interval(samples, predicted.predictions[part], part)
+                low[part], high[part] = (end[:, last][:, 0] for end in ends)
         draw_forecast(
             folder,
             Stretches(
@@ -422,6 +546,8 @@ class Forecasting:
                 truth=truth,
                 forecast=forecast,
                 persistence=persistence,
+                interval=(low, high) if with_interval else None,
+                level=self.settings.interval or 0.0,
                 errors={name: total / len(samples) for name, total in sums.items()},
                 columns=self._target_columns,
                 leads=self.windows.leads,
@@ -429,20 +555,6 @@ class Forecasting:
             ),
             title,
         )
-
-
-def _huber(scaled: np.ndarray) -> np.ndarray:
-    from scipy.special import huber
-
-    return np.asarray(huber(1.0, scaled))
-
-
-# Of scaled errors, as Keras computes them for the model.
-LOSS_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "mean_absolute_error": np.abs,
-    "mean_squared_error": np.square,
-    "huber": _huber,
-}
 
 
 def _features(record: Record, settings: ForecastingSettings, windows: Windows) -> Features:
@@ -621,3 +733,18 @@ def read_preparation(
             f"it is of {len(preparation.naive_mae)} leads, the configuration of {leads}"
         )
     return preparation.for_series(record.series_names)
+
+
+def series_spec(
+    windows: Windows, features: int, targets: int, quantiles: tuple[float, ...]
+) -> SequenceSpec:
+    """The shapes of windows and of what is forecast."""
+    shape = (len(windows.leads), targets)
+    return SequenceSpec(
+        time=windows.time_steps,
+        features=features,
+        vocabulary=None,
+        embedding=None,
+        outputs=(*shape, len(quantiles)) if quantiles else shape,
+        targets=shape,
+    )

@@ -1,0 +1,75 @@
+"""The members of an ensemble, side by side in processes as the jobs of a sweep are."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from seqconv import console
+from seqconv.config.errors import InterruptedRun, SeqconvError
+from seqconv.config.schema import parse_tree
+from seqconv.runs.layout import LOG
+from seqconv.runs.result import Result, read_result
+from seqconv.sweeps.machine import jobs_at_once
+from seqconv.sweeps.pool import Pool, Start
+from seqconv.sweeps.process import Surroundings
+from seqconv.training.ensemble import Member, run_in_turn, run_member
+from seqconv.training.run import Outcome
+from seqconv.training.signals import Signals
+
+
+def run_side_by_side(members: Sequence[Member], signals: Signals) -> list[Outcome]:
+    """Run members, as many at once as there is room for; when one does not complete, the others save and stop."""
+    at_once = min(jobs_at_once(members[0][0].threads), len(members))
+    if at_once == 1:
+        return run_in_turn(members, signals)
+    number = Pool(_starts(members), len(members), at_once, _failed).run()
+    return [_outcome(run_dir, number) for _, run_dir in members]
+
+
+def _starts(members: Sequence[Member]) -> Iterator[Start]:
+    for number, (config, run_dir) in enumerate(members, start=1):
+        yield Start(
+            state=console.JobState(
+                number=number,
+                label=f"seed={config.seed}",
+                epochs=config.trainer.epochs,
+                started=time.monotonic(),
+            ),
+            run_dir=run_dir,
+            threads=config.threads,
+            objective=(config.objective.name, config.objective.larger_is_better),
+            target=_run,
+            payload=(config.tree, run_dir),
+        )
+
+
+def _run(surroundings: Surroundings, payload: tuple[dict[str, Any], Path]) -> None:
+    """Run a member, in a process of its own."""
+    surroundings.enter()
+    tree, run_dir = payload
+    run_dir.mkdir(exist_ok=True)
+    # As conf/hydra/job_logging says it for other runs.
+    form = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(filename=run_dir / LOG, format=form, level=logging.INFO, encoding="utf-8")
+    with Signals() as signals, signals.held():
+        run_member(parse_tree(tree), run_dir, signals)
+
+
+def _failed(start: Start, result: Result) -> bool:
+    return result.status != "completed"
+
+
+def _outcome(run_dir: Path, number: int | None) -> Outcome:
+    """How a member ended, from its directory; one that was not started was interrupted."""
+    result = read_result(run_dir) or Result(status="interrupted")
+    if result.status == "interrupted":
+        return Outcome(result, run_dir, InterruptedRun(number or 15))
+    if result.error is None:
+        return Outcome(result, run_dir)
+    error = SeqconvError(result.error.message)
+    error.exit_code = result.error.exit_code
+    return Outcome(result, run_dir, error)

@@ -1,0 +1,95 @@
+"""`ensemble=k`: members by seed, joined into one run whose outputs are their means."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seqconv.training.evaluation import evaluate_run
+from seqconv.training.trained import load_run
+
+SMALL = [
+    "dataset=jena",
+    "model=gru",
+    "model.units=[4]",
+    "trainer=smoke",
+    "lookback=48",
+    "step=2",
+    "delay=10",
+    "split.train_end=0.4",
+    "split.validation_end=0.6",
+    "seed=5",
+]
+
+
+@pytest.fixture
+def record(write_jena, aside, in_empty_folder):
+    return write_jena(aside / "record.csv", 1500)
+
+
+@pytest.fixture
+def train(command, record):
+    def run(*words, code=0):
+        found, stdout, stderr = command([*SMALL, f"dataset.path={record}", *words])
+        assert found == code, stderr
+        return Path(json.loads(stdout)["run_dir"]), stderr
+
+    return run
+
+
+def metrics_of(run_dir):
+    return json.loads((run_dir / "metrics.json").read_text())
+
+
+def test_means_of_members_that_differ_in_their_seeds(train, record):
+    run_dir, stderr = train("ensemble=3", "trainer.ema=0.9", "require=test.mae<1000")
+    metrics = metrics_of(run_dir)
+    assert metrics["status"] == "completed"
+    assert [member["seed"] for member in metrics["members"]] == [5, 6, 7]
+    errors = [member["test"]["mae"] for member in metrics["members"]]
+    assert len(set(errors)) == 3
+    # A mean of forecasts is at most as wrong as forecasts are in the mean.
+    assert metrics["test"]["mae"] <= np.mean(errors)
+    assert "mean of 3" in stderr
+    members = [load_run(run_dir / f"member_{number}") for number in (1, 2, 3)]
+    forecasts = [member.predict(record)["T (degC)"].to_numpy() for member in members]
+    joined = load_run(run_dir).predict(record)["T (degC)"].to_numpy()
+    np.testing.assert_allclose(joined, np.mean(forecasts, axis=0), rtol=1e-5)
+    # A member is the run that its seed alone would be.
+    alone, _ = train("seed=6", "trainer.ema=0.9")
+    assert metrics_of(alone)["test"] == metrics_of(run_dir / "member_2")["test"]
+    again = evaluate_run(run_dir).to_json()
+    assert again["test"] == metrics["test"]
+    assert again["validation"] == metrics["validation"]
+    assert metrics["objective"] == {"name": "val_loss", "value": metrics["validation"]["loss"]}
+
+
+def test_an_ensemble_is_resumed_member_by_member(train, command):
+    run_dir, _ = train("ensemble=2")
+    before = metrics_of(run_dir)
+    shutil.rmtree(run_dir / "member_2")
+    shutil.rmtree(run_dir / "checkpoints")
+    (run_dir / "metrics.json").unlink()
+    first = (run_dir / "member_1/metrics.jsonl").stat().st_mtime_ns
+    code, _, stderr = command([f"resume={run_dir}"])
+    assert code == 0, stderr
+    after = metrics_of(run_dir)
+    assert (run_dir / "member_1/metrics.jsonl").stat().st_mtime_ns == first
+    for result in (before, after):
+        del result["timing"]
+        for member in result["members"]:
+            del member["timing"]
+    assert after == before
+
+
+def test_a_member_that_fails(train):
+    run_dir, stderr = train(
+        "ensemble=2", "trainer.optimizer=sgd", "trainer.learning_rate=1e30", code=4
+    )
+    assert "member 1 (seed=5) did not complete: " in stderr
+    metrics = metrics_of(run_dir)
+    assert metrics["status"] == "failed"
+    assert metrics["error"]["exit_code"] == 4
+    assert metrics["members"][0]["status"] == "diverged"
