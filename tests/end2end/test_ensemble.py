@@ -86,7 +86,9 @@ def test_an_ensemble_is_resumed_member_by_member(train, command):
 
 def test_a_member_that_fails(train):
     run_dir, stderr = train(
-        "ensemble=2", "trainer.optimizer=sgd", "trainer.learning_rate=1e30", code=4
+        *("ensemble=2", "trainer.optimizer=sgd", "loss=mean_squared_error"),
+        *("trainer.learning_rate=1e30", "trainer.steps_per_epoch=40"),
+        code=4,
     )
     assert "member 1 (seed=5) did not complete: " in stderr
     metrics = metrics_of(run_dir)

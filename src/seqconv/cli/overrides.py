@@ -225,8 +225,7 @@ class _Reader:
         except REFUSALS as error:
             raise ConfigError(self._diagnosis(choices) or [_refusal(error)]) from error
         multirun = self._is_sweep(first)
-        side_by_side = multirun or first.get("ensemble") is not None
-        self._choose_threads(jobs, 1 if side_by_side else SINGLE_RUN_THREADS)
+        self._choose_threads(jobs, 1 if multirun else SINGLE_RUN_THREADS)
         self.problems += self._problems_of_kind(first)
         sweep = self._sweep_settings(first) if multirun else None
         checked = [_check(job) for job in jobs]

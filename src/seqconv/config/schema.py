@@ -258,8 +258,11 @@ def fold_configs(config: Config) -> list[Config]:
 
 
 def member_configs(config: Config) -> list[Config]:
-    """A configuration for each member of an ensemble: one seed after the other. What is required is of the whole."""
-    changed = {**config.tree, "require": None, "ensemble": None}
+    """A configuration for each member of an ensemble, one seed after the other; each computes with one thread.
+
+    What is required is required of the whole.
+    """
+    changed = {**config.tree, "require": None, "ensemble": None, "threads": 1}
     seeds = range(config.seed, config.seed + (config.ensemble or 0))
     return [parse_tree({**changed, "seed": seed}) for seed in seeds]
 

@@ -21,11 +21,17 @@ from seqconv.training.run import Outcome
 from seqconv.training.signals import Signals
 
 
-def run_side_by_side(members: Sequence[Member], signals: Signals) -> list[Outcome]:
-    """Run members, as many at once as there is room for; when one does not complete, the others save and stop."""
-    at_once = min(jobs_at_once(members[0][0].threads), len(members))
-    if at_once == 1:
-        return run_in_turn(members, signals)
+def run_side_by_side(members: Sequence[Member], threads: int, signals: Signals) -> list[Outcome]:
+    """Run members in processes of their own; when one does not complete, the others save and stop.
+
+    Args:
+        members: configuration and directory of each.
+        threads: that there are for all of them.
+        signals: the caller listens for.
+    """
+    if threads == 1:
+        return run_in_turn(members, threads, signals)
+    at_once = min(threads, jobs_at_once(1))
     number = Pool(_starts(members), len(members), at_once, _failed).run()
     return [_outcome(run_dir, number) for _, run_dir in members]
 

@@ -7,7 +7,6 @@ import multiprocessing.connection
 import os
 import signal
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -43,12 +43,12 @@ from seqconv.training.signals import Signals
 
 Member: TypeAlias = tuple[Config, Path]
 """A configuration, and the directory of its run."""
-RunMembers: TypeAlias = Callable[[Sequence[Member], Signals], list[Outcome]]
+RunMembers: TypeAlias = Callable[[Sequence[Member], int, Signals], list[Outcome]]
 # Of a result: what a member's says of itself alone.
 OF_A_MEMBER = ("status", "seed", "epochs", "objective", "train", "validation", "timing", "test")
 
 
-def run_in_turn(members: Sequence[Member], signals: Signals) -> list[Outcome]:
+def run_in_turn(members: Sequence[Member], threads: int, signals: Signals) -> list[Outcome]:
     """Run members one after the other in this process, up to the first that does not complete."""
     outcomes: list[Outcome] = []
     for number, member in enumerate(members, start=1):
@@ -103,7 +103,7 @@ def _run(
     members = [
         (member, run_dir / member_name(number)) for number, member in enumerate(configs, start=1)
     ]
-    outcomes = run_members(members, signals)
+    outcomes = run_members(members, config.threads, signals)
     results = [outcome.result for outcome in outcomes]
     result = Result(seed=config.seed, members=[_brief(each) for each in results])
     error = _first_error(members, outcomes)

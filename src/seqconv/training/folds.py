@@ -39,7 +39,8 @@ def start(
         run_members: runs the members of an ensemble.
     """
     if config.settings.folds_to_run:
-        return run_folds(config, run_dir, task or load_task(config), signals=signals)
+        loaded = task or load_task(config)
+        return run_folds(config, run_dir, loaded, signals=signals, run_members=run_members)
     if config.ensemble is not None:
         loaded = task or load_task(config)
         return run_ensemble(config, run_dir, loaded, signals=signals, run_members=run_members)
@@ -47,7 +48,12 @@ def start(
 
 
 def run_folds(
-    config: Config, run_dir: Path, task: Task, *, signals: Signals | None = None
+    config: Config,
+    run_dir: Path,
+    task: Task,
+    *,
+    signals: Signals | None = None,
+    run_members: RunMembers = run_in_turn,
 ) -> Outcome:
     """Run the folds of a configuration that are not finished, each in `fold-<number>` below `run_dir`.
 
@@ -56,6 +62,7 @@ def run_folds(
         run_dir: of this run alone, locked by the caller.
         task: of the first fold, for its metrics.
         signals: where the caller listens for signals already.
+        run_members: runs the members of an ensemble.
     """
     write_text(run_dir / layout.CONFIG, to_yaml(config))
     configs = fold_configs(config)
@@ -63,7 +70,7 @@ def run_folds(
     error: SeqconvError | None = None
     for number, fold in enumerate(configs, start=1):
         console.info(f"fold {number} of {len(configs)}")
-        outcome = _run_fold(fold, run_dir / f"fold-{number}", signals)
+        outcome = _run_fold(fold, run_dir / f"fold-{number}", signals, run_members)
         error = outcome.error
         results.append(outcome.result)
         if error is not None:
@@ -83,7 +90,9 @@ def run_folds(
     return Outcome(result, run_dir, error)
 
 
-def _run_fold(config: Config, run_dir: Path, signals: Signals | None) -> Outcome:
+def _run_fold(
+    config: Config, run_dir: Path, signals: Signals | None, run_members: RunMembers
+) -> Outcome:
     """Run a fold, resume it, or take its result where nothing is left to do."""
     point = None
     if run_dir.exists():
@@ -94,7 +103,7 @@ def _run_fold(config: Config, run_dir: Path, signals: Signals | None) -> Outcome
             return Outcome(result, run_dir)
     else:
         layout.create(run_dir)
-    return start(config, run_dir, resume_point=point, signals=signals)
+    return start(config, run_dir, resume_point=point, signals=signals, run_members=run_members)
 
 
 def mean_of(results: Sequence[Result]) -> Result:
