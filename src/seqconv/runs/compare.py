@@ -17,7 +17,7 @@ from seqconv.config.yaml_files import leaves, load_tree
 from seqconv.runs import layout
 from seqconv.runs.files import read_json
 from seqconv.runs.layout import MANIFEST
-from seqconv.runs.result import Result, read_result
+from seqconv.runs.result import Result, is_number, read_result
 from seqconv.tasks.contract import Json
 from seqconv.tasks.metrics import CLASSIFICATION_METRICS, FORECAST_METRICS, LOSS, SCALED_METRICS
 
@@ -47,6 +47,7 @@ class Row:
         metrics: numbers by name, the objective first: `val_loss`, `validation_mae`, `test_mae`, `seconds`.
         objective: name of the metric that chose the best epoch.
         started: time in the name of the directory, or of its sweep's; the name itself else.
+        reason: why it did not end well; empty if it did.
     """
 
     run_dir: Path
@@ -55,6 +56,7 @@ class Row:
     metrics: dict[str, float]
     objective: str
     started: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ def read_row(run_dir: Path) -> Row:
         metrics={} if result is None else _numbers(result, objective),
         objective=objective,
         started=place.name,
+        reason="" if result is None or result.error is None else result.error.message,
     )
 
 
@@ -206,11 +209,18 @@ def _numbers(result: Result, objective: str) -> dict[str, float]:
         found["seconds"] = result.timing.fit_seconds
     if result.model is not None:
         found["parameters"] = result.model.parameters
-    return {
-        name: value
-        for name, value in found.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    return {name: value for name, value in found.items() if is_number(value)}
+
+
+def short_names(rows: Sequence[Row]) -> list[str]:
+    """The names of the directories, such as the numbers of jobs; the paths where two of several sweeps are alike."""
+    names = [row.run_dir.name for row in rows]
+    return names if len(set(names)) == len(names) else [str(row.run_dir) for row in rows]
+
+
+def best_of(rows: Sequence[Row]) -> Row:
+    """The first that completed; the first of all where none did."""
+    return next((row for row in rows if row.status == "completed"), rows[0])
 
 
 def label_of(row: Row, keys: Sequence[str]) -> str:

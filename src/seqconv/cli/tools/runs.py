@@ -19,6 +19,7 @@ from seqconv.runs import compare as comparing
 from seqconv.runs.compare import Group, Row
 from seqconv.runs.files import finite, read_json
 from seqconv.runs.layout import METRICS
+from seqconv.runs.result import is_number, read_result
 from seqconv.tasks.contract import Json
 
 runs = typer.Typer(help="Look at runs and compare them.", no_args_is_help=True)
@@ -66,21 +67,23 @@ def list_runs(folders: Folders = None, where: Where = None, form: Form = Format.
 @runs.command()
 def show(run_dir: Annotated[Path, typer.Argument(help="The run directory.")]) -> None:
     """One run: its metrics beside the baselines', as JSON on stdout and as a table for people."""
-    (found,) = comparing.find_runs([run_dir])[:1] if (run_dir / METRICS).exists() else [run_dir]
-    content = read_json(found / METRICS)
+    content = read_json(run_dir / METRICS)
     if content is None:
         raise OutputError(f"{run_dir}: has no {METRICS} yet, or is no run directory")
-    row = comparing.read_row(found)
+    result = read_result(run_dir)
+    if result is None:
+        raise OutputError(f"{run_dir / METRICS}: is no result of this version of seqconv")
+    row = comparing.read_row(run_dir)
     baselines = {
         f"{name} {split}_{metric}": value
-        for name, splits in (content.get("baselines") or {}).items()
+        for name, splits in (result.baselines or {}).items()
         for split, metrics in splits.items()
         if isinstance(metrics, dict)
         for metric, value in metrics.items()
-        if isinstance(value, int | float)
+        if is_number(value)
     }
     lines = [[name, _cell(value)] for name, value in (row.metrics | baselines).items()]
-    console.table(f"{found} ({row.status})", ["metric", "value"], lines)
+    console.table(f"{run_dir} ({row.status})", ["metric", "value"], lines)
     console.result(json.dumps(content))
 
 
@@ -118,7 +121,7 @@ def compare(
     rows = comparing.sorted_rows(_rows(folders, where), sort)
     if per is not None:
         rows = _best_of_each(rows, comparing.named_key(rows, per, "--best-per"))
-    _note_datasets(rows)
+    _note_differences(rows)
     groups = comparing.groups_over_seeds(rows)
     name = _metric_of(rows, sort)
     groups = comparing.sorted_groups(groups, name)
@@ -189,11 +192,17 @@ def _best_of_each(rows: Sequence[Row], key: str) -> list[Row]:
     return list(seen.values())
 
 
-def _note_datasets(rows: Sequence[Row]) -> None:
+def _note_differences(rows: Sequence[Row]) -> None:
     names = {str(row.values["dataset.name"]) for row in rows if "dataset.name" in row.values}
     if len(names) > 1:
         console.info(
             f"the runs are of different datasets ({', '.join(sorted(names))}): their metrics cannot be compared"
+        )
+    objectives = {row.objective for row in rows}
+    if len(objectives) > 1:
+        console.info(
+            f"the runs were chosen by different objectives ({', '.join(sorted(objectives))}), whose order says "
+            "nothing; --sort names one metric for all"
         )
 
 
@@ -212,12 +221,13 @@ def _names(rows: Sequence[Row], *, short: bool) -> list[str]:
 
 def _records(rows: Sequence[Row], *, short: bool) -> list[dict[str, Json]]:
     keys, names = comparing.differing_keys(rows), _names(rows, short=short)
+    labels = comparing.short_names(rows)
     return [
-        {"run": row.run_dir.name if short and row.run_dir.name.isdecimal() else str(row.run_dir)}
+        {"run": label if short and label.isdecimal() else str(row.run_dir)}
         | {key.removesuffix(".name"): row.values.get(key) for key in keys}
         | {"status": row.status}
         | {name: row.metrics.get(name) for name in names}
-        for row in rows
+        for label, row in zip(labels, rows, strict=True)
     ]
 
 
