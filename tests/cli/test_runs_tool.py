@@ -104,6 +104,8 @@ def test_sorting_and_choosing(sweep):
     ]
     of_one = records("compare", sweep, "--where", "model=conv1d", "--where", "seed=2")
     assert [row["test_mae"] for row in of_one] == [6.0]
+    same_number = ("--where", "trainer.learning_rate=1e-3", "--where", "seed=2")
+    assert [row["test_mae"] for row in records("compare", sweep, *same_number)] == [6.0, None]
     best = records("compare", sweep, "--best-per", "model")
     assert [(row["model"], row["val_loss"]) for row in best] == [("gru", 0.2), ("conv1d", 0.4)]
 

@@ -277,7 +277,13 @@ def where(rows: Sequence[Row], conditions: Sequence[str]) -> list[Row]:
                 [Problem("--where", f"must read like key=value; received {condition!r}")]
             )
         key = named_key(rows, key, "--where")
-        kept = [row for row in kept if _plain(row.values.get(key)) == value]
+        # As it is written, or as the same number: 1e-3 is 0.001.
+        wanted = (value, _text(_value(value)))
+        kept = [
+            row
+            for row in kept
+            if _plain(row.values.get(key)) == wanted[0] or _text(row.values.get(key)) == wanted[1]
+        ]
     return kept
 
 

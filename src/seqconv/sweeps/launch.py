@@ -161,7 +161,7 @@ class _Launch:
             config = next(self.composed)
             if self.at_once is None:
                 self.at_once = jobs_at_once(int(config.threads))
-                self.progress.at_once = self.at_once
+            self.progress.at_once = self.at_once
             self.left -= 1
             self._start(config)
 
@@ -189,7 +189,10 @@ class _Launch:
         objective = (name, larger_is_better(name))
         self.progress.larger_is_better = objective[1]
         job.start()
-        self.running.append(Running(state, run_dir, job, output, objective))
+        running = Running(state, run_dir, job, output, objective)
+        running.look()
+        state.resumed = state.epoch
+        self.running.append(running)
         self.on_failure = str(config.sweep.on_failure)
         self.progress.started(state)
 
@@ -214,7 +217,7 @@ class _Launch:
         job.output.unlink(missing_ok=True)
         if self.task_function.reports:
             self.task_function.reported.add(job.run_dir)
-            console.result(json_line(summary(result, job.run_dir)))
+            console.job_result(json_line(summary(result, job.run_dir)))
         job.state.status = result.status
         reason = result.error.message if result.error is not None else ""
         self.progress.ended(job.state, reason)

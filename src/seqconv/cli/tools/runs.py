@@ -61,7 +61,8 @@ def list_runs(folders: Folders = None, where: Where = None, form: Form = Format.
         "objective": lambda row: row.objective,
         "value": lambda row: row.metrics.get(row.objective),
     }
-    _write([{name: read(row) for name, read in columns.items()} for row in rows], form, "runs")
+    records = [{name: read(row) for name, read in columns.items()} for row in rows]
+    _write(records, form, "runs", ["dataset", "epochs"])
 
 
 @runs.command()
@@ -126,9 +127,10 @@ def compare(
     name = _metric_of(rows, sort)
     groups = comparing.sorted_groups(groups, name)
     if over_seeds:
-        _write(_group_records(groups, short=form == Format.table), form, "over seeds")
+        records, title = _group_records(groups, short=form == Format.table), "over seeds"
     else:
-        _write(_records(rows, short=form == Format.table), form, "runs, the best first")
+        records, title = _records(rows, short=form == Format.table), "runs, the best first"
+    _write(records, form, title, [name for name in _names(rows, short=True) if name != sort][1:])
     if significance:
         _say_significance(groups, name)
 
@@ -285,8 +287,10 @@ def _say_significance(groups: Sequence[Group], name: str) -> None:
     )
 
 
-def _write(records: list[dict[str, Json]], form: Format, title: str) -> None:
-    """Records to stdout, as asked for."""
+def _write(
+    records: list[dict[str, Json]], form: Format, title: str, dispensable: Sequence[str]
+) -> None:
+    """Records to stdout, as asked for; on a narrow terminal without columns that can be dispensed with."""
     columns = list(dict.fromkeys(key for record in records for key in record))
     if form == Format.json:
         console.result(json.dumps(finite(records)))
@@ -298,7 +302,7 @@ def _write(records: list[dict[str, Json]], form: Format, title: str) -> None:
         console.result(text.getvalue().rstrip("\n"))
     else:
         cells = [[_cell(record.get(column)) for column in columns] for record in records]
-        console.result_table(title, columns, cells)
+        console.result_table(title, columns, cells, dispensable)
 
 
 def _cell(value: Json) -> str:
