@@ -166,6 +166,7 @@ def test_listing_and_one_run(sweep):
             "needs two completed runs",
         ),
         (["best", "outputs/sweeps/now/5"], "no completed run"),
+        (["best", "outputs", "--by", "mae"], "--by: no run has the setting `mae`"),
         (["show", "outputs"], "is no run directory"),
     ],
 )

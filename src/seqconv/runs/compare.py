@@ -307,12 +307,13 @@ def _plain(value: Json) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-def sorted_rows(rows: Sequence[Row], name: str | None = None) -> list[Row]:
+def sorted_rows(rows: Sequence[Row], name: str | None = None, option: str = "--sort") -> list[Row]:
     """The best first; runs without the metric last.
 
     Args:
         rows: of runs.
         name: a metric or a setting; None: each run's objective.
+        option: that gave the name.
 
     Raises:
         ConfigError: if no run has it.
@@ -321,7 +322,7 @@ def sorted_rows(rows: Sequence[Row], name: str | None = None) -> list[Row]:
         return sorted(rows, key=lambda row: _rank(row.metrics.get(row.objective), row.objective))
     if any(name in row.metrics for row in rows):
         return sorted(rows, key=lambda row: _rank(row.metrics.get(name), name))
-    key = named_key(rows, name, "--sort")
+    key = named_key(rows, name, option)
     return sorted(rows, key=lambda row: _order(row.values.get(key)))
 
 

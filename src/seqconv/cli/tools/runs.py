@@ -147,7 +147,7 @@ def best(
     rows = [row for row in _rows(folders, where) if row.status == "completed"]
     if not rows:
         raise OutputError("no completed run is there")
-    rows = comparing.sorted_rows(rows, sort)
+    rows = comparing.sorted_rows(rows, sort, "--by")
     name = _metric_of(rows, sort)
     console.info(f"{name} {_cell(rows[0].metrics.get(name))}, the best of {len(rows)} runs")
     console.result(str(rows[0].run_dir))
