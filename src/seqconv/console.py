@@ -138,6 +138,12 @@ def result(line: str) -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
+def job_result(line: str) -> None:
+    """The line of a job for scripts; on a terminal there is a table of all jobs instead."""
+    if not sys.stdout.isatty():
+        result(line)
+
+
 def error(failure: SeqconvError, program: str = "seqconv-train") -> None:
     """An error in a few lines: what, where, what to do."""
     if isinstance(failure, ConfigError):
@@ -165,21 +171,56 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     _to_log(f"{printable(title)}\n{_plain_table(columns, rows)}")
 
 
-def result_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table that was asked for, on stdout; in a pipe as wide as it is."""
+def result_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    dispensable: Sequence[str] = (),
+) -> None:
+    """A table that was asked for, on stdout; in a pipe as wide as it is.
+
+    Args:
+        title: above it.
+        columns: their names.
+        rows: cells of each.
+        dispensable: columns that are left out where a terminal has no room for all, the last one first.
+    """
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(title=printable(title), title_justify="left", title_style="bold")
-    for column in columns:
-        shown.add_column(printable(column))
-    for row in rows:
-        shown.add_row(*(printable(cell) for cell in row))
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = 1000
+    kept = _columns_with_room(columns, rows, dispensable, console.width)
+    shown = Table(title=printable(title), title_justify="left", title_style="bold")
+    for column in kept:
+        # Half a name, or half a number, would be of no use.
+        shown.add_column(printable(columns[column]), overflow="fold")
+    for row in rows:
+        shown.add_row(*(printable(row[column]) for column in kept))
     with contextlib.suppress(BrokenPipeError):
         console.print(shown)
+    if len(kept) < len(columns):
+        missing = [name for place, name in enumerate(columns) if place not in kept]
+        info(f"no room for {', '.join(missing)}: a wider terminal or --format csv shows all")
+
+
+def _columns_with_room(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], dispensable: Sequence[str], room: int
+) -> list[int]:
+    from rich.cells import cell_len
+
+    # With a border and a space on each side.
+    widths = [
+        3 + max(cell_len(printable(row[place])) for row in [columns, *rows])
+        for place in range(len(columns))
+    ]
+    kept = list(range(len(columns)))
+    for name in reversed(dispensable):
+        if sum(widths[place] for place in kept) + 1 <= room:
+            break
+        kept.remove(columns.index(name))
+    return kept
 
 
 def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -259,6 +300,7 @@ class JobState:
         epochs: how many it has to do.
         started: on the monotonic clock.
         epoch: how many it has done.
+        resumed: how many of these it had done before.
         best: its objective at its best epoch.
         epoch_seconds: of one epoch.
         status: `running`, or how it ended.
@@ -269,6 +311,7 @@ class JobState:
     epochs: int
     started: float
     epoch: int = 0
+    resumed: int = 0
     best: float | None = None
     epoch_seconds: float = 0.0
     status: str = "running"
@@ -384,13 +427,14 @@ class SweepProgress:
         return "" if seconds is None else f"{_duration(seconds)} left"
 
     def _sweep_left(self) -> str:
-        done = sum(job.epoch for job in self._jobs)
-        epochs = sum(job.epochs for job in self._jobs)
-        if not done or not self._jobs:
+        done = sum(job.epoch - job.resumed for job in self._jobs)
+        if not done:
             return "time left unknown"
-        total = epochs / len(self._jobs) * self._count
+        # A job that has failed or stopped early has nothing left; one that has not begun is like the others.
+        left: float = sum(job.epochs - job.epoch for job in self._jobs if job.status == "running")
+        left += (self._count - len(self._jobs)) * self._jobs[-1].epochs
         spent = time.monotonic() - self._begun
-        return f"about {_duration(spent * (total - done) / done)} left"
+        return f"about {_duration(spent * left / done)} left"
 
 
 def _value(number: float | None) -> str:

@@ -1,8 +1,10 @@
 """`seqconv runs`: lists, comparisons, the best; over seeds, and whether a difference is more than noise."""
 
 import csv
+import html
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -102,6 +104,8 @@ def test_sorting_and_choosing(sweep):
     ]
     of_one = records("compare", sweep, "--where", "model=conv1d", "--where", "seed=2")
     assert [row["test_mae"] for row in of_one] == [6.0]
+    same_number = ("--where", "trainer.learning_rate=1e-3", "--where", "seed=2")
+    assert [row["test_mae"] for row in records("compare", sweep, *same_number)] == [6.0, None]
     best = records("compare", sweep, "--best-per", "model")
     assert [(row["model"], row["val_loss"]) for row in best] == [("gru", 0.2), ("conv1d", 0.4)]
 
@@ -162,6 +166,7 @@ def test_listing_and_one_run(sweep):
             "needs two completed runs",
         ),
         (["best", "outputs/sweeps/now/5"], "no completed run"),
+        (["best", "outputs", "--by", "mae"], "--by: no run has the setting `mae`"),
         (["show", "outputs"], "is no run directory"),
     ],
 )
@@ -255,8 +260,8 @@ def test_a_page_that_fetches_nothing(sweep, aside):
     path, text = page(sweep, "--out", str(aside / "page.html"))
     assert path == str(aside / "page.html")
     assert "5 of 6 runs completed, on climate_demo. The best has val_loss 0.2" in text
-    assert text.count("<tr") == 1 + 6
-    assert 'class="map chart"' in text
+    assert text.split("</table>")[0].count("<tr") == 1 + 6
+    assert 'class="map"' in text
     assert not re.search(r"""<(script|link|img)[^>]+(src|href)=["'](?!data:)""", text)
     assert len(text) < 5_000_000
 
@@ -269,6 +274,135 @@ def test_a_page_names_are_no_markup(sweep):
     assert "&lt;b&gt;bold" in text
 
 
+HOSTILE = """</script><script>window.hostile = 1</script><img src=x onerror="window.hostile = 2">"""
+
+
+@pytest.fixture
+def hostile(sweep):
+    """A sweep whose files hold markup wherever a text can stand."""
+    for number in (0, 1):
+        place = sweep / str(number)
+        config = (place / "config.yaml").read_text()
+        config = config.replace("name: conv1d", f"name: '{HOSTILE}{number}'")
+        (place / "config.yaml").write_text(config.replace("step: 6", f"step: '{HOSTILE}{number}'"))
+        metrics = json.loads((place / "metrics.json").read_text())
+        metrics["test"][HOSTILE] = 1.0
+        metrics["baselines"][HOSTILE] = {"validation": {"loss": 0.4}}
+        metrics["error"] = {"message": HOSTILE, "exit_code": 1}
+        (place / "metrics.json").write_text(json.dumps(metrics))
+        (place / "metrics.jsonl").write_text('{"epoch": 1, "val_loss": 0.5}\n')
+        (place / "environment.json").write_text(json.dumps({"host": HOSTILE}))
+        (place / "forecast.png").write_text(HOSTILE)
+    return sweep
+
+
+def test_texts_of_others_are_no_markup(hostile):
+    _, text = page(hostile, "--where", "seed=0")
+    assert "window.hostile" in text
+    assert "<script>window.hostile" not in text
+    assert "<img src=x" not in text
+
+
+@pytest.mark.parametrize(
+    "epochs",
+    [
+        '{"epoch": 1, "val_loss": NaN}\n{"epoch": 2, "val_loss": 1e999}\n',
+        f'{{"epoch": 1, "val_loss": 1{"0" * 400}}}\n',
+        '{"epoch": 1, "val_loss": true}\n{"epoch": "2", "val_loss": "0.5"}\n{"epoch": 3}\n',
+        "[" * 100_000,
+        "\0\n",
+        '[1]\nnull\n{"epoch": 1, "val_l',
+    ],
+    ids=["no-number", "huge", "other-types", "deep", "binary", "half"],
+)
+def test_a_page_draws_no_curve_of_what_is_none(sweep, epochs):
+    (sweep / "3" / "metrics.jsonl").write_text(epochs)
+    _, text = page(sweep / "3")
+    assert "<h2>Curves" not in text
+
+
+def test_a_page_waits_for_no_pipe(sweep):
+    for name in ("metrics.jsonl", "forecast.png", "environment.json"):
+        os.mkfifo(sweep / "3" / name)
+    _, text = page(sweep / "3")
+    assert "val_loss 0.3" in text
+
+
+def test_a_page_of_long_runs_is_small(sweep):
+    for number in range(5):
+        lines = [f'{{"epoch": {n}, "val_loss": {1 / n}}}\n' for n in range(1, 30_001)]
+        (sweep / str(number) / "metrics.jsonl").write_text("".join(lines))
+    _, text = page(sweep)
+    assert "<h2>Curves" in text
+    assert len(text) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    "baselines",
+    [7, [1], {"persistence": 7}, {"persistence": {"validation": None}}, {"ridge": {"days": 1}}],
+)
+def test_baselines_that_cannot_be_read(sweep, baselines):
+    path = sweep / "3" / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"baselines": baselines}))
+    (sweep / "3" / "metrics.jsonl").write_text('{"epoch": 1, "val_loss": 0.5}\n')
+    _, text = page(sweep / "3")
+    assert "<h2>Curves" in text
+    found = CliRunner().invoke(tools.app, ["runs", "show", str(sweep / "3")])
+    if isinstance(baselines, dict) and baselines.get("persistence") != 7:
+        assert found.exit_code == 0
+    else:
+        assert "is no result of this version of seqconv" in str(found.exception)
+
+
+def test_a_page_says_why_runs_did_not_complete(sweep):
+    for number in (4, 5):
+        metrics = {"status": "failed", "error": {"message": "out of <memory>", "exit_code": 1}}
+        (sweep / str(number) / "metrics.json").write_text(json.dumps(metrics))
+    _, text = page(sweep)
+    assert '<li>2 failed: out of &lt;memory&gt; <span class="faint">(4, 5)</span></li>' in text
+
+
+def test_the_best_of_a_page_has_completed(sweep):
+    path = sweep / "4" / "metrics.json"
+    path.write_text(path.read_text().replace("completed", "interrupted", 1))
+    _, text = page(sweep)
+    assert f"The best has val_loss 0.3: {sweep / '3'}." in text
+    best = (sweep / "3" / "config.yaml").read_text()
+    assert html.escape(best) in text
+    assert re.search('<tr class="best"><th scope="row" class="text">3</th>', text)
+
+
+def test_a_heat_map_can_be_read_as_a_table(sweep):
+    for number in (1, 4):
+        config = sweep / str(number) / "config.yaml"
+        config.write_text(config.read_text().replace("step: 6", "step: 3"))
+    _, text = page(sweep)
+    found = re.search(
+        "<caption>Mean val_loss; across step, down model</caption>(.*?)</table>", text
+    )
+    cells = re.findall("<t[hd][^>]*>([^<]*)</t[hd]>", found[1])
+    assert cells == ["", "3", "6", "gru", "0.2", "0.3", "conv1d", "0.4", "0.55"]
+
+
+def test_jobs_of_two_sweeps_are_told_apart(sweep):
+    other = sweep.with_name("other")
+    shutil.copytree(sweep, other)
+    _, text = page(sweep, str(other))
+    assert f'class="text">{sweep / "4"}</th>' in text
+    assert f'class="text">{other / "4"}</th>' in text
+    assert str(other / "4") in answer("compare", sweep, other)
+
+
+def test_runs_of_different_objectives(sweep):
+    place = sweep / "4"
+    for name in ("config.yaml", "metrics.json"):
+        (place / name).write_text((place / name).read_text().replace("val_loss", "val_mae"))
+    _, text = page(sweep)
+    assert "chosen by different objectives (val_loss, val_mae)" in text
+    found = CliRunner().invoke(tools.app, ["runs", "compare", str(sweep)])
+    assert "chosen by different objectives (val_loss, val_mae)" in found.stderr
+
+
 @pytest.mark.parametrize("chosen", ["3", "5"])
 def test_a_page_of_one_run_and_of_none_finished(sweep, chosen):
     path, text = page(sweep / chosen)
@@ -278,27 +412,29 @@ def test_a_page_of_one_run_and_of_none_finished(sweep, chosen):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
-def test_a_page_in_a_browser(sweep, aside):
-    """Sorted and filtered by its own script, without an error."""
-    _, text = page(sweep)
+def test_a_page_in_a_browser(hostile, aside):
+    """Sorted and filtered by its own script, without an error, and no script of others."""
+    _, text = page(hostile)
     script = """<script>window.addEventListener("load", () => setTimeout(() => {
       const head = [...document.querySelectorAll("#table th button")];
       head.find(button => button.textContent === "test_mae").click();
       head.find(button => button.textContent === "test_mae").click();
       const filter = document.getElementById("filter");
-      filter.value = "conv1d";
+      filter.value = "window.hostile";
       filter.dispatchEvent(new Event("input"));
       const shown = [...document.querySelectorAll("#table tbody tr")].filter(row => !row.hidden);
-      document.title = shown.map(row => row.cells[0].textContent).join(" ");
+      const drawn = document.querySelectorAll(".chart > div").length;
+      const names = shown.map(row => row.cells[0].textContent).join(" ");
+      document.title = `${names}, ${drawn} drawn, hostile: ${window.hostile}`;
     }, 500));</script></body>"""
     path = aside / "page.html"
     path.write_text(text.replace("</body>", script))
     done = subprocess.run(
         ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-         "--virtual-time-budget=5000", "--dump-dom", path.as_uri()],
+         f"--user-data-dir={aside / 'profile'}", "--virtual-time-budget=5000", "--dump-dom", path.as_uri()],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
-    assert "<title>2 0 1</title>" in done.stdout
+    assert "<title>0 1, 2 drawn, hostile: undefined</title>" in done.stdout
     assert not [
         line for line in done.stderr.splitlines() if "CONSOLE" in line and "ERROR" in line.upper()
     ]

@@ -74,6 +74,12 @@ def test_a_failed_job_does_not_hide_the_others(command, record):
     assert "job 1 of the sweep cannot start" in stderr
     assert "2 of 3 jobs did not complete" in stderr
 
+    # Those that cannot start are known again.
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=144,145,99998", "seed=1"]
+    again = command([*words, f"sweep.resume={sweep_dir()}", "sweep.on_failure=continue"])
+    assert again.exit_code == 5
+    assert statuses(again.stdout) == ["completed", "failed", "failed"]
+
 
 def test_a_sweep_in_which_no_job_can_start_leaves_nothing(command, in_empty_folder):
     code, stdout, stderr = command(["-m", "lookback=721,723", "step=6"])
@@ -250,6 +256,12 @@ def test_a_job_that_is_killed_is_a_failed_row(command, record, tmp_path):
             r"sweep.on_failure: must be 'continue' or 'stop'; received 'wait'",
         ),
         (["seed=range(1000)", "batch_size=range(1,1001)"], r"stands for 2,000,000 jobs; at most"),
+        (
+            ["seed=range(1000000000000)"],
+            r"range\(1000000000000\): stands for more than 10,000 jobs",
+        ),
+        (["seed=range(1,9,0)"], r"seed=range\(1,9,0\): steps of 0 come to no end"),
+        (["seed=shuffle(range(0,1e12))"], r"stands for more than 10,000 jobs"),
         (["sweep.resume=nowhere"], r"sweep.resume: must be auto or a sweep's directory; nowhere"),
         (["hydra/launcher=ray"], r"ray"),
     ],
@@ -399,6 +411,10 @@ def test_a_signal_lets_every_job_save_and_a_moved_sweep_goes_on(record, tmp_path
     assert process.returncode == 128 + number, stderr
     assert "Traceback" not in stderr
     assert set(statuses(stdout)) == {"interrupted"}
+    assert (
+        "interrupted: 0 of 3 jobs are done, those under way have saved. To go on: the same"
+        in stderr
+    )
 
     moved = tmp_path / "moved"
     first.rename(moved)

@@ -24,7 +24,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -196,8 +196,8 @@ class _Reader:
                 (override,) = self.parser.parse_overrides([attempt])
             except REFUSALS:
                 continue
-            if override.is_discrete_sweep() and not _alternatives(override):
-                self.problems.append(Problem(word, "stands for no value: there would be no job"))
+            if override.is_discrete_sweep() and (rule := _wrong_number(override)):
+                self.problems.append(Problem(word, rule))
                 return None
             if override.key_or_group:
                 return override
@@ -443,6 +443,19 @@ def _jobs(overrides: Sequence[Override]) -> Iterator[list[str]]:
     known = [o for o in overrides if not o.is_sweep_override() or o.is_discrete_sweep()]
     for job in itertools.product(*map(_alternatives, known)):
         yield list(job)
+
+
+def _wrong_number(override: Override) -> str:
+    """What is wrong with how many values a sweep has; empty if nothing is."""
+    value = override.value()
+    if isinstance(value, RangeSweep) and value.step == 0:
+        return "steps of 0 come to no end"
+    # Counted no further than it matters: a range may take hours, and Hydra makes a list of one to shuffle it.
+    values = value.range() if isinstance(value, RangeSweep) else override.sweep_iterator()
+    count = sum(1 for _ in itertools.islice(values, MOST_JOBS + 1))
+    if count > MOST_JOBS:
+        return f"stands for more than {MOST_JOBS:,} jobs, which is the most of one sweep: leave out values"
+    return "" if count else "stands for no value: there would be no job"
 
 
 def _alternatives(override: Override) -> list[str]:

@@ -123,6 +123,8 @@ def _launch(
         with signals.held():
             results = results_of(run_job.sweep_dir, jobs())
             _report(run_job, results)
+            if signals.number is not None:
+                _say_how_far(results, jobs(), run_job.sweep_dir)
     if run_job.error is not None:
         raise run_job.error
     return results
@@ -149,18 +151,30 @@ def _show(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) -
     )
 
 
+def _say_how_far(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) -> None:
+    """What is left after a signal."""
+    done = sum(_completed(results.get(job.number)) for job in jobs)
+    console.info(
+        f"interrupted: {done} of {len(jobs)} jobs are done, those under way have saved. To go on: the same command "
+        f"with sweep.resume={sweep_dir}"
+    )
+
+
 def _report(run_job: SweepJob, results: Mapping[int, Result]) -> None:
     """Write the lines of jobs for scripts, each once."""
     for number, result in sorted(results.items()):
         run_dir = run_job.sweep_dir / str(number)
         if run_dir not in run_job.reported:
             run_job.reported.add(run_dir)
-            console.result(json_line(summary(result, run_dir)))
+            console.job_result(json_line(summary(result, run_dir)))
 
 
 def _key(job: Config | ConfigError, words: Sequence[str]) -> str:
     """What a job is known by; one that cannot start has its words alone."""
-    return checksum(sorted(words)) if isinstance(job, ConfigError) else key_of(job)
+    if not isinstance(job, ConfigError):
+        return key_of(job)
+    # How the sweep is run, such as `sweep.resume`, is no part of the job.
+    return checksum(sorted(word for word in words if not word.startswith("sweep.")))
 
 
 def _differing(job_words: Sequence[Sequence[str]]) -> Iterator[tuple[str, ...]]:
@@ -238,5 +252,5 @@ def _completed(result: Result | None) -> bool:
 
 def _why(result: Result | None) -> str:
     if result is None:
-        return "was not started"
+        return "was not started, or could not write its result"
     return result.status if result.error is None else result.error.message

@@ -17,7 +17,7 @@ from seqconv.config.yaml_files import leaves, load_tree
 from seqconv.runs import layout
 from seqconv.runs.files import read_json
 from seqconv.runs.layout import MANIFEST
-from seqconv.runs.result import Result, read_result
+from seqconv.runs.result import Result, is_number, read_result
 from seqconv.tasks.contract import BaselineResult, Json, SampleErrors
 from seqconv.tasks.metrics import CLASSIFICATION_METRICS, FORECAST_METRICS, LOSS, SCALED_METRICS
 
@@ -47,6 +47,7 @@ class Row:
         metrics: numbers by name, the objective first: `val_loss`, `validation_mae`, `test_mae`, `seconds`.
         objective: name of the metric that chose the best epoch.
         started: time in the name of the directory, or of its sweep's; the name itself else.
+        reason: why it did not end well; empty if it did.
     """
 
     run_dir: Path
@@ -55,6 +56,7 @@ class Row:
     metrics: dict[str, float]
     objective: str
     started: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def read_row(run_dir: Path) -> Row:
         metrics={} if result is None else _numbers(result, objective),
         objective=objective,
         started=place.name,
+        reason="" if result is None or result.error is None else result.error.message,
     )
 
 
@@ -191,11 +194,18 @@ def _numbers(result: Result, objective: str) -> dict[str, float]:
         found["seconds"] = result.timing.fit_seconds
     if result.model is not None:
         found["parameters"] = result.model.parameters
-    return {
-        name: value
-        for name, value in found.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    return {name: value for name, value in found.items() if is_number(value)}
+
+
+def short_names(rows: Sequence[Row]) -> list[str]:
+    """The names of the directories, such as the numbers of jobs; the paths where two of several sweeps are alike."""
+    names = [row.run_dir.name for row in rows]
+    return names if len(set(names)) == len(names) else [str(row.run_dir) for row in rows]
+
+
+def best_of(rows: Sequence[Row]) -> Row:
+    """The first that completed; the first of all where none did."""
+    return next((row for row in rows if row.status == "completed"), rows[0])
 
 
 def label_of(row: Row, keys: Sequence[str]) -> str:
@@ -252,7 +262,13 @@ def where(rows: Sequence[Row], conditions: Sequence[str]) -> list[Row]:
                 [Problem("--where", f"must read like key=value; received {condition!r}")]
             )
         key = named_key(rows, key, "--where")
-        kept = [row for row in kept if _plain(row.values.get(key)) == value]
+        # As it is written, or as the same number: 1e-3 is 0.001.
+        wanted = (value, _text(_value(value)))
+        kept = [
+            row
+            for row in kept
+            if _plain(row.values.get(key)) == wanted[0] or _text(row.values.get(key)) == wanted[1]
+        ]
     return kept
 
 
@@ -276,12 +292,13 @@ def _plain(value: Json) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-def sorted_rows(rows: Sequence[Row], name: str | None = None) -> list[Row]:
+def sorted_rows(rows: Sequence[Row], name: str | None = None, option: str = "--sort") -> list[Row]:
     """The best first; runs without the metric last.
 
     Args:
         rows: of runs.
         name: a metric or a setting; None: each run's objective.
+        option: that gave the name.
 
     Raises:
         ConfigError: if no run has it.
@@ -290,7 +307,7 @@ def sorted_rows(rows: Sequence[Row], name: str | None = None) -> list[Row]:
         return sorted(rows, key=lambda row: _rank(row.metrics.get(row.objective), row.objective))
     if any(name in row.metrics for row in rows):
         return sorted(rows, key=lambda row: _rank(row.metrics.get(name), name))
-    key = named_key(rows, name, "--sort")
+    key = named_key(rows, name, option)
     return sorted(rows, key=lambda row: _order(row.values.get(key)))
 
 

@@ -9,31 +9,44 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
 from typing import Any
 
+import numpy as np
+
 from seqconv import __version__
 from seqconv.config.errors import ConfigError, OutputError, Problem
+from seqconv.data.files import read_plain
 from seqconv.runs import layout
 from seqconv.runs.compare import (
     SEED,
     Row,
+    best_of,
     differing_keys,
     label_of,
     larger_is_better,
+    short_names,
     sorted_rows,
 )
 from seqconv.runs.files import read_json, write_text
-from seqconv.runs.result import objective_values, read_epochs
+from seqconv.runs.result import baseline_values, is_number, read_epochs, read_result
 from seqconv.tasks.contract import Json
 
 Figure = Any
 """A figure of Bokeh."""
 # Of the runs whose curves are drawn; more cannot be told apart, and the page would grow.
 MOST_CURVES = 100
-MOST_KEYS = 5
+# Of one curve: more than a screen has across.
+MOST_POINTS = 500
+MOST_KEYS = 8
+# Of a heat map, in pixels: of a number of four digits.
+CELL_WIDTH = 52
+LONGEST_CONFIG = 1_000_000
+LARGEST_PICTURE = 2_000_000
+DASHES = ("dashed", "dotted", "dotdash")
 PICTURES = ("forecast.png", "confusion.png")
 
 
@@ -57,17 +70,21 @@ def write_page(rows: Sequence[Row], path: Path, title: str) -> None:
         raise ConfigError([Problem("report", rule)]) from error
     ordered = sorted_rows(rows)
     keys = differing_keys(ordered)
-    figures = {"curves": _curves(ordered, keys), **dict(_heat_maps(ordered, keys))}
+    best = best_of(ordered)
+    # Another objective cannot be drawn on the same axis.
+    alike = [row for row in ordered if row.objective == best.objective]
+    maps = list(_heat_maps(alike, keys))
+    figures = {"curves": _curves(alike, keys, best)}
+    figures |= {f"map{place}": each.figure for place, each in enumerate(maps)}
     drawn = {name: figure for name, figure in figures.items() if figure is not None}
     scripts, divs = components(drawn) if drawn else ("", {})
     resources = Resources(mode="inline", components=["bokeh"]).render() if drawn else ""
     page = importlib.resources.files("seqconv.runs").joinpath("page.html").read_text("utf-8")
-    best = ordered[0]
     text = Template(page).substitute(
         title=html.escape(title),
-        summary=_summary(ordered),
-        table=_table(ordered, keys),
-        sections=_sections(best, divs),
+        summary=_summary(ordered, best),
+        table=_table(ordered, keys, best),
+        sections=_sections(ordered, best, maps, divs),
         config=html.escape(_text_of(best.run_dir / layout.CONFIG)),
         environment=html.escape(json.dumps(read_json(best.run_dir / layout.ENVIRONMENT), indent=2)),
         resources=resources,
@@ -81,7 +98,7 @@ def write_page(rows: Sequence[Row], path: Path, title: str) -> None:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _summary(rows: Sequence[Row]) -> str:
+def _summary(rows: Sequence[Row], best: Row) -> str:
     completed = [row for row in rows if row.status == "completed"]
     names = sorted(
         {str(row.values["dataset.name"]) for row in rows if "dataset.name" in row.values}
@@ -89,33 +106,41 @@ def _summary(rows: Sequence[Row]) -> str:
     parts = [f"{len(completed)} of {len(rows)} runs completed, on {', '.join(names) or 'no data'}."]
     if len(names) > 1:
         parts.append("The metrics of different datasets cannot be compared.")
+    objectives = sorted({row.objective for row in rows})
+    if len(objectives) > 1:
+        parts.append(
+            f"They were chosen by different objectives ({', '.join(objectives)}), whose order says nothing."
+        )
     if completed:
-        best = completed[0]
         value = best.metrics.get(best.objective)
         if value is not None:
             parts.append(f"The best has {best.objective} {value:.5g}: {best.run_dir}.")
     return html.escape(" ".join(parts))
 
 
-def _table(rows: Sequence[Row], keys: Sequence[str]) -> str:
+def _table(rows: Sequence[Row], keys: Sequence[str], best: Row) -> str:
     """Every run with what differs and all metrics; numbers sort as numbers."""
     metrics = list(dict.fromkeys(name for row in rows for name in row.metrics if "." not in name))
     columns = ["run", *keys, "status", *metrics]
     texts = {"run", "status", *(key for key in keys if _is_text(rows, key))}
+    sorts = dict.fromkeys(columns, "none")
+    if len({row.objective for row in rows}) == 1 and best.objective in sorts:
+        sorts[best.objective] = "descending" if larger_is_better(best.objective) else "ascending"
     head = "".join(
-        f'<th scope="col" aria-sort="none"{_kind(column in texts)}><button type="button">'
+        f'<th scope="col" aria-sort="{sorts[column]}"{_kind(column in texts)}><button type="button">'
         f"{html.escape(column.removesuffix('.name'))}</button></th>"
         for column in columns
     )
     lines = []
-    for place, row in enumerate(rows):
-        values: dict[str, Json] = {"run": row.run_dir.name, "status": row.status}
+    for name, row in zip(short_names(rows), rows, strict=True):
+        values: dict[str, Json] = {"status": row.status}
         values |= {key: row.values.get(key) for key in keys} | row.metrics
-        cells = "".join(_cell(values.get(column), column in texts) for column in columns)
-        mark = ' class="best"' if place == 0 and row.status == "completed" else ""
-        lines.append(f"<tr{mark}>{cells}</tr>")
+        cells = "".join(_cell(values.get(column), column in texts) for column in columns[1:])
+        mark = ' class="best"' if row is best and row.status == "completed" else ""
+        start = f'<th scope="row" class="text">{html.escape(name)}</th>'
+        lines.append(f"<tr{mark}>{start}{cells}</tr>")
     return (
-        '<table id="table"><caption>The best first, by the objective. A click on a heading sorts.</caption>'
+        '<table id="table"><caption>The best first, by the objective. The headings are buttons that sort.</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
     )
 
@@ -135,20 +160,18 @@ def _cell(value: Json, text: bool) -> str:
     return f"<td{_kind(text)}>{html.escape(shown)}</td>"
 
 
-def _sections(best: Row, divs: dict[str, str]) -> str:
+def _sections(rows: Sequence[Row], best: Row, maps: Sequence[HeatMap], divs: dict[str, str]) -> str:
     parts = []
-    maps = {name: div for name, div in divs.items() if name.startswith("map")}
     if maps:
-        labels = [name.split("|")[1] for name in maps]
         options = "".join(
-            f'<option value="map{place}">{html.escape(label)}</option>'
-            for place, label in enumerate(labels)
+            f'<option value="map{place}">{html.escape(each.title)}</option>'
+            for place, each in enumerate(maps)
         )
         shown = "".join(
-            f'<div class="map chart" id="map{place}" role="img"'
-            f' aria-label="Heat map of the objective over {html.escape(labels[place])}; the table has its numbers"'
-            f"{'' if place == 0 else ' hidden'}>{div}</div>"
-            for place, div in enumerate(maps.values())
+            f'<div class="map" id="map{place}"{"" if place == 0 else " hidden"}>'
+            f'<div class="chart" role="img" aria-label="Heat map of the objective over {html.escape(each.title)};'
+            f' its numbers follow as a table">{divs[f"map{place}"]}</div>{each.table}</div>'
+            for place, each in enumerate(maps)
         )
         parts.append(
             "<h2>The objective over two settings</h2>"
@@ -157,133 +180,233 @@ def _sections(best: Row, divs: dict[str, str]) -> str:
         )
     if "curves" in divs:
         parts.append(
-            '<h2>Curves</h2><p class="faint">Objective after each epoch; dashed: persistence or the majority class.</p>'
-            '<div class="chart" role="img" aria-label="Curves of the objective over epochs; the table has the best'
-            f' values">{divs["curves"]}</div>'
+            '<h2>Curves</h2><p class="faint">Objective after each epoch; gray: baselines, which a click on their names'
+            ' hides.</p><div class="chart" role="img" aria-label="Curves of the objective over epochs; the table of'
+            f' runs has the best values">{divs["curves"]}</div>'
         )
-    for name in PICTURES:
-        path = best.run_dir / name
-        if path.is_file():
-            data = base64.b64encode(path.read_bytes()).decode()
-            parts.append(
-                f"<h2>The best: {name.removesuffix('.png')}</h2>"
-                f'<img alt="{name.removesuffix(".png")} of the best run" src="data:image/png;base64,{data}">'
-            )
-    return "\n".join(parts)
+    return "\n".join([*parts, *_pictures(best), _reasons(rows)])
 
 
-def _curves(rows: Sequence[Row], keys: Sequence[str]) -> Figure | None:
+def _reasons(rows: Sequence[Row]) -> str:
+    """Why runs did not complete, once for all that say the same."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, row in zip(short_names(rows), rows, strict=True):
+        if row.reason:
+            found.setdefault((row.status, row.reason), []).append(name)
+    if not found:
+        return ""
+    items = "".join(
+        f"<li>{len(names)} {status}: {html.escape(reason)} "
+        f'<span class="faint">({html.escape(", ".join(names))})</span></li>'
+        for (status, reason), names in found.items()
+    )
+    return f"<h2>Not completed</h2><ul>{items}</ul>"
+
+
+def _pictures(best: Row) -> Iterator[str]:
+    for picture in PICTURES:
+        try:
+            content = read_plain(best.run_dir / picture, largest=LARGEST_PICTURE)
+        except OSError:
+            continue
+        name = picture.removesuffix(".png")
+        data = base64.b64encode(content).decode()
+        yield (
+            f'<h2 id="{name}">The best: {name}</h2>'
+            f'<div class="scroll" tabindex="0" role="region" aria-labelledby="{name}"><img class="wide"'
+            f' alt="{name} of the best run; its metrics are in the first table"'
+            f' src="data:image/png;base64,{data}"></div>'
+        )
+
+
+def _curves(rows: Sequence[Row], keys: Sequence[str], best: Row) -> Figure | None:
     """The objective of each run after each epoch."""
-    from bokeh.models import HoverTool, Span
+    from bokeh.models import BasicTicker, ColumnDataSource, DataRange1d, HoverTool
     from bokeh.palettes import Viridis256
     from bokeh.plotting import figure
 
-    histories = (objective_values(read_epochs(row.run_dir), row.objective) for row in rows)
-    known = [pair for pair in zip(rows[:MOST_CURVES], histories, strict=False) if pair[1]]
+    histories = (_history(row) for row in rows)
+    known = [pair for pair in zip(rows[:MOST_CURVES], histories, strict=False) if len(pair[1])]
     if not known:
         return None
-    objective = known[0][0].objective
+    objective = best.objective
     drawn = figure(
-        height=380,
+        height=420,
         sizing_mode="stretch_width",
         x_axis_label="epoch",
         y_axis_label=objective,
+        y_range=DataRange1d(only_visible=True),
         tools="pan,box_zoom,reset",
         toolbar_location="above",
     )
     drawn.toolbar.logo = None
-    for place, (row, values) in enumerate(known):
+    drawn.xaxis.ticker = BasicTicker(min_interval=1, num_minor_ticks=0)
+    names = short_names(rows)
+    points = []
+    for place, (row, history) in enumerate(known):
         color = Viridis256[round(place / max(len(known) - 1, 1) * 220)]
-        data = {
-            "epoch": list(range(1, len(values) + 1)),
-            "value": values,
-            "run": [f"{row.run_dir.name}: {label_of(row, keys)}"] * len(values),
-        }
-        drawn.line("epoch", "value", source=data, color=color, line_width=2, alpha=0.8)
-        drawn.scatter("epoch", "value", source=data, color=color, size=5, alpha=0.8)
-    drawn.add_tools(
-        HoverTool(tooltips=[("run", "@run"), ("epoch", "@epoch"), (objective, "@value")])
-    )
-    baseline = _baseline(known[0][0])
-    if baseline is not None:
-        span = Span(location=baseline, dimension="width", line_dash="dashed", line_color="gray")
-        drawn.add_layout(span)
+        source = ColumnDataSource({"epoch": history[:, 0], "value": history[:, 1]})
+        name = f"{names[place]}: {label_of(row, keys)}"
+        drawn.line("epoch", "value", source=source, color=color, line_width=2, alpha=0.8)
+        points.append(
+            drawn.scatter(
+                "epoch", "value", source=source, color=color, size=5, alpha=0.8, name=name
+            )
+        )
+    tooltips = [("run", "$name"), ("epoch", "@epoch"), (objective, "@value{%.5g}")]
+    formatters = {"@value": "printf"}
+    drawn.add_tools(HoverTool(renderers=points, tooltips=tooltips, formatters=formatters))
+    _draw_baselines(drawn, best)
     return drawn
 
 
-def _baseline(row: Row) -> float | None:
+def _history(row: Row) -> np.ndarray:
+    """Epochs and values of the objective, `(points, 2)`; of a long run as many as can be seen."""
+    points = [
+        (record["epoch"], record[row.objective])
+        for record in read_epochs(row.run_dir)
+        if is_number(record.get("epoch")) and is_number(record.get(row.objective))
+    ]
+    chosen = np.linspace(0, len(points) - 1, min(len(points), MOST_POINTS)).round().astype(int)
+    return np.array([points[place] for place in chosen], dtype=float)
+
+
+def _draw_baselines(drawn: Figure, best: Row) -> None:
     """What needs no training, in the objective."""
-    content = read_json(row.run_dir / layout.METRICS) or {}
-    baselines = content.get("baselines") or {}
-    for name in ("persistence", "majority_class"):
-        value = (
-            baselines.get(name, {}).get("validation", {}).get(row.objective.removeprefix("val_"))
+    from bokeh.models import Legend
+
+    result = read_result(best.run_dir)
+    baselines = {} if result is None else baseline_values(result, best.objective)
+    items = [
+        (
+            name.replace("_", " "),
+            [drawn.hspan(y=[value], line_dash=dash, line_color="#59636e", line_width=2)],
         )
-        if isinstance(value, int | float):
-            return float(value)
-    return None
+        for (name, value), dash in zip(baselines.items(), itertools.cycle(DASHES), strict=False)
+    ]
+    if items:
+        # Side by side they would not fit on a phone.
+        legend = Legend(
+            items=items, ncols=2, location="left", click_policy="hide", border_line_color=None
+        )
+        drawn.add_layout(legend, "below")
 
 
-def _heat_maps(rows: Sequence[Row], keys: Sequence[str]) -> Iterator[tuple[str, Figure]]:
-    """The mean objective over each two settings that have several values."""
-    from bokeh.models import BasicTicker, ColorBar, LinearColorMapper
-    from bokeh.palettes import Viridis256
-    from bokeh.plotting import figure
+@dataclass(frozen=True)
+class HeatMap:
+    """The mean objective over two settings.
 
+    Attributes:
+        title: their names.
+        figure: of Bokeh.
+        table: the same numbers as HTML.
+    """
+
+    title: str
+    figure: Figure
+    table: str
+
+
+def _heat_maps(rows: Sequence[Row], keys: Sequence[str]) -> Iterator[HeatMap]:
+    """One for each two settings that have several values."""
     known = [row for row in rows if row.objective in row.metrics and row.values]
     swept = [key for key in keys if key != SEED and len({_label(row, key) for row in known}) > 1]
-    for place, (left, right) in enumerate(itertools.combinations(swept[:MOST_KEYS], 2)):
+    for left, right in itertools.combinations(swept[:MOST_KEYS], 2):
         cells: dict[tuple[str, str], list[float]] = {}
         for row in known:
             cell = (_label(row, left), _label(row, right))
             cells.setdefault(cell, []).append(row.metrics[row.objective])
-        means = {cell: math.fsum(values) / len(values) for cell, values in cells.items()}
-        names = [key.removesuffix(".name") for key in (left, right)]
-        better_large = larger_is_better(known[0].objective)
-        palette = Viridis256 if better_large else Viridis256[::-1]
-        low, high = min(means.values()), max(means.values())
-        mapper = LinearColorMapper(palette=palette, low=low, high=high)
-        drawn = figure(
-            height=380,
-            sizing_mode="stretch_width",
-            x_range=_ordered({cell[0] for cell in means}),
-            y_range=_ordered({cell[1] for cell in means}),
-            x_axis_label=names[0],
-            y_axis_label=names[1],
-            tools="hover",
-            tooltips=[
-                (names[0], "@x"),
-                (names[1], "@y"),
-                (known[0].objective, "@value"),
-                ("runs", "@runs"),
-            ],
-            toolbar_location=None,
+        names = (left.removesuffix(".name"), right.removesuffix(".name"))
+        yield HeatMap(
+            title=f"{names[0]} x {names[1]}",
+            figure=_heat_map(cells, names, known[0].objective),
+            table=_heat_table(cells, names, known[0].objective),
         )
-        data = {
-            "x": [cell[0] for cell in means],
-            "y": [cell[1] for cell in means],
-            "value": list(means.values()),
-            "text": [f"{value:.4g}" for value in means.values()],
-            "runs": [len(values) for values in cells.values()],
-            # Light text on the dark end of the palette.
-            "ink": [
-                "white" if (value - low > (high - low) / 2) != better_large else "black"
-                for value in means.values()
-            ],
-        }
-        fill = {"field": "value", "transform": mapper}
-        drawn.rect("x", "y", 0.98, 0.98, source=data, fill_color=fill, line_color=None)
-        drawn.text(
-            "x",
-            "y",
-            text="text",
-            text_color="ink",
-            source=data,
-            text_align="center",
-            text_baseline="middle",
-        )
-        drawn.add_layout(ColorBar(color_mapper=mapper, ticker=BasicTicker()), "right")
-        yield f"map{place}|{names[0]} x {names[1]}", drawn
+
+
+def _heat_table(
+    cells: dict[tuple[str, str], list[float]], names: tuple[str, str], objective: str
+) -> str:
+    """The numbers of a heat map, for those who cannot see it."""
+    across, down = (_ordered({cell[axis] for cell in cells}) for axis in (0, 1))
+    head = "".join(f'<th scope="col">{html.escape(label)}</th>' for label in across)
+    lines = "".join(
+        f'<tr><th scope="row">{html.escape(label)}</th>'
+        + "".join(_cell(_mean(cells.get((other, label))), text=False) for other in across)
+        + "</tr>"
+        for label in reversed(down)
+    )
+    caption = html.escape(f"Mean {objective}; across {names[0]}, down {names[1]}")
+    return (
+        '<details><summary>As a table</summary><div class="scroll" tabindex="0" role="region"'
+        f' aria-label="{caption}"><table><caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead>'
+        f"<tbody>{lines}</tbody></table></div></details>"
+    )
+
+
+def _mean(values: list[float] | None) -> float | None:
+    return None if values is None else math.fsum(values) / len(values)
+
+
+def _heat_map(
+    cells: dict[tuple[str, str], list[float]], names: tuple[str, str], objective: str
+) -> Figure:
+    """The means as colours and numbers."""
+    from bokeh.models import BasicTicker, ColorBar, HoverTool, LinearColorMapper
+    from bokeh.palettes import Viridis256
+    from bokeh.plotting import figure
+
+    means = {cell: math.fsum(values) / len(values) for cell, values in cells.items()}
+    better_large = larger_is_better(objective)
+    palette = Viridis256 if better_large else Viridis256[::-1]
+    low, high = min(means.values()), max(means.values())
+    mapper = LinearColorMapper(palette=palette, low=low, high=high)
+    across, down = (_ordered({cell[axis] for cell in means}) for axis in (0, 1))
+    drawn = figure(
+        height=380,
+        sizing_mode="stretch_width",
+        # Of its numbers and the color bar; a narrow screen scrolls.
+        min_width=CELL_WIDTH * len(across) + 150,
+        x_range=across,
+        y_range=down,
+        x_axis_label=names[0],
+        y_axis_label=names[1],
+        tools="",
+        toolbar_location=None,
+    )
+    tooltips = [
+        (names[0], "@x"),
+        (names[1], "@y"),
+        (objective, "@value{%.5g}"),
+        ("runs", "@runs"),
+    ]
+    drawn.add_tools(HoverTool(tooltips=tooltips, formatters={"@value": "printf"}))
+    data = {
+        "x": [cell[0] for cell in means],
+        "y": [cell[1] for cell in means],
+        "value": list(means.values()),
+        "text": [f"{value:.4g}" for value in means.values()],
+        "runs": [len(values) for values in cells.values()],
+        # Light text on the dark end of the palette.
+        "ink": [
+            "white" if (value - low > (high - low) / 2) != better_large else "black"
+            for value in means.values()
+        ],
+    }
+    fill = {"field": "value", "transform": mapper}
+    drawn.rect("x", "y", 0.98, 0.98, source=data, fill_color=fill, line_color=None)
+    drawn.text(
+        "x",
+        "y",
+        text="text",
+        text_color="ink",
+        text_font_size="12px",
+        source=data,
+        text_align="center",
+        text_baseline="middle",
+    )
+    drawn.add_layout(ColorBar(color_mapper=mapper, ticker=BasicTicker()), "right")
+    return drawn
 
 
 def _label(row: Row, key: str) -> str:
@@ -305,6 +428,6 @@ def _ordered(labels: set[str]) -> list[str]:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text()
+        return read_plain(path, largest=LONGEST_CONFIG).decode("utf-8")
     except (OSError, UnicodeDecodeError):
         return ""

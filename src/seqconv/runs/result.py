@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from seqconv.config.fields import STRICT, read_values
+from seqconv.data.files import LARGEST_JSON, parse_json, read_plain
 from seqconv.runs.files import read_json, write_json
 from seqconv.runs.layout import EPOCHS, METRICS
 from seqconv.tasks.contract import Json
@@ -163,17 +164,34 @@ def read_epochs(run_dir: Path) -> list[dict[str, Json]]:
     """The finished epochs of a run, a record each; not a line that is being written. The file is not trusted."""
     records = []
     with contextlib.suppress(OSError, ValueError):
-        for line in (run_dir / EPOCHS).read_text().splitlines():
-            record = json.loads(line)
+        for line in read_plain(run_dir / EPOCHS, largest=LARGEST_JSON).splitlines():
+            record = parse_json(line)
             if isinstance(record, dict):
                 records.append(record)
     return records
 
 
+def is_number(value: Json) -> TypeGuard[float]:
+    """Whether a value of a file that is not trusted is a finite number; JSON has integers that no float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max
+
+
 def objective_values(records: list[dict[str, Json]], name: str) -> list[float]:
     """The objective of each epoch that has one."""
-    values = [record.get(name) for record in records]
-    return [float(value) for value in values if isinstance(value, int | float)]
+    return [float(record[name]) for record in records if is_number(record.get(name))]
+
+
+def baseline_values(result: Result, objective: str) -> dict[str, float]:
+    """The objective of each baseline that has it."""
+    found: dict[str, float] = {}
+    for name, splits in (result.baselines or {}).items():
+        metrics = splits.get("validation")
+        value = metrics.get(objective.removeprefix("val_")) if isinstance(metrics, dict) else None
+        if is_number(value):
+            found[name] = float(value)
+    return found
 
 
 def write_result(run_dir: Path, result: Result) -> None:

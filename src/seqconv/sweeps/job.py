@@ -158,7 +158,7 @@ class SweepJob:
             outcome = self._run(composed, run_dir, signals)
         if os.getpid() == self.process and self.reports:
             self.reported.add(run_dir)
-            console.result(json_line(outcome.summary))
+            console.job_result(json_line(outcome.summary))
         if outcome.error is not None:
             console.error(outcome.error)
         # Also for one that came too late for this job; but not for `trainer.max_time`, which is each job's own.

@@ -55,7 +55,7 @@ def launch(
     def ended(start: Start, result: Result) -> bool:
         if task_function.reports:
             task_function.reported.add(start.run_dir)
-            console.result(json_line(summary(result, start.run_dir)))
+            console.job_result(json_line(summary(result, start.run_dir)))
         done = result.status == "completed"
         value = result.objective.value if result.objective is not None and done else None
         returns.append(

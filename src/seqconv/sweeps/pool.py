@@ -147,7 +147,10 @@ class Pool:
         )
         self.progress.larger_is_better = start.objective[1]
         job.start()
-        self.running.append(Running(start, job, output))
+        running = Running(start, job, output)
+        running.look()
+        start.state.resumed = start.state.epoch
+        self.running.append(running)
         self.progress.started(start.state)
 
     def _wait(self) -> None:

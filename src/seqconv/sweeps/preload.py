@@ -19,6 +19,7 @@ MODULES = (
     "scipy.special",
     "seqconv.data.datasets",
     "seqconv.models",
+    "seqconv.sweeps.job",
     "seqconv.training.folds",
     "seqconv.training.run",
 )

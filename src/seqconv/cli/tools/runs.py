@@ -19,6 +19,7 @@ from seqconv.runs import compare as comparing
 from seqconv.runs.compare import Group, Row
 from seqconv.runs.files import finite, read_json
 from seqconv.runs.layout import METRICS
+from seqconv.runs.result import is_number, read_result
 from seqconv.tasks.contract import Json
 
 runs = typer.Typer(help="Look at runs and compare them.", no_args_is_help=True)
@@ -60,27 +61,30 @@ def list_runs(folders: Folders = None, where: Where = None, form: Form = Format.
         "objective": lambda row: row.objective,
         "value": lambda row: row.metrics.get(row.objective),
     }
-    _write([{name: read(row) for name, read in columns.items()} for row in rows], form, "runs")
+    records = [{name: read(row) for name, read in columns.items()} for row in rows]
+    _write(records, form, "runs", ["dataset", "epochs"])
 
 
 @runs.command()
 def show(run_dir: Annotated[Path, typer.Argument(help="The run directory.")]) -> None:
     """One run: its metrics beside the baselines', as JSON on stdout and as a table for people."""
-    (found,) = comparing.find_runs([run_dir])[:1] if (run_dir / METRICS).exists() else [run_dir]
-    content = read_json(found / METRICS)
+    content = read_json(run_dir / METRICS)
     if content is None:
         raise OutputError(f"{run_dir}: has no {METRICS} yet, or is no run directory")
-    row = comparing.read_row(found)
+    result = read_result(run_dir)
+    if result is None:
+        raise OutputError(f"{run_dir / METRICS}: is no result of this version of seqconv")
+    row = comparing.read_row(run_dir)
     baselines = {
         f"{name} {split}_{metric}": value
-        for name, splits in (content.get("baselines") or {}).items()
+        for name, splits in (result.baselines or {}).items()
         for split, metrics in splits.items()
         if isinstance(metrics, dict)
         for metric, value in metrics.items()
-        if isinstance(value, int | float)
+        if is_number(value)
     }
     lines = [[name, _cell(value)] for name, value in (row.metrics | baselines).items()]
-    console.table(f"{found} ({row.status})", ["metric", "value"], lines)
+    console.table(f"{run_dir} ({row.status})", ["metric", "value"], lines)
     console.result(json.dumps(content))
 
 
@@ -118,14 +122,15 @@ def compare(
     rows = comparing.sorted_rows(_rows(folders, where), sort)
     if per is not None:
         rows = _best_of_each(rows, comparing.named_key(rows, per, "--best-per"))
-    _note_datasets(rows)
+    _note_differences(rows)
     groups = comparing.groups_over_seeds(rows)
     name = _metric_of(rows, sort)
     groups = comparing.sorted_groups(groups, name)
     if over_seeds:
-        _write(_group_records(groups, short=form == Format.table), form, "over seeds")
+        records, title = _group_records(groups, short=form == Format.table), "over seeds"
     else:
-        _write(_records(rows, short=form == Format.table), form, "runs, the best first")
+        records, title = _records(rows, short=form == Format.table), "runs, the best first"
+    _write(records, form, title, [name for name in _names(rows, short=True) if name != sort][1:])
     if significance:
         _say_significance(groups, name)
 
@@ -142,7 +147,7 @@ def best(
     rows = [row for row in _rows(folders, where) if row.status == "completed"]
     if not rows:
         raise OutputError("no completed run is there")
-    rows = comparing.sorted_rows(rows, sort)
+    rows = comparing.sorted_rows(rows, sort, "--by")
     name = _metric_of(rows, sort)
     console.info(f"{name} {_cell(rows[0].metrics.get(name))}, the best of {len(rows)} runs")
     console.result(str(rows[0].run_dir))
@@ -189,11 +194,17 @@ def _best_of_each(rows: Sequence[Row], key: str) -> list[Row]:
     return list(seen.values())
 
 
-def _note_datasets(rows: Sequence[Row]) -> None:
+def _note_differences(rows: Sequence[Row]) -> None:
     names = {str(row.values["dataset.name"]) for row in rows if "dataset.name" in row.values}
     if len(names) > 1:
         console.info(
             f"the runs are of different datasets ({', '.join(sorted(names))}): their metrics cannot be compared"
+        )
+    objectives = {row.objective for row in rows}
+    if len(objectives) > 1:
+        console.info(
+            f"the runs were chosen by different objectives ({', '.join(sorted(objectives))}), whose order says "
+            "nothing; --sort names one metric for all"
         )
 
 
@@ -212,12 +223,13 @@ def _names(rows: Sequence[Row], *, short: bool) -> list[str]:
 
 def _records(rows: Sequence[Row], *, short: bool) -> list[dict[str, Json]]:
     keys, names = comparing.differing_keys(rows), _names(rows, short=short)
+    labels = comparing.short_names(rows)
     return [
-        {"run": row.run_dir.name if short and row.run_dir.name.isdecimal() else str(row.run_dir)}
+        {"run": label if short and label.isdecimal() else str(row.run_dir)}
         | {key.removesuffix(".name"): row.values.get(key) for key in keys}
         | {"status": row.status}
         | {name: row.metrics.get(name) for name in names}
-        for row in rows
+        for label, row in zip(labels, rows, strict=True)
     ]
 
 
@@ -275,8 +287,10 @@ def _say_significance(groups: Sequence[Group], name: str) -> None:
     )
 
 
-def _write(records: list[dict[str, Json]], form: Format, title: str) -> None:
-    """Records to stdout, as asked for."""
+def _write(
+    records: list[dict[str, Json]], form: Format, title: str, dispensable: Sequence[str]
+) -> None:
+    """Records to stdout, as asked for; on a narrow terminal without columns that can be dispensed with."""
     columns = list(dict.fromkeys(key for record in records for key in record))
     if form == Format.json:
         console.result(json.dumps(finite(records)))
@@ -288,7 +302,7 @@ def _write(records: list[dict[str, Json]], form: Format, title: str) -> None:
         console.result(text.getvalue().rstrip("\n"))
     else:
         cells = [[_cell(record.get(column)) for column in columns] for record in records]
-        console.result_table(title, columns, cells)
+        console.result_table(title, columns, cells, dispensable)
 
 
 def _cell(value: Json) -> str:

@@ -1,0 +1,120 @@
+"""What people see on a terminal: the table of a sweep's jobs, and tables that have no room."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from seqconv import console
+from seqconv.console import JobState, SweepProgress
+
+HEIGHT = 14
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """What is written on a terminal of 80 columns."""
+    written = io.StringIO()
+    made = Console(
+        file=written, force_terminal=True, width=80, height=HEIGHT, color_system=None, markup=False
+    )
+    monkeypatch.setattr(console, "_console", lambda: made)
+    return written
+
+
+def job(number, *, epoch=0, best=None, status="running", resumed=0):
+    return JobState(
+        number=number,
+        label=f"seed={number}",
+        epochs=4,
+        started=0.0,
+        epoch=epoch,
+        best=best,
+        epoch_seconds=10.0,
+        status=status,
+        resumed=resumed,
+    )
+
+
+def shown(progress, terminal, jobs, at_once=2):
+    """The lines of the table."""
+    progress.at_once = at_once
+    with progress.live():
+        for each in jobs:
+            progress.started(each)
+        terminal.truncate(0)
+        terminal.seek(0)
+        progress.refresh()
+        return terminal.getvalue().splitlines()
+
+
+def test_more_jobs_than_lines(terminal):
+    ended = [job(n, epoch=4, best=1.0 - n / 100, status="completed") for n in range(30)]
+    running = [job(30, epoch=1, best=0.99), job(31)]
+    lines = shown(SweepProgress(40), terminal, [*ended, *running])
+    assert len(lines) <= HEIGHT
+    assert "30 of 40 jobs done, 2 at once, about" in lines[0]
+    cells = [[cell.strip() for cell in line.split("\u2502")] for line in lines]
+    table = [row[1:-1] for row in cells if len(row) > 2]
+    # The best of those that have ended, and all that run.
+    assert [row[0] for row in table] == ["29", "28", "27", "26", "25", "24", "30", "31"]
+    assert table[0] == ["29", "seed=29", "completed", "4/4", "0.71", ""]
+    assert table[-2] == ["30", "seed=30", "running", "1/4", "0.99", "30 s left"]
+    assert table[-1] == ["31", "seed=31", "running", "0/4", "-", ""]
+
+
+def test_larger_may_be_better(terminal):
+    progress = SweepProgress(2)
+    progress.larger_is_better = True
+    lines = shown(progress, terminal, [job(0, epoch=1, best=0.5), job(1, epoch=1, best=0.7)])
+    assert [line.split()[1] for line in lines if "seed=" in line] == ["1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "count", "expected"),
+    [
+        # Nothing done in this process: what was done before says nothing of the time.
+        ([job(0, epoch=3, resumed=3)], 1, "time left unknown"),
+        # 4 epochs took 8 s; 4 of one that runs and 8 of two that have not begun are left.
+        ([job(0, epoch=4, status="completed"), job(1)], 4, "about 24 s left"),
+        # What has failed or stopped early will not go on.
+        ([job(0, epoch=4, status="completed"), job(1, status="failed")], 2, "about 0 s left"),
+        ([job(0, epoch=3, resumed=1), job(1, epoch=2)], 2, "about 6 s left"),
+    ],
+)
+def test_time_left(terminal, monkeypatch, jobs, count, expected):
+    now = iter([0.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(now, 8.0))
+    assert expected in shown(SweepProgress(count), terminal, jobs)[0]
+
+
+def test_lines_without_a_terminal(capsys):
+    progress = SweepProgress(2)
+    state = job(7)
+    with progress.live():
+        progress.started(state)
+        state.epoch, state.best = 1, 0.25
+        progress.epoch(state)
+        state.status = "failed"
+        progress.ended(state, "no\x1b[31m memory")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "job 7 begins (1 of 2): seed=7"
+    assert lines[1] == "job 7  epoch 1/4  best 0.25  30 s left"
+    assert lines[2].endswith(r"best 0.25: no\x1b[31m memory")
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [(80, ["run", "loss", "mae", "r2"]), (25, ["run", "loss", "mae"]), (9, ["run", "loss"])],
+)
+def test_a_narrow_terminal_has_whole_numbers(monkeypatch, capsys, width, columns):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    rows = [["1", "0.1234", "0.5678", "0.9"]]
+    console.result_table("", ["run", "loss", "mae", "r2"], rows, ["mae", "r2"])
+    captured = capsys.readouterr()
+    for name in ("mae", "r2"):
+        assert (name in captured.out) == (name in columns)
+    assert ("no room for" in captured.err) == (len(columns) < 4)
+    assert "\u2026" not in captured.out
