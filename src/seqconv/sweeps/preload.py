@@ -20,6 +20,7 @@ MODULES = (
     "seqconv.data.datasets",
     "seqconv.models",
     "seqconv.sweeps.job",
+    "seqconv.sweeps.members",
     "seqconv.training.folds",
     "seqconv.training.run",
 )
