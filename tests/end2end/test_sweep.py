@@ -322,24 +322,45 @@ def test_threads_are_part_of_the_configuration(command, record):
     assert json.loads(single.stdout)["test_mae"] == lines[0]["test_mae"]
 
 
+# Writes each training step of a job into its directory.
+COUNTING = """
+from pathlib import Path
+from hydra.experimental.callback import Callback
+
+class Count(Callback):
+    def on_job_start(self, config, **kwargs):
+        from seqconv.training.loop import Training
+        folder = Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
+        step = Training._step
+
+        def counted(self):
+            with (folder / "steps.txt").open("a") as stream:
+                stream.write(f"{self.progress.epoch}:{self.progress.step}\\n")
+            return step(self)
+
+        Training._step = counted
+"""
+
+
 @pytest.mark.slow
 def test_a_sweep_whose_parent_is_killed_goes_on_exactly(record, tmp_path):
-    """Killed with -9 at random moments and resumed: no orphans, no epoch trained twice, the same results."""
-    words = [
-        sys.executable,
-        "-c",
-        "from seqconv.cli.train import main; main()",
-        "-m",
-        *SMALL,
-        record,
-    ]
+    """Killed with -9 at random moments and resumed: no orphans, no step trained twice, the same results."""
+    package = tmp_path / "callbacks"
+    package.mkdir()
+    (package / "counting.py").write_text(COUNTING)
+    main = f"import sys; sys.path.insert(0, {str(package)!r}); from seqconv.cli.train import main; main()"
+    words = [sys.executable, "-c", main, "-m", *SMALL, record]
+    words += ["+hydra.callbacks.count._target_=counting.Count"]
+    environment = {**os.environ, "PYTHONPATH": str(package)}
     words += ["model=conv1d", "lookback=144", "trainer.epochs=3", "trainer.steps_per_epoch=60"]
     words += ["trainer.baselines=false", "seed=range(12)"]
     whole, broken = ([*words, f"hydra.sweep.dir={tmp_path / n}", "sweep.resume=auto"] for n in "ab")
-    subprocess.run(whole, check=True, capture_output=True, timeout=300)
+    subprocess.run(whole, check=True, capture_output=True, timeout=300, env=environment)
     generator = np.random.default_rng(3)
     for _ in range(5):
-        process = subprocess.Popen(broken, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            broken, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+        )
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(float(generator.uniform(4, 9)))
         process.kill()
@@ -348,7 +369,9 @@ def test_a_sweep_whose_parent_is_killed_goes_on_exactly(record, tmp_path):
         while _processes_in(tmp_path / "b") and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not _processes_in(tmp_path / "b")
-    done = subprocess.run(broken, check=False, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        broken, check=False, capture_output=True, text=True, timeout=300, env=environment
+    )
     assert done.returncode == 0, done.stderr
     assert statuses(done.stdout) == ["completed"] * 12
     for number in range(12):
@@ -361,6 +384,8 @@ def test_a_sweep_whose_parent_is_killed_goes_on_exactly(record, tmp_path):
         assert len(theirs) == 3
         for one, other in zip(ours, theirs, strict=True):
             assert one["val_loss"] == other["val_loss"]
+        steps = (tmp_path / f"b/{number}/steps.txt").read_text().split()
+        assert steps == [f"{epoch}:{step}" for epoch in (1, 2, 3) for step in range(60)]
 
 
 def _processes_in(folder):
