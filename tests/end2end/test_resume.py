@@ -147,7 +147,7 @@ def test_every_model_on_a_series(command, record, killed_at, model, steps):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "gru", "lstm"])
+@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "gru", "lstm", "nbow"])
 @pytest.mark.parametrize("steps", [6, 9])
 def test_every_model_on_texts(command, in_empty_folder, killed_at, model, steps):
     words = [*TEXTS, f"model={model}", *TRAINER, "trainer.steps_per_epoch=null", EVERY_STEP]

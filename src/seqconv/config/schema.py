@@ -57,6 +57,8 @@ class TrainerConfig(Section):
     optimizer: Literal["rmsprop", "adam", "adamw", "nadam", "sgd"]
     learning_rate: PositiveFloat
     """The highest rate; the schedule lowers it."""
+    epsilon: PositiveFloat | None
+    """What the optimizer adds to what it divides by; None: Keras' own."""
     weight_decay: NonNegativeFloat
     """Decoupled weight decay per step, as Keras applies it."""
     schedule: Literal["constant", "cosine", "plateau"]
@@ -84,6 +86,11 @@ class TrainerConfig(Section):
     """Also compute the baselines that take long (NB-SVM for texts, about a minute for 25,000 reviews)."""
     jit_compile: bool
     """Compile the whole training step with XLA."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Plain gradient descent divides by nothing."""
+        if self.optimizer == "sgd" and self.epsilon is not None:
+            yield Problem("epsilon", f"sgd has none; received {self.epsilon}. Use epsilon=null")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

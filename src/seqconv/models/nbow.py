@@ -53,12 +53,20 @@ class NBowConfig(ModelSection):
     def shape_problems(self, spec: SequenceSpec) -> Iterator[Problem]:
         """Only texts have n-grams, and their keys have room for so many tokens."""
         if spec.vocabulary is None:
-            yield Problem("name", "`nbow` is a model of texts; received a series. Choose another model")
+            yield Problem(
+                "name", "`nbow` is a model of texts; received a series. Choose another model"
+            )
         elif spec.vocabulary > MOST_TOKENS:
             yield Problem(
                 "name",
                 f"`nbow` takes a vocabulary of at most {MOST_TOKENS:,} tokens; received max_features={spec.vocabulary}",
             )
+
+    def export_problems(self, form: str) -> Iterator[Problem]:
+        """LiteRT cannot search a table."""
+        if form == "litert":
+            rule = "litert has no search in a sorted table, which `nbow` needs"
+            yield Problem("--format", f"{rule}; received litert. Use saved_model or onnx")
 
 
 # What is counted
@@ -142,7 +150,8 @@ def adapt(config: NBowConfig, model: KerasModel, samples: Samples) -> None:
         keys, labels = _keys_and_labels(lookup, pattern, samples)
         parts.append(count_ngrams(keys, labels, classes, config.min_texts))
     found = NgramCounts(
-        np.concatenate([part.keys for part in parts]), np.concatenate([part.texts for part in parts])
+        np.concatenate([part.keys for part in parts]),
+        np.concatenate([part.texts for part in parts]),
     )
     if not len(found.keys):
         rule = f"no n-gram is in so many training texts; received {config.min_texts}. Use a smaller number"

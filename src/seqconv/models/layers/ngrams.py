@@ -44,7 +44,9 @@ class NgramLookup(keras.layers.Layer):
         capacity: n-grams that the table has room for.
     """
 
-    def __init__(self, patterns: Sequence[Pattern], vocabulary: int, capacity: int, **settings: Any):
+    def __init__(
+        self, patterns: Sequence[Pattern], vocabulary: int, capacity: int, **settings: Any
+    ):
         super().__init__(**settings)
         self.patterns = tuple(tuple(pattern) for pattern in patterns)
         self.vocabulary = vocabulary
