@@ -43,7 +43,8 @@ def settings(write_jena, words_for_dataset, aside, in_empty_folder):
         if dataset == "climate_demo":
             # Two years cannot be made shorter; what every epoch evaluates can.
             return ["split.train_end=0.94", "split.validation_end=0.97"]
-        return [*words_for_dataset(dataset)[1:], "batch_size=32"]
+        # Of few texts, a preset's own share may lack a class.
+        return [*words_for_dataset(dataset)[1:], "batch_size=32", "split.validation=0.2"]
 
     return of
 
