@@ -61,7 +61,7 @@ class Signals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
-        if self.number in OF_THE_HOST:
+        if self.number is not None and self.number in OF_THE_HOST:
             signal.raise_signal(self.number)
 
     @contextmanager
