@@ -251,7 +251,7 @@ def test_a_job_that_is_killed_is_a_failed_row(command, record, tmp_path):
         ),
         (["seed=range(1000)", "batch_size=range(1,1001)"], r"stands for 2,000,000 jobs; at most"),
         (["sweep.resume=nowhere"], r"sweep.resume: must be auto or a sweep's directory; nowhere"),
-        (["hydra/launcher=ray"], r"ray"),
+        (["hydra/launcher=rey"], r"unknown hydra/launcher `rey`"),
     ],
 )
 def test_a_sweep_that_cannot_start(command, in_empty_folder, without_tensorflow, words, message):
