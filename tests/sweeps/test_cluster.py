@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.resources import files
 from importlib.util import find_spec
+from types import SimpleNamespace
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,9 @@ from omegaconf import OmegaConf
 
 from seqconv.cli import overrides
 from seqconv.cli.overrides import CONFIG_MODULE
+from seqconv.config.errors import ConfigError, SweepError
 from seqconv.sweeps import cluster
+from seqconv.sweeps.job import SweepJob
 
 with_submitit = pytest.mark.skipif(
     find_spec("submitit") is None, reason="needs seqconv[slurm], which is not installed"
@@ -33,8 +37,8 @@ PRESETS = {
 
 
 def test_there_is_a_test_of_every_config_file():
-    folder = Path(overrides.__file__).parents[3] / "conf/hydra/launcher"
-    assert sorted(path.stem for path in folder.glob("*.yaml")) == sorted(PRESETS)
+    folder = files(CONFIG_MODULE).joinpath("hydra/launcher")
+    assert sorted(Path(file.name).stem for file in folder.iterdir()) == sorted(PRESETS)
 
 
 @pytest.mark.parametrize("name", PRESETS.values())
@@ -97,6 +101,22 @@ def test_an_address_that_ray_looks_up_itself(monkeypatch, address):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     section = {"_target_": cluster.RAY, "ray": {"init": {"address": address}}}
     assert not list(cluster.problems_of(section))
+
+
+@pytest.mark.parametrize(("begins", "error"), [(True, SweepError), (False, ConfigError)])
+def test_a_launcher_that_fails(tmp_path, begins, error):
+    """Once a job has begun, not the configuration is at fault."""
+
+    def launch(words, initial_job_idx):
+        if begins:
+            (tmp_path / "0").mkdir()
+            (tmp_path / "0" / "train.log").touch()
+        raise RuntimeError("the queue is closed")
+
+    job = SweepJob(tmp_path, words={0: ["seed=1"]}, pending=[0])
+    job.launch_pending(SimpleNamespace(launch=launch))
+    assert type(job.error) is error
+    assert "RuntimeError: the queue is closed" in str(job.error)
 
 
 def numbers_of(run_dir):
