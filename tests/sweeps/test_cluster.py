@@ -10,8 +10,8 @@ import sys
 import time
 from importlib.resources import files
 from importlib.util import find_spec
-from types import SimpleNamespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -144,8 +144,8 @@ def train(words, prefix=(), **options):
 
 
 @pytest.fixture
-def ray_cluster():
-    """Two nodes of one core each, on this machine; processes of their own, as is whoever starts them."""
+def ray_cluster(aside):
+    """Two nodes of one core each, on this machine; whoever starts them works in another folder."""
     code = (
         "from ray.cluster_utils import Cluster\n"
         "small = dict(num_cpus=1, object_store_memory=80 * 2**20)\n"
@@ -162,6 +162,7 @@ def ray_cluster():
         stderr=subprocess.DEVNULL,
         text=True,
         cwd="/",
+        env={**os.environ, "PYTHONPATH": str(aside)},
     )
     yield process.stdout.readline().strip()
     process.communicate("\n", timeout=60)

@@ -61,3 +61,8 @@ def _ray_problems(launcher: Mapping[str, Json]) -> Iterator[Problem]:
     except (OSError, OverflowError) as error:
         rule = f"no Ray cluster answers at {address} ({error}); `ray status` shows the address of one that runs"
         yield Problem(key, rule)
+
+
+def kills_preempted_jobs() -> bool:
+    """Whether a job that has saved must wait for its end: SLURM requeues none that ends itself in its time of grace."""
+    return os.environ.get("SUBMITIT_EXECUTOR") == "slurm"

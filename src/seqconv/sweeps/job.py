@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from seqconv.runs import layout, resume
 from seqconv.runs.compare import larger_is_better
 from seqconv.runs.files import json_line
 from seqconv.runs.lock import locked
+from seqconv.sweeps import cluster
 from seqconv.training.signals import Signals
 
 SECONDS_TO_SAVE = 60
@@ -179,6 +181,8 @@ class SweepJob:
             console.error(outcome.error)
         # Also for one that came too late for this job; but not for `trainer.max_time`, which is each job's own.
         if signals.number is not None:
+            if signals.number == signal.SIGTERM and cluster.kills_preempted_jobs():
+                signal.pause()
             raise SystemExit(128 + signals.number)
         return float(outcome.objective)
 
