@@ -52,7 +52,8 @@ def sweep(line: CommandLine) -> None:
     # A job listens for signals itself. Between two of them Hydra is at work: it starts the next job after an
     # Exception, but not after SystemExit.
     with Signals(error=lambda number: SystemExit(128 + number)) as signals:
-        sweep_dir = _directory(line, keys)
+        # Workers of a cluster have working directories of their own.
+        sweep_dir = _directory(line, keys).absolute()
         with locked(sweep_dir):
             if line.knows_jobs:
                 _run(line, keys, sweep_dir, signals)
