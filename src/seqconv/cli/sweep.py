@@ -24,6 +24,7 @@ from seqconv.runs.files import json_line
 from seqconv.runs.layout import JOURNAL, MANIFEST
 from seqconv.runs.lock import locked
 from seqconv.runs.result import Result, summary
+from seqconv.runs.trackers import check_installed
 from seqconv.sweeps.job import SweepJob
 from seqconv.sweeps.manifest import (
     FINAL,
@@ -48,6 +49,7 @@ def sweep(line: CommandLine) -> None:
         SeqconvError: if the sweep cannot start, or a job does not end well.
         InterruptedRun: after a signal.
     """
+    check_installed(job for job in line.jobs if isinstance(job, Config))
     keys = [_key(job, words) for job, words in zip(line.jobs, line.job_words, strict=True)]
     # A job listens for signals itself. Between two of them Hydra is at work: it starts the next job after an
     # Exception, but not after SystemExit.
@@ -182,22 +184,17 @@ def _directory(line: CommandLine, keys: Sequence[str]) -> Path:
     target = Path(line.sweep_dir)
     if resume == AUTO:
         found = target if chosen else _newest(target.parent, keys)
-        if found is not None and is_sweep(found):
+        if found is not None and layout.is_sweep(found):
             return found
         console.info("sweep.resume=auto: no sweep has a job of this command line; a new one begins")
     elif resume is not None:
         path = Path(os.path.expanduser(resume))
-        if not is_sweep(path):
+        if not layout.is_sweep(path):
             rule = f"must be auto or a sweep's directory; {path} has no {MANIFEST} and no {JOURNAL}"
             raise ConfigError([Problem("sweep.resume", rule)])
         return path
     layout.check_free(target)
     return own_directory(line.sweep_dir, chosen=chosen)
-
-
-def is_sweep(path: Path) -> bool:
-    """Whether a directory holds a sweep."""
-    return (path / MANIFEST).is_file() or (path / JOURNAL).is_file()
 
 
 def _newest(folder: Path, keys: Sequence[str]) -> Path | None:
