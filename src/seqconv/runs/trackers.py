@@ -9,8 +9,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +21,7 @@ from seqconv.runs.progress import EpochRecord
 from seqconv.runs.result import Result
 from seqconv.runs.tensorboard import TensorBoard
 
-# Each attempt may wait for a server for some seconds: this bounds what they take of a training to about 2 %.
+# An attempt may wait for a server for ten seconds: so they take 2 % of a training at most.
 SECONDS_BETWEEN_ATTEMPTS = 600.0
 LONGEST_REASON = 300
 
@@ -56,7 +55,6 @@ class Trackers:
     def __init__(self, trackers: Iterable[Tracker] = (), records: Sequence[EpochRecord] = ()):
         self._trackers = tuple(trackers)
         self._records = list(records)
-        self._reported: set[str] = set()
         self._paused_until: dict[str, float] = {}
 
     def start(self, records: Sequence[EpochRecord]) -> None:
@@ -76,25 +74,28 @@ class Trackers:
     def end(self, result: Result) -> None:
         """Show how the run ended; also those that were out of reach are tried again."""
         for tracker in self._trackers:
-            self._attempt(tracker, partial(tracker.end, self._records, result))
+            try:
+                tracker.end(self._records, result)
+            except Exception as error:
+                console.info(f"{tracker.name} lacks a part of this run ({_reason(error)})")
 
     def _show(self) -> None:
         for tracker in self._trackers:
-            if time.monotonic() >= self._paused_until.get(tracker.name, -math.inf):
-                self._attempt(tracker, partial(tracker.show, self._records))
+            if time.monotonic() < self._paused_until.get(tracker.name, -math.inf):
+                continue
+            try:
+                tracker.show(self._records)
+            except Exception as error:
+                if tracker.name not in self._paused_until:
+                    console.info(
+                        f"{tracker.name} cannot show this run ({_reason(error)}). The training goes on; it is tried "
+                        "again from time to time, and when the run ends"
+                    )
+                self._paused_until[tracker.name] = time.monotonic() + SECONDS_BETWEEN_ATTEMPTS
 
-    def _attempt(self, tracker: Tracker, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except Exception as error:
-            self._paused_until[tracker.name] = time.monotonic() + SECONDS_BETWEEN_ATTEMPTS
-            if tracker.name not in self._reported:
-                self._reported.add(tracker.name)
-                reason = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]
-                console.info(
-                    f"{tracker.name} does not show this run for now ({reason}). The training goes on; what is missing "
-                    "is sent later, or when the run ends"
-                )
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]
 
 
 def trackers_of(config: Config, run_dir: Path, records: Sequence[EpochRecord] = ()) -> Trackers:
