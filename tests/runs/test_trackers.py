@@ -156,26 +156,11 @@ def test_settings_and_outcome_in_tensorboard(run_dir, status):
 # MLflow
 
 
-@pytest.fixture(scope="session")
-def new_database(tmp_path_factory):
-    """A database with MLflow's tables, which take seconds to make."""
-    from seqconv.runs.mlflow import _connect
-
-    path = tmp_path_factory.mktemp("mlflow") / "new.db"
-    _connect(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def uri(new_database, tmp_path):
-    return f"sqlite:///{shutil.copy(new_database, tmp_path / 'runs.db')}"
-
-
-@pytest.fixture
-def mlflow_client(uri):
+def mlflow_client(mlflow_uri):
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=uri)
+    return MlflowClient(tracking_uri=mlflow_uri)
 
 
 def runs_of(client, name="climate_demo-conv1d", view=1):
@@ -196,9 +181,9 @@ def exactly(records):
     return {name: [(r.epoch, values_of(r)[name]) for r in records] for name in names}
 
 
-def test_each_epoch_is_a_point(run_dir, uri, mlflow_client):
+def test_each_epoch_is_a_point(run_dir, mlflow_uri, mlflow_client):
     records = epochs(0.5, 0.25, 0.3)
-    view = MLflow(config_of("trainer.epochs=3"), run_dir, uri)
+    view = MLflow(config_of("trainer.epochs=3"), run_dir, mlflow_uri)
     for count in range(4):
         view.show(records[:count])
     (run,) = runs_of(mlflow_client)
@@ -212,11 +197,11 @@ def test_each_epoch_is_a_point(run_dir, uri, mlflow_client):
     assert not {"trainer.epochs", "trainer.mlflow"} & set(run.data.params)
 
 
-def test_a_resumed_run_goes_on_in_its_mlflow_run(run_dir, uri, mlflow_client):
+def test_a_resumed_run_goes_on_in_its_mlflow_run(run_dir, mlflow_uri, mlflow_client):
     records = epochs(0.5, 0.25, 0.3)
-    MLflow(config_of(), run_dir, uri).show(records[:1])
+    MLflow(config_of(), run_dir, mlflow_uri).show(records[:1])
     # Killed before its second epoch was sent.
-    again = MLflow(config_of("trainer.epochs=3"), run_dir, uri)
+    again = MLflow(config_of("trainer.epochs=3"), run_dir, mlflow_uri)
     again.show(records[:2])
     again.show(records)
     (run,) = runs_of(mlflow_client, view=3)
@@ -226,20 +211,20 @@ def test_a_resumed_run_goes_on_in_its_mlflow_run(run_dir, uri, mlflow_client):
 
 @pytest.mark.parametrize("records", [epochs(0.5, 0.125), epochs(0.5), []])
 def test_a_run_that_goes_back_takes_the_place_of_its_mlflow_run(
-    run_dir, uri, mlflow_client, records
+    run_dir, mlflow_uri, mlflow_client, records
 ):
-    MLflow(config_of(), run_dir, uri).show(epochs(0.5, 0.25, 0.3))
-    MLflow(config_of(), run_dir, uri).show(records)
+    MLflow(config_of(), run_dir, mlflow_uri).show(epochs(0.5, 0.25, 0.3))
+    MLflow(config_of(), run_dir, mlflow_uri).show(records)
     (run,) = runs_of(mlflow_client)
     assert history_of(mlflow_client, run) == exactly(records)
     (deleted,) = runs_of(mlflow_client, view=2)
     assert len(history_of(mlflow_client, deleted)["val_loss"]) == 3
 
 
-def test_a_copied_run_directory_is_another_run(run_dir, uri, mlflow_client, tmp_path):
-    MLflow(config_of(), run_dir, uri).show(epochs(0.5))
+def test_a_copied_run_directory_is_another_run(run_dir, mlflow_uri, mlflow_client, tmp_path):
+    MLflow(config_of(), run_dir, mlflow_uri).show(epochs(0.5))
     copy = shutil.copytree(run_dir, tmp_path / "copy")
-    MLflow(config_of(), copy, uri).show([])
+    MLflow(config_of(), copy, mlflow_uri).show([])
     assert {
         run.data.tags["run_dir"]: len(run.data.metrics) > 0 for run in runs_of(mlflow_client)
     } == {
@@ -251,19 +236,19 @@ def test_a_copied_run_directory_is_another_run(run_dir, uri, mlflow_client, tmp_
 @pytest.mark.parametrize(
     "content", ["", "[]", '{"run_id": 7}', '{"run_id": "../x", "tracking_uri": "URI"}']
 )
-def test_an_id_that_is_none_is_a_new_run(run_dir, uri, mlflow_client, content):
-    (run_dir / layout.MLFLOW).write_text(content.replace("URI", uri))
-    MLflow(config_of(), run_dir, uri).show(epochs(0.5))
+def test_an_id_that_is_none_is_a_new_run(run_dir, mlflow_uri, mlflow_client, content):
+    (run_dir / layout.MLFLOW).write_text(content.replace("URI", mlflow_uri))
+    MLflow(config_of(), run_dir, mlflow_uri).show(epochs(0.5))
     assert len(runs_of(mlflow_client)) == 1
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_outcome_in_mlflow(run_dir, uri, mlflow_client, status):
+def test_outcome_in_mlflow(run_dir, mlflow_uri, mlflow_client, status):
     records = epochs(0.25, 0.5)
-    view = MLflow(config_of(), run_dir, uri)
+    view = MLflow(config_of(), run_dir, mlflow_uri)
     view.end(records, result_of(status))
     # Stopped twice in one epoch.
-    MLflow(config_of(), run_dir, uri).end(records, result_of(status))
+    MLflow(config_of(), run_dir, mlflow_uri).end(records, result_of(status))
     (run,) = runs_of(mlflow_client)
     names = {"completed": "FINISHED", "interrupted": "KILLED"}
     assert run.info.status == names.get(status, "FAILED")
@@ -273,12 +258,12 @@ def test_outcome_in_mlflow(run_dir, uri, mlflow_client, status):
     assert history.get("test_mae") == ([(2, 2.0)] if status == "completed" else None)
 
 
-def test_jobs_of_a_sweep_are_one_experiment(tmp_path, uri, mlflow_client):
+def test_jobs_of_a_sweep_are_one_experiment(tmp_path, mlflow_uri, mlflow_client):
     (tmp_path / layout.MANIFEST).write_text("{}")
     for name, model in (("0", "conv1d"), ("1/fold-1", "gru")):
         run_dir = tmp_path / name
         run_dir.mkdir(parents=True)
-        MLflow(config_of(f"model={model}"), run_dir, uri).show([])
+        MLflow(config_of(f"model={model}"), run_dir, mlflow_uri).show([])
     found = runs_of(mlflow_client, f"sweep {tmp_path.name}")
     assert {run.data.params["model.name"] for run in found} == {"conv1d", "gru"}
 
