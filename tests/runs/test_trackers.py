@@ -1,9 +1,12 @@
 """What TensorBoard and MLflow hold is read back with their own readers; no process trains here."""
 
+import json
 import shutil
 import socket
 import sys
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import finished_epoch
@@ -266,6 +269,60 @@ def test_jobs_of_a_sweep_are_one_experiment(tmp_path, mlflow_uri, mlflow_client)
         MLflow(config_of(f"model={model}"), run_dir, mlflow_uri).show([])
     found = runs_of(mlflow_client, f"sweep {tmp_path.name}")
     assert {run.data.params["model.name"] for run in found} == {"conv1d", "gru"}
+
+
+class Server(ThreadingHTTPServer):
+    """Answers as a tracking server with one run does; keeps what it is sent, by path."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.received = {}
+
+
+class Handler(BaseHTTPRequestHandler):
+    def answer(self):
+        path = self.path.partition("?")[0].rpartition("/mlflow/")[2]
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.received.setdefault(path, []).append(json.loads(content or "{}"))
+        info = {"run_id": "a1", "run_uuid": "a1", "experiment_id": "1", "status": "RUNNING",
+                "start_time": 1000, "lifecycle_stage": "active", "artifact_uri": "x"}  # fmt: skip
+        answers = {
+            "experiments/get-by-name": {
+                "experiment": {"experiment_id": "1", "name": "x", "lifecycle_stage": "active"}
+            },
+            "runs/create": {"run": {"info": info, "data": {}}},
+            "runs/get": {"run": {"info": info, "data": {}}},
+            "runs/update": {"run_info": info},
+        }
+        body = json.dumps(answers.get(path, {})).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PATCH = answer  # noqa: N815
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_a_server_is_sent_the_epochs_and_stdout_is_ours(run_dir, capsys):
+    records = epochs(0.5, 0.25)
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        view = MLflow(config_of(), run_dir, f"http://127.0.0.1:{server.server_port}")
+        view.show(records)
+        view.end(records, result_of())
+        server.shutdown()
+        thread.join()
+    sent = [
+        point for batch in server.received["runs/log-batch"] for point in batch.get("metrics", [])
+    ]
+    losses = [(point["step"], point["value"]) for point in sent if point["key"] == "val_loss"]
+    assert losses == [(1, 0.5), (2, 0.25)]
+    assert server.received["runs/update"][-1]["status"] == "FINISHED"
+    assert capsys.readouterr().out == ""
 
 
 # Out of reach

@@ -33,11 +33,17 @@ METRICS_AT_ONCE = 1000
 # Jobs of a sweep that begin with a new database wait for the first one to make its tables.
 SECONDS_FOR_TABLES = 60
 SQLITE = "sqlite:///"
+# Unless the user has chosen others.
 ENVIRONMENT = {
     # One request that is not answered: a training waits no longer. MLflow's own are 120 s, seven times over.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
+# MLflow would send usage data, and write to stdout, which is for our line for scripts.
+ALWAYS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -194,8 +200,7 @@ def _connect(uri: str) -> Any:
     """A client; the tables of a new database are made by one process at a time."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    # It would send usage data otherwise.
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.update(ALWAYS)
     from filelock import FileLock
     from mlflow import MlflowClient
 
