@@ -110,6 +110,31 @@ def in_tensorboard(run_dir):
     return points, settings, metadata.parse_session_end_info_plugin_data(end).status
 
 
+def hparams_view(folder):
+    """The table of the HParams view: settings and last values of metrics by run."""
+    from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.base_plugin import TBContext
+    from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
+
+    events = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
+    provider = data_provider.MultiplexerDataProvider(events, str(folder))
+    context = backend_context.Context(TBContext(data_provider=provider, logdir=str(folder)))
+    columns = [
+        api_pb2.ColParams(metric=api_pb2.MetricName(tag=tag), include_in_result=True)
+        for tag in ("val_loss", "objective")
+    ]
+    columns.append(api_pb2.ColParams(hparam="trainer.learning_rate", include_in_result=True))
+    request = api_pb2.ListSessionGroupsRequest(
+        allowed_statuses=[api_pb2.STATUS_SUCCESS], col_params=columns, slice_size=100
+    )
+    found = list_session_groups.Handler(RequestContext(), context, "", request).run()
+    return {
+        group.name: (dict(group.hparams), {m.name.tag: m.value for m in group.metric_values})
+        for group in found.session_groups
+    }
+
+
 def in_mlflow(client, run):
     return {
         name: [
@@ -185,11 +210,15 @@ def test_jobs_of_a_sweep(command, words, shown, mlflow_client):
     rates = "trainer.learning_rate=0.001,0.002"
     code, _, stderr = command(["-m", *words, *shown, *BASIC, rates, place])
     assert code == 0, stderr
+    view = hparams_view(Path("outputs/rates"))
+    assert view.keys() == {"0", "1"}
     found = []
-    for number in ("0", "1"):
+    for number, (settings, metrics) in sorted(view.items()):
         run_dir = Path("outputs/rates") / number
         assert_tensorboard_has(run_dir)
-        settings = in_tensorboard(run_dir)[1]
+        result = json.loads((run_dir / layout.METRICS).read_text())
+        assert metrics["objective"] == pytest.approx(result["objective"]["value"], rel=1e-6)
+        assert metrics["val_loss"] == pytest.approx(recorded(run_dir)["val_loss"][-1][1], rel=1e-6)
         run = assert_mlflow_has(mlflow_client, run_dir)
         found.append(settings["trainer.learning_rate"].number_value)
         assert run.data.params["trainer.learning_rate"] == str(found[-1])

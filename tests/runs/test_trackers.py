@@ -422,6 +422,8 @@ def test_a_package_that_is_not_there(
         ("mlruns", "must be a URI such as .* received 'mlruns'"),
         ("https://me:secret@example.org", "must hold no password"),
         ("postgresql://me:secret@example.org/runs", "must hold no password"),
+        ("postgresql://example.org/runs?password=secret", "must hold no password"),
+        ("http://me:secret@[", "must hold no password"),
     ],
 )
 def test_an_address_that_cannot_be_taken(address, message):

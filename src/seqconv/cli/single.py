@@ -45,7 +45,6 @@ def single_run(line: CommandLine) -> None:
 
 def _new_run(line: CommandLine, signals: Signals) -> None:
     """Its data is read before anything is made, so that a wrong file leaves nothing behind."""
-    check_installed([line.only_job])
     layout.check_free(Path(line.run_dir))
     task = _load_task(line.only_job)
     run_dir = own_directory(line.run_dir, chosen=line.chooses("hydra.run.dir"))
@@ -108,7 +107,7 @@ def _candidates(line: CommandLine) -> Iterator[Path]:
 
 def _resume(line: CommandLine, run_dir: Path, config: Config, signals: Signals) -> None:
     """Resume a run, or report its result where nothing is left to do."""
-    check_installed([config])
+    check_installed(config)
     layout.check_own_files(run_dir)
     with locked(run_dir):
         point = resume.find_resume_point(run_dir)

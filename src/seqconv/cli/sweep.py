@@ -24,7 +24,6 @@ from seqconv.runs.files import json_line
 from seqconv.runs.layout import JOURNAL, MANIFEST
 from seqconv.runs.lock import locked
 from seqconv.runs.result import Result, summary
-from seqconv.runs.trackers import check_installed
 from seqconv.sweeps.job import SweepJob
 from seqconv.sweeps.manifest import (
     FINAL,
@@ -49,7 +48,6 @@ def sweep(line: CommandLine) -> None:
         SeqconvError: if the sweep cannot start, or a job does not end well.
         InterruptedRun: after a signal.
     """
-    check_installed(job for job in line.jobs if isinstance(job, Config))
     keys = [_key(job, words) for job, words in zip(line.jobs, line.job_words, strict=True)]
     # A job listens for signals itself. Between two of them Hydra is at work: it starts the next job after an
     # Exception, but not after SystemExit.

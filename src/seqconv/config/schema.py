@@ -89,7 +89,7 @@ class TrainerConfig(Section):
         """What is wrong with the address."""
         if self.mlflow is None:
             return
-        if urlsplit(self.mlflow).password is not None:
+        if _holds_password(self.mlflow):
             # Not quoted: messages are logged.
             rule = (
                 "must hold no password, since config.yaml would; set MLFLOW_TRACKING_USERNAME and "
@@ -99,6 +99,15 @@ class TrainerConfig(Section):
         elif "://" not in self.mlflow:
             rule = "must be a URI such as sqlite:///mlflow.db or http://127.0.0.1:5000"
             yield Problem("mlflow", f"{rule}; received {self.mlflow!r}")
+
+
+def _holds_password(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        # No address at all, such as http://[; MLflow says so.
+        return "@" in address
+    return parts.password is not None or "password" in parts.query.lower()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

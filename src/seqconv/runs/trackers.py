@@ -114,13 +114,13 @@ def trackers_of(config: Config, run_dir: Path, records: Sequence[EpochRecord] = 
     return Trackers(wanted, records)
 
 
-def check_installed(configs: Iterable[Config]) -> None:
+def check_installed(config: Config) -> None:
     """Refuse, before anything is made, what cannot be shown for want of a package.
 
     Raises:
         ConfigError: that names the extras.
     """
-    problems = [problem for config in configs for problem in _missing(config.trainer)]
+    problems = list(_missing(config.trainer))
     if problems:
         raise ConfigError(problems)
 
