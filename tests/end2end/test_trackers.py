@@ -190,6 +190,7 @@ def test_a_run_that_was_interrupted_and_resumed(command, words, shown, stopped_a
     assert in_mlflow(mlflow_client, run)["test_mae"] == [(3, test["mae"])]
 
 
+@pytest.mark.slow
 def test_trackers_may_change_when_a_run_is_resumed_from_its_start(
     command, words, shown, stopped_at, mlflow_client
 ):
