@@ -36,7 +36,9 @@ LEVELS = (
         "training.sampling",
         "training",
     ),
-    ("runs.report", "runs.resume", "runs.page"),
+    ("runs.trackers",),
+    ("runs.tensorboard", "runs.mlflow"),
+    ("runs.report", "runs.resume", "runs.page", "runs.views"),
     ("runs.compare",),
     ("runs.plots",),
     ("runs.progress", "runs.result", "runs.checkpoints", "runs.lock", "runs.environment"),
@@ -69,13 +71,26 @@ ALLOWED = {
         "sweeps.launch",
         "sweeps.process",
     },
+    "mlflow": {"runs.mlflow"},
     "rich": {"console"},
+    "tensorboard": {"runs.tensorboard"},
     "typer": {"cli.tools", *(f"cli.tools.{name}" for name in TOOLS)},
 }
 # Rooms that may use TensorFlow and Keras, inside functions or not.
 OF_TENSORFLOW = ("models", "training")
 MOST_ROOMS = 10
-HEAVY = {"tensorflow", "keras", "polars", "matplotlib", "sklearn", "scipy", "pooch", "requests"}
+HEAVY = {
+    "mlflow",
+    "tensorboard",
+    "tensorflow",
+    "keras",
+    "polars",
+    "matplotlib",
+    "sklearn",
+    "scipy",
+    "pooch",
+    "requests",
+}
 SETTINGS = {"cfg", "config", "conf", "composed", "settings"}
 
 

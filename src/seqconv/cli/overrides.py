@@ -436,9 +436,14 @@ def _check(composed: DictConfig) -> Config | ConfigError:
     from seqconv.config.schema import parse
 
     try:
-        return parse(
+        config = parse(
             OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         )
+        if config.trainer.tensorboard or config.trainer.mlflow is not None:
+            from seqconv.runs.trackers import check_installed
+
+            check_installed(config)
+        return config
     except ConfigError as error:
         return error
 

@@ -197,22 +197,17 @@ def _directory(line: CommandLine, keys: Sequence[str]) -> Path:
     target = Path(line.sweep_dir)
     if resume == AUTO:
         found = target if chosen else _newest(target.parent, keys)
-        if found is not None and is_sweep(found):
+        if found is not None and layout.is_sweep(found):
             return found
         console.info("sweep.resume=auto: no sweep has a job of this command line; a new one begins")
     elif resume is not None:
         path = Path(os.path.expanduser(resume))
-        if not is_sweep(path):
+        if not layout.is_sweep(path):
             rule = f"must be auto or a sweep's directory; {path} has no {MANIFEST} and no {JOURNAL}"
             raise ConfigError([Problem("sweep.resume", rule)])
         return path
     layout.check_free(target)
     return own_directory(line.sweep_dir, chosen=chosen)
-
-
-def is_sweep(path: Path) -> bool:
-    """Whether a directory holds a sweep."""
-    return (path / MANIFEST).is_file() or (path / JOURNAL).is_file()
 
 
 def _newest(folder: Path, keys: Sequence[str]) -> Path | None:
