@@ -422,7 +422,7 @@ def completed_run(tmp_path: Path, in_empty_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def new_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's tables, which take seconds to make."""
-    from seqconv.runs.mlflow import _connect
+    from seqconv.runs.tracking.mlflow import _connect
 
     path = tmp_path_factory.mktemp("mlflow") / "new.db"
     _connect(f"sqlite:///{path}").search_experiments()

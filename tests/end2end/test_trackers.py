@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from seqconv.runs import layout
-from seqconv.runs.tensorboard import OURS
+from seqconv.runs.tracking.tensorboard import OURS
 from seqconv.training.loop import Training
 
 # MLflow calls what newer SQLAlchemy deprecates.
@@ -254,7 +254,7 @@ def test_mlflow_sends_nothing_else(aside):
         "def refuse(*arguments): raise SystemExit(f'connects to {arguments[1:]}')\n"
         "socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse\n"
         "from seqconv.cli.overrides import read_command_line\n"
-        "from seqconv.runs.mlflow import MLflow\n"
+        "from seqconv.runs.tracking.mlflow import MLflow\n"
         "from seqconv.runs.result import Result\n"
         "config = read_command_line(['model=conv1d']).only_job\n"
         "view = MLflow(config, pathlib.Path(sys.argv[1]), f'sqlite:///{sys.argv[1]}/x.db')\n"
@@ -278,7 +278,7 @@ def test_mlflow_sends_nothing_else(aside):
 
 @pytest.mark.slow
 def test_jobs_that_begin_with_a_new_database_at_once(aside):
-    code = "import sys; from seqconv.runs.mlflow import _connect; _connect(sys.argv[1]).search_experiments()"
+    code = "import sys; from seqconv.runs.tracking.mlflow import _connect; _connect(sys.argv[1]).search_experiments()"
     words = [sys.executable, "-c", code, f"sqlite:///{aside}/new.db"]
     jobs = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     ends = [(job.communicate()[1], job.returncode) for job in jobs]

@@ -14,11 +14,11 @@ from conftest import finished_epoch
 from seqconv.cli.overrides import read_command_line
 from seqconv.config.errors import ConfigError
 from seqconv.runs import layout, trackers
-from seqconv.runs.mlflow import MLflow
 from seqconv.runs.result import EpochsResult, ObjectiveResult, Result
-from seqconv.runs.tensorboard import OURS, TensorBoard
-from seqconv.runs.trackers import Trackers, trackers_of
-from seqconv.runs.views import values_of
+from seqconv.runs.tracking.mlflow import MLflow
+from seqconv.runs.tracking.tensorboard import OURS, TensorBoard
+from seqconv.runs.tracking.trackers import Trackers, trackers_of
+from seqconv.runs.tracking.views import values_of
 
 # MLflow calls what newer SQLAlchemy deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")

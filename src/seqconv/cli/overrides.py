@@ -440,7 +440,7 @@ def _check(composed: DictConfig) -> Config | ConfigError:
             OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         )
         if config.trainer.tensorboard or config.trainer.mlflow is not None:
-            from seqconv.runs.trackers import check_installed
+            from seqconv.runs.tracking.trackers import check_installed
 
             check_installed(config)
         return config

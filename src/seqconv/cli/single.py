@@ -17,7 +17,7 @@ from seqconv.runs import layout, resume
 from seqconv.runs.files import json_line
 from seqconv.runs.lock import locked
 from seqconv.runs.result import Result, summary
-from seqconv.runs.trackers import check_installed
+from seqconv.runs.tracking.trackers import check_installed
 from seqconv.tasks.contract import Task
 from seqconv.training import tensorflow_import
 from seqconv.training.signals import Signals

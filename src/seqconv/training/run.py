@@ -43,7 +43,7 @@ from seqconv.runs.result import (
     write_result,
 )
 from seqconv.runs.resume import ResumePoint
-from seqconv.runs.trackers import Trackers, trackers_of
+from seqconv.runs.tracking.trackers import Trackers, trackers_of
 from seqconv.tasks.contract import Json, StoredPreparation, Task
 from seqconv.tasks.metrics import nested
 from seqconv.training import tensorflow_import

@@ -21,7 +21,7 @@ from seqconv.runs.files import read_json, write_json
 from seqconv.runs.progress import EpochRecord
 from seqconv.runs.result import Result
 from seqconv.runs.resume import MAY_CHANGE
-from seqconv.runs.views import ends_of, headline, settings_of, values_of
+from seqconv.runs.tracking.views import ends_of, headline, settings_of, values_of
 from seqconv.tasks.contract import Json
 
 # In MLflow's words.

@@ -16,10 +16,10 @@ from typing import Protocol
 from seqconv import console
 from seqconv.config.errors import ConfigError, Problem
 from seqconv.config.schema import Config, TrainerConfig
-from seqconv.runs.mlflow import MLflow
 from seqconv.runs.progress import EpochRecord
 from seqconv.runs.result import Result
-from seqconv.runs.tensorboard import TensorBoard
+from seqconv.runs.tracking.mlflow import MLflow
+from seqconv.runs.tracking.tensorboard import TensorBoard
 
 # An attempt may wait for a server for ten seconds: so they take 2 % of a training at most.
 SECONDS_BETWEEN_ATTEMPTS = 600.0

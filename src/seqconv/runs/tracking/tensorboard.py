@@ -14,7 +14,7 @@ from typing import Any
 from seqconv.config.schema import Config
 from seqconv.runs.progress import EpochRecord
 from seqconv.runs.result import Result
-from seqconv.runs.views import ends_of, headline, settings_of, values_of
+from seqconv.runs.tracking.views import ends_of, headline, settings_of, values_of
 from seqconv.tasks.contract import Json
 
 # TensorBoard reads what has `tfevents` in its name, in the order of the names.
