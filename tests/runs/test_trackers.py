@@ -13,8 +13,9 @@ from conftest import finished_epoch
 
 from seqconv.cli.overrides import read_command_line
 from seqconv.config.errors import ConfigError
-from seqconv.runs import layout, trackers
+from seqconv.runs import layout
 from seqconv.runs.result import EpochsResult, ObjectiveResult, Result
+from seqconv.runs.tracking import trackers
 from seqconv.runs.tracking.mlflow import MLflow
 from seqconv.runs.tracking.tensorboard import OURS, TensorBoard
 from seqconv.runs.tracking.trackers import Trackers, trackers_of
