@@ -157,14 +157,16 @@ def _brief(result: Result) -> dict[str, object]:
 
 def _first_error(members: Sequence[Member], outcomes: Sequence[Outcome]) -> SeqconvError | None:
     """Why a member did not complete, with its number; None if all did."""
+    interrupted: SeqconvError | None = None
     for number, ((config, _), outcome) in enumerate(zip(members, outcomes, strict=False), start=1):
         error = outcome.error
         if isinstance(error, InterruptedRun):
-            return error
-        if error is not None:
+            # Perhaps since another one failed.
+            interrupted = error
+        elif error is not None:
             error.args = (f"member {number} (seed={config.seed}) did not complete: {error}",)
             return error
-    return None
+    return interrupted
 
 
 def _join(
