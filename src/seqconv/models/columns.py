@@ -36,9 +36,15 @@ class ColumnSection(ModelSection):
     """Units that mix the columns, for each of these numbers; 0: every column is forecast from itself alone."""
     dropout: Share
     """Share of activations dropped."""
+    linear: bool
+    """Whether to forecast the average with a linear forecast of each target's own window, with weights of its own."""
 
     def shape_problems(self, spec: SequenceSpec) -> Iterator[Problem]:
-        """A problem if there is nothing to take the window's normalization back to."""
+        """A problem if a setting needs the targets' past, and the model does not see it."""
+        if self.linear and not spec.target_features:
+            yield Problem(
+                "linear", "true is for forecasts of columns that the model sees. Use false"
+            )
         if self.normalization == "none":
             return
         if spec.origin == "window":
@@ -64,7 +70,8 @@ class ColumnSection(ModelSection):
         inputs, sequence, _ = stem(spec, fixed_length=True)
         columns = keras.layers.Permute((2, 1), name="columns")(sequence)
         window = _Window.of(columns) if self.normalization == "window" else None
-        features = encode(columns if window is None else window.normalized(columns))
+        seen = columns if window is None else window.normalized(columns)
+        features = encode(seen)
         if self.mixing:
             features = mixed(features, self.mixing, self.dropout, "mixing")
         features = keras.layers.Activation("gelu", name="activation")(features)
@@ -72,7 +79,13 @@ class ColumnSection(ModelSection):
         if not spec.target_features:
             flat = keras.layers.Flatten(name="all_columns")(features)
             return head(inputs, flat, spec, self.name)
-        outputs = _column_outputs(_chosen(features, spec), spec)
+        outputs = _column_outputs(_chosen(features, spec), spec, "output")
+        if self.linear:
+            from seqconv.models.layers.choice import ChosenInTraining
+
+            # From nothing: what random weights make of a long window takes long to unlearn.
+            straight = _column_outputs(_chosen(seen, spec), spec, "linear", kernel="zeros")
+            outputs = ChosenInTraining(name="average")([outputs, straight])
         if window is not None:
             outputs = window.undone(outputs, spec)
         return keras.Model(inputs, in_order(outputs, spec), name=self.name)
@@ -153,15 +166,21 @@ def mixed(features: Tensor, units: int, dropout: float, name: str) -> Tensor:
     return keras.layers.Add(name=name)([features, change])
 
 
-def _column_outputs(features: Tensor, spec: SequenceSpec) -> Tensor:
-    """`(batch, columns, units)` to the outputs, with weights for each column."""
+def _column_outputs(
+    features: Tensor, spec: SequenceSpec, name: str, kernel: str = "glorot_uniform"
+) -> Tensor:
+    """`(batch, columns, n)` to the outputs, with weights for each column."""
     import keras
 
     leads, columns, *quantiles = spec.outputs
     each = leads * math.prod(quantiles)
     outputs = keras.layers.EinsumDense(
-        "bcu,cul->bcl", output_shape=(columns, each), bias_axes="cl", name="output"
+        "bcn,cnl->bcl",
+        output_shape=(columns, each),
+        bias_axes="cl",
+        kernel_initializer=kernel,
+        name=name,
     )(features)
-    outputs = keras.layers.Reshape((columns, leads, *quantiles), name="targets")(outputs)
+    outputs = keras.layers.Reshape((columns, leads, *quantiles), name=f"{name}_targets")(outputs)
     order = (2, 1, *range(3, 3 + len(quantiles)))
-    return keras.layers.Permute(order, name="leads")(outputs)
+    return keras.layers.Permute(order, name=f"{name}_leads")(outputs)
