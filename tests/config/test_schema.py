@@ -185,6 +185,9 @@ def words_for(words_for_dataset) -> Callable[[str], list[str]]:
         if group == "recipe":
             dataset, _, model = name.partition("-")
             return [*words_for_dataset(dataset), f"model={model}"]
+        if group == "experiment":
+            # Some are of tables, which a user has to name.
+            return [f"experiment={name}", "dataset.path=a_file.csv"]
         return [f"{group}={name}"]
 
     return words

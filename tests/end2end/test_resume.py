@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from seqconv.config.registry import MODELS
 from seqconv.runs import checkpoints
 from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import CheckpointStore
@@ -138,7 +139,7 @@ def test_an_average_of_the_weights_and_a_warm_up_go_on_too(command, record, kill
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["conv1d", "gru", "lstm"])
+@pytest.mark.parametrize("model", sorted({*MODELS.names()} - {"conv_gru"}))
 @pytest.mark.parametrize("steps", [1, 5, 7])
 def test_every_model_on_a_series(command, record, killed_at, model, steps):
     kill_and_resume(
@@ -147,7 +148,7 @@ def test_every_model_on_a_series(command, record, killed_at, model, steps):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "gru", "lstm"])
+@pytest.mark.parametrize("model", MODELS.names())
 @pytest.mark.parametrize("steps", [6, 9])
 def test_every_model_on_texts(command, in_empty_folder, killed_at, model, steps):
     words = [*TEXTS, f"model={model}", *TRAINER, "trainer.steps_per_epoch=null", EVERY_STEP]

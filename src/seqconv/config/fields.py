@@ -264,3 +264,7 @@ class ModelSection(NamedSection):
     def length_problems(self, time: int, key: str) -> Iterator[Problem]:
         """A problem if samples of `time` steps are too short; `key` is the setting that would make them longer."""
         yield from ()
+
+    def shape_problems(self, spec: Any) -> Iterator[Problem]:
+        """A problem if the data is not what the model needs; `spec` is a `seqconv.tasks.contract.SequenceSpec`."""
+        yield from ()

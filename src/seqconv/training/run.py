@@ -122,7 +122,7 @@ def load_task(config: Config, stored: StoredPreparation | None = None) -> Task:
 
 
 def check_length(config: Config, task: Task) -> None:
-    """Check what only the data tells, where a window is given as a duration: that it is long enough for the model.
+    """Check what only the data tells: that a window is long enough for the model, and that it has what it needs.
 
     Raises:
         ConfigError: if it is not.
@@ -130,7 +130,10 @@ def check_length(config: Config, task: Task) -> None:
     key = config.settings.length_key
     problems = [
         Problem(f"model.{found.key}", found.message)
-        for found in config.model.length_problems(task.spec.time, key)
+        for found in (
+            *config.model.length_problems(task.spec.time, key),
+            *config.model.shape_problems(task.spec),
+        )
     ]
     if problems:
         raise ConfigError(problems)

@@ -55,22 +55,14 @@ class SeriesInputs:
     Attributes:
         record: cleaned.
         windows: of the record; the last one ends with its newest row.
+        spec: shapes of a window and of its forecasts.
         quantiles: levels of the forecasts.
     """
 
     record: Record
     windows: WindowSamples
+    spec: SequenceSpec
     quantiles: tuple[float, ...]
-
-    @property
-    def spec(self) -> SequenceSpec:
-        """The shapes of a window and of its forecasts."""
-        return series_spec(
-            self.windows.windows,
-            self.windows.array.features,
-            len(self.windows.preparation.targets),
-            self.quantiles,
-        )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -198,6 +190,7 @@ def read_inputs(
             preparation=preparation,
             starts=scaling_starts(record, preparation),
         ),
+        series_spec(settings, windows, preparation),
         settings.quantiles or (),
     )
 
@@ -236,7 +229,7 @@ def serving(settings: ForecastingSettings, stored: StoredPreparation) -> Serving
     unseen = [name for name in preparation.targets if relative and name not in columns]
     quantiles = settings.quantiles or ()
     return Serving(
-        spec=series_spec(windows, len(columns), len(preparation.targets), quantiles),
+        spec=series_spec(settings, windows, preparation),
         columns=(*columns, *unseen),
         scaling=Scaling(
             mean=np.concatenate([preparation.mean[0, plain], preparation.made_mean[0]]),

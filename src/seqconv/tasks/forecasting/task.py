@@ -20,6 +20,7 @@ from seqconv.tasks.contract import (
     Breakdown,
     Json,
     Loss,
+    Origin,
     Predicted,
     SampleErrors,
     SequenceSpec,
@@ -41,7 +42,7 @@ from seqconv.tasks.forecasting.losses import forecast_loss, summed_loss
 from seqconv.tasks.forecasting.plots import Stretches, draw_forecast
 from seqconv.tasks.forecasting.preparation import Moments, SeriesPreparation
 from seqconv.tasks.forecasting.samples import WindowSamples
-from seqconv.tasks.forecasting.settings import ForecastingSettings, Windows
+from seqconv.tasks.forecasting.settings import ForecastingSettings, Target, Windows
 from seqconv.tasks.forecasting.split import Bounds, all_for_test, split_bounds
 from seqconv.tasks.forecasting.windows import Anchors, WindowArray, anchor_runs, by_phase
 from seqconv.tasks.metrics import (
@@ -145,8 +146,7 @@ class Forecasting:
     @property
     def spec(self) -> SequenceSpec:
         """The shapes of a window and of its targets."""
-        features = self.splits["test"].array.features
-        return series_spec(self.windows, features, len(self.record.targets), self._quantiles)
+        return series_spec(self.settings, self.windows, self.preparation)
 
     @property
     def loss(self) -> Loss:
@@ -735,16 +735,30 @@ def read_preparation(
     return preparation.for_series(record.series_names)
 
 
+# What a target is measured from, by the setting.
+ORIGINS: dict[Target, Origin] = {
+    "value": "mean",
+    "change": "newest",
+    "normalized": "window",
+}
+
+
 def series_spec(
-    windows: Windows, features: int, targets: int, quantiles: tuple[float, ...]
+    settings: ForecastingSettings, windows: Windows, preparation: SeriesPreparation
 ) -> SequenceSpec:
     """The shapes of windows and of what is forecast."""
-    shape = (len(windows.leads), targets)
+    replaced = {name for pair in settings.inputs.wind_vectors for name in pair}
+    seen = [name for name in preparation.columns[: preparation.shown] if name not in replaced]
+    targets = preparation.targets
+    shape = (len(windows.leads), len(targets))
+    quantiles = settings.quantiles or ()
     return SequenceSpec(
         time=windows.time_steps,
-        features=features,
+        features=len(seen) + len(preparation.made),
         vocabulary=None,
         embedding=None,
         outputs=(*shape, len(quantiles)) if quantiles else shape,
         targets=shape,
+        target_features=tuple(map(seen.index, targets)) if set(targets) <= set(seen) else (),
+        origin=ORIGINS[settings.target],
     )
