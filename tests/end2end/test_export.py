@@ -184,6 +184,19 @@ def test_texts(train, in_empty_folder, model):
     assert signature["output"]["classes"] == ["negative", "positive"]
 
 
+def test_a_table_of_ngrams_is_exported_where_it_can_be_searched(train, in_empty_folder):
+    run = train("dataset=reviews_demo", "model=nbow", "trainer=smoke")
+    inputs = run.read_inputs(["What a lovely film", "so bad that it hurts", "the film"])
+    tokens, _ = inputs.samples(slice(None)).batch(np.arange(3))
+    (predicted,) = [inputs.array(*block) for block in run.outputs(inputs)]
+    assert np.ptp(predicted[:, 0]) > 1e-3
+    for form in ("saved_model", "onnx"):
+        found = RUNTIMES[form](export_run(run, form), tokens)
+        np.testing.assert_allclose(found, predicted, rtol=1e-5, atol=1e-5, err_msg=form)
+    with pytest.raises(ConfigError, match="--format: litert has no search in a sorted table"):
+        export_run(run, "litert")
+
+
 @pytest.fixture
 def small_run(train, table):
     return train("dataset=table", f"dataset.path={table}", *SMALL, *CASES["gru"])

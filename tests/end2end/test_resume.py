@@ -139,7 +139,7 @@ def test_an_average_of_the_weights_and_a_warm_up_go_on_too(command, record, kill
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", sorted({*MODELS.names()} - {"conv_gru"}))
+@pytest.mark.parametrize("model", sorted({*MODELS.names()} - {"conv_gru", "nbow"}))
 @pytest.mark.parametrize("steps", [1, 5, 7])
 def test_every_model_on_a_series(command, record, killed_at, model, steps):
     kill_and_resume(

@@ -25,6 +25,7 @@ WIDTHS = {
     "conv_gru": ["model.filters=[8,8]", "model.units=6"],
     "gru": ["model.units=[6]"],
     "lstm": ["model.units=[6]"],
+    "nbow": ["model.max_ngrams=3000"],
 }
 
 
@@ -131,6 +132,7 @@ def test_a_small_corpus_is_learnt(train, notes):
         ("conv1d", "null"),
         pytest.param("conv1d", "5", marks=pytest.mark.slow),
         pytest.param("gru", "null", marks=pytest.mark.slow),
+        pytest.param("nbow", "null", marks=pytest.mark.slow),
     ],
 )
 def test_two_runs_of_one_seed_are_equal_although_the_model_has_an_embedding(
@@ -144,7 +146,8 @@ def test_two_runs_of_one_seed_are_equal_although_the_model_has_an_embedding(
     assert first == again
     assert first != other
     weights = [CheckpointStore(run / "checkpoints").load("last").variables for run in runs]
-    assert any(array.shape == (300, 8) for array in weights[0].values())
+    table = (3001, 1) if model == "nbow" else (300, 8)
+    assert any(array.shape == table for array in weights[0].values())
     assert weights[0].keys() == weights[1].keys()
     assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
 
@@ -288,7 +291,7 @@ def test_results_of_a_text_do_not_depend_on_the_padding_of_its_batch(notes, mode
     assert len(set(cuts)) > 3
 
 
-@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "gru", "lstm"])
+@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "gru", "lstm", "nbow"])
 def test_as_much_padding_is_cut_as_may_be(notes, model):
     config = config_of([*notes, f"model={model}", *WIDTHS[model]])
     rule = config.model.padding_rule()
@@ -306,7 +309,7 @@ def test_where_padding_counts_it_is_not_cut(train, notes, watched, flattening):
     assert predictor.model.input.shape == (None, 64)
 
 
-@pytest.mark.parametrize("model", ["conv1d", "conv_gru"])
+@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "nbow"])
 def test_evaluation_cuts_padding_and_changes_nothing(train, notes, watched, model):
     train(*notes, f"model={model}", *WIDTHS[model], "trainer=smoke")
 

@@ -268,3 +268,7 @@ class ModelSection(NamedSection):
     def shape_problems(self, spec: Any) -> Iterator[Problem]:
         """A problem if the data is not what the model needs; `spec` is a `seqconv.tasks.contract.SequenceSpec`."""
         yield from ()
+
+    def export_problems(self, form: str) -> Iterator[Problem]:
+        """A problem if the model cannot be written as `saved_model`, `onnx` or `litert`."""
+        yield from ()

@@ -22,6 +22,7 @@ from seqconv.config.fields import DatasetSection, ModelSection
 from seqconv.tasks.contract import (
     InputData,
     Inputs,
+    Samples,
     SequenceSpec,
     Serving,
     Settings,
@@ -47,6 +48,14 @@ class BuildModel(Protocol):
         ...
 
 
+class AdaptModel(Protocol):
+    """Gives a model, before its first training step, what is counted and not trained, as Keras' layers `adapt`."""
+
+    def __call__(self, config: Any, model: KerasModel, samples: Samples) -> None:
+        """Count in the training samples, and set the weights that hold it."""
+        ...
+
+
 class BuildTask(Protocol):
     """From the checked section of a dataset and the task's settings to what a run trains on."""
 
@@ -68,11 +77,13 @@ class ModelEntry:
         name: as written in the configuration.
         section: the frozen dataclass of the section; its fields are the section's keys.
         build: makes the Keras model.
+        adapt: counts in the training samples what the model needs; None: all of its weights are trained.
     """
 
     name: str
     section: type[ModelSection]
     build: BuildModel
+    adapt: AdaptModel | None = None
 
 
 @dataclass(frozen=True)
@@ -190,11 +201,18 @@ DATASETS: Registry[DatasetEntry] = Registry("dataset", "seqconv.data.datasets", 
 MODELS: Registry[ModelEntry] = Registry("model", "seqconv.models", "seqconv.models")
 
 
-def register_model(section: type[ModelSection]) -> Callable[[BuildModel], BuildModel]:
-    """Register the decorated function, which makes a Keras model, under the name in the section's `Literal`."""
+def register_model(
+    section: type[ModelSection], *, adapt: AdaptModel | None = None
+) -> Callable[[BuildModel], BuildModel]:
+    """Register the decorated function, which makes a Keras model, under the name in the section's `Literal`.
+
+    Args:
+        section: of the model.
+        adapt: called with a new model and the training samples; see `ModelEntry`.
+    """
 
     def add(build: BuildModel) -> BuildModel:
-        MODELS.add(ModelEntry(section.registered_name(), section, build))
+        MODELS.add(ModelEntry(section.registered_name(), section, build, adapt))
         return build
 
     return add

@@ -58,6 +58,8 @@ class TrainerConfig(Section):
     optimizer: Literal["rmsprop", "adam", "adamw", "nadam", "sgd"]
     learning_rate: PositiveFloat
     """The highest rate; the schedule lowers it."""
+    epsilon: PositiveFloat | None
+    """What the optimizer adds to what it divides by; None: Keras' own."""
     weight_decay: NonNegativeFloat
     """Decoupled weight decay per step, as Keras applies it."""
     schedule: Literal["constant", "cosine", "plateau"]
@@ -113,6 +115,11 @@ def _holds_password(address: str) -> bool:
         # No address at all, such as http://[; MLflow says so.
         return "@" in address
     return parts.password is not None or "password" in parts.query.lower()
+
+    def problems(self) -> Iterator[Problem]:
+        """Plain gradient descent divides by nothing."""
+        if self.optimizer == "sgd" and self.epsilon is not None:
+            yield Problem("epsilon", f"sgd has none; received {self.epsilon}. Use epsilon=null")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -55,9 +55,10 @@ def show_model(model: KerasModel) -> None:
 
 
 def _kind(layer: Any) -> str:
-    """The type of a layer, and whether it is one of our own."""
-    ours = type(layer).__module__.startswith("seqconv.")
-    return f"{type(layer).__name__}, fused" if ours else type(layer).__name__
+    """The type of a layer, and whether it is a faster form of Keras' own of that name."""
+    kind = type(layer)
+    faster = kind.__module__.startswith("seqconv.") and kind.__name__ == kind.__mro__[1].__name__
+    return f"{kind.__name__}, fused" if faster else kind.__name__
 
 
 def _shape(shape: tuple[int | None, ...]) -> str:

@@ -45,7 +45,7 @@ def export_run(run: TrainedRun, form: ExportFormat, out: Path | None = None) -> 
 
     Raises:
         OutputError: if the folder exists or cannot be written.
-        ConfigError: if the converter is not installed.
+        ConfigError: if the converter is not installed, or cannot write such a model.
     """
     folder = run.run_dir / f"export-{form}" if out is None else out
     if folder.exists():
@@ -53,6 +53,8 @@ def export_run(run: TrainedRun, form: ExportFormat, out: Path | None = None) -> 
     if form == "onnx":
         _require_onnx()
     config = run.settings
+    if problems := list(config.model.export_problems(form)):
+        raise ConfigError(problems)
     serving = DATASETS.get(config.dataset.name).serving(config.settings, run.preparation)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

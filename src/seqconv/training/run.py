@@ -21,7 +21,7 @@ from seqconv.config.errors import (
     RequirementError,
     SeqconvError,
 )
-from seqconv.config.registry import DATASETS
+from seqconv.config.registry import DATASETS, MODELS
 from seqconv.config.requirements import Requirement
 from seqconv.config.schema import Config, to_yaml
 from seqconv.runs import layout, report
@@ -207,6 +207,8 @@ def _train(
             result.model = ModelResult(
                 name=config.model.name, parameters=predictor.model.count_params()
             )
+            if point is None or point.checkpoint is None:
+                adapt(config, predictor, task)
             report.show_model(predictor.model)
             record_environment(run_dir, point)
             training = Training(
@@ -237,6 +239,13 @@ def build_predictor(config: Config, task: Task) -> Predictor:
     """The model of a configuration for a task, untrained."""
     model = build_model(config, task.spec)
     return Predictor(model, task.spec, task.loss, config.model.padding_rule())
+
+
+def adapt(config: Config, predictor: Predictor, task: Task) -> None:
+    """Give a new model what is counted in the training samples, before its first step; a checkpoint has it."""
+    entry = MODELS.get(config.model.name)
+    if entry.adapt is not None:
+        entry.adapt(config.model, predictor.model, task.samples("train"))
 
 
 def evaluate(

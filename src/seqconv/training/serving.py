@@ -62,9 +62,10 @@ def _plain_layer(layer: Any, *, unroll: bool) -> Any:
     import keras
 
     kind = type(layer)
-    if kind.__module__.startswith(OWN_PACKAGE):
-        # Each of our layers is a faster form of the one it is derived from.
-        kind = kind.__mro__[1]
+    base = kind.__mro__[1]
+    if kind.__module__.startswith(OWN_PACKAGE) and base is not keras.layers.Layer:
+        # Such a layer of ours is a faster form of the one it is derived from.
+        kind = base
     settings = layer.get_config()
     if unroll and isinstance(layer, keras.layers.RNN):
         settings["unroll"] = True

@@ -30,12 +30,14 @@ def build_optimizer(trainer: TrainerConfig, model: KerasModel) -> KerasOptimizer
     }
     # AdamW insists on a number; for the others None leaves the decay's operations out.
     no_decay = 0.0 if trainer.optimizer == "adamw" else None
+    epsilon = {} if trainer.epsilon is None else {"epsilon": trainer.epsilon}
     optimizer = optimizers[trainer.optimizer](
         learning_rate=trainer.learning_rate,
         weight_decay=trainer.weight_decay or no_decay,
         global_clipnorm=trainer.clip_norm,
         use_ema=trainer.ema is not None,
         ema_momentum=trainer.ema or 0.0,
+        **epsilon,
     )
     optimizer.build(model.trainable_variables)
     return optimizer

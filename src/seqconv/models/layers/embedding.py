@@ -38,12 +38,12 @@ class Embedding(keras.layers.Embedding):
             The shape of the inputs, and `output_dim` numbers for each of them.
         """
         tokens = inputs if inputs.dtype in (tf.int32, tf.int64) else tf.cast(inputs, tf.int32)
-        rows = _look_up(tf.convert_to_tensor(self.embeddings), tokens)
+        rows = look_up(tf.convert_to_tensor(self.embeddings), tokens)
         return tf.cast(rows, self.compute_dtype)
 
 
 @tf.custom_gradient
-def _look_up(table: Tensor, tokens: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+def look_up(table: Tensor, tokens: Tensor) -> tuple[Tensor, Callable[..., Any]]:
     """The rows of the table for the tokens, with a dense gradient."""
     vocabulary = table.shape[0]
 

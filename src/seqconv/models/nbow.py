@@ -1,0 +1,213 @@
+"""A linear model of the n-grams in a text, each weighted by a naive Bayes log-count ratio: NB-SVM as a Keras model.
+
+After Wang and Manning, 2012, "Baselines and bigrams: simple, good sentiment and topic classification"; that the weights
+are trained by stochastic gradients is from A. Maiya's keras-nbsvm, bigrams that skip words from Guthrie and others,
+2006, "A closer look at skip-gram modelling". Which of its n-grams a text holds counts, not how often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Interval
+
+from seqconv import console
+from seqconv.config.errors import ConfigError, Problem
+from seqconv.config.fields import Count, ModelSection, PaddingRule, PositiveFloat
+from seqconv.config.registry import KerasModel, register_model
+from seqconv.tasks.contract import Samples, SequenceSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Texts whose n-grams are made at once.
+BLOCK = 256
+# Three tokens and the number of a pattern make an int64.
+MOST_TOKENS = 1_000_000
+
+# Config
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NBowConfig(ModelSection):
+    """Keys of `conf/model/nbow.yaml`."""
+
+    name: Literal["nbow"]
+    ngrams: Annotated[int, Interval(ge=1, le=3)]
+    """The longest n-grams, in tokens; the shorter ones are used, too."""
+    skips: Annotated[int, Interval(ge=0, le=5)]
+    """Bigrams that skip 1 to so many tokens between their two."""
+    min_texts: Count
+    """N-grams in fewer training texts are not used."""
+    max_ngrams: Annotated[int, Interval(ge=1, le=50_000_000)]
+    """Room for n-grams; if there are more, those in the most training texts."""
+    smoothing: PositiveFloat
+    """Added to the number of texts of a class with an n-gram, and without any, before ratios are taken."""
+
+    def padding_rule(self) -> PaddingRule:
+        """Padding has no n-grams."""
+        return PaddingRule(extra=0, multiple=1)
+
+    def shape_problems(self, spec: SequenceSpec) -> Iterator[Problem]:
+        """Only texts have n-grams, and their keys have room for so many tokens."""
+        if spec.vocabulary is None:
+            yield Problem(
+                "name", "`nbow` is a model of texts; received a series. Choose another model"
+            )
+        elif spec.vocabulary > MOST_TOKENS:
+            yield Problem(
+                "name",
+                f"`nbow` takes a vocabulary of at most {MOST_TOKENS:,} tokens; received max_features={spec.vocabulary}",
+            )
+
+    def export_problems(self, form: str) -> Iterator[Problem]:
+        """LiteRT cannot search a table."""
+        if form == "litert":
+            rule = "litert has no search in a sorted table, which `nbow` needs"
+            yield Problem("--format", f"{rule}; received litert. Use saved_model or onnx")
+
+
+# What is counted
+
+
+@dataclass(frozen=True)
+class NgramCounts:
+    """In how many training texts of each class n-grams are.
+
+    Attributes:
+        keys: `(ngrams,)` int64.
+        texts: `(ngrams, classes)` int64.
+    """
+
+    keys: np.ndarray
+    texts: np.ndarray
+
+    def most_frequent(self, limit: int) -> NgramCounts:
+        """Those in the most texts, ascending by key."""
+        import numpy as np
+
+        # Stable: of equally frequent n-grams the shorter ones stay.
+        kept = np.argsort(-self.texts.sum(axis=1), kind="stable")[:limit]
+        kept = kept[np.argsort(self.keys[kept])]
+        return NgramCounts(self.keys[kept], self.texts[kept])
+
+
+def count_ngrams(keys: np.ndarray, labels: np.ndarray, classes: int, least: int) -> NgramCounts:
+    """Count n-grams by class.
+
+    Args:
+        keys: one for each different n-gram of each text.
+        labels: the class of its text.
+        classes: number of classes.
+        least: n-grams in fewer texts are left out.
+    """
+    import numpy as np
+
+    different, texts = np.unique(keys, return_counts=True)
+    kept = different[texts >= least]
+    if not len(kept):
+        return NgramCounts(kept, np.zeros((0, classes), np.int64))
+    place = np.minimum(np.searchsorted(kept, keys), len(kept) - 1)
+    known = kept[place] == keys
+    cells = np.bincount(place[known] * classes + labels[known], minlength=len(kept) * classes)
+    return NgramCounts(kept, cells.reshape(-1, classes))
+
+
+def log_count_ratios(counts: np.ndarray, texts: np.ndarray, smoothing: float) -> np.ndarray:
+    """How much likelier an n-gram is in the texts of a class than in the others, `(ngrams, outputs)`, as a logarithm.
+
+    Args:
+        counts: texts of each class with each n-gram, `(ngrams, classes)`.
+        texts: of each class, `(classes,)`.
+        smoothing: added to both.
+
+    Returns:
+        A column for each class; of two classes one, for the second.
+    """
+    import numpy as np
+
+    inside = (counts + smoothing) / (texts + smoothing)
+    others = counts.sum(axis=1, keepdims=True) - counts
+    outside = (others + smoothing) / (texts.sum() - texts + smoothing)
+    ratios = np.log(inside) - np.log(outside)
+    return ratios[:, 1:] if len(texts) == 2 else ratios
+
+
+def adapt(config: NBowConfig, model: KerasModel, samples: Samples) -> None:
+    """Fill the table of n-grams and their ratios from the training texts; the bias begins at the shares of classes.
+
+    Raises:
+        ConfigError: if no n-gram is in enough texts.
+    """
+    import numpy as np
+
+    lookup, output = model.get_layer("ngrams"), model.get_layer("output")
+    classes = max(output.outputs, 2)
+    parts = []
+    for pattern in lookup.patterns:
+        keys, labels = _keys_and_labels(lookup, pattern, samples)
+        parts.append(count_ngrams(keys, labels, classes, config.min_texts))
+    found = NgramCounts(
+        np.concatenate([part.keys for part in parts]),
+        np.concatenate([part.texts for part in parts]),
+    )
+    if not len(found.keys):
+        rule = f"no n-gram is in so many training texts; received {config.min_texts}. Use a smaller number"
+        raise ConfigError([Problem("model.min_texts", rule)])
+    used = found.most_frequent(config.max_ngrams)
+    _, labels = samples.batch(np.arange(len(samples)))
+    texts = np.bincount(labels[:, 0].astype(np.int64), minlength=classes)
+    lookup.set_keys(used.keys)
+    shares = np.log(texts / texts.sum())
+    output.set_ratios(
+        log_count_ratios(used.texts, texts, config.smoothing),
+        shares[1:] - shares[0] if classes == 2 else shares,
+    )
+    console.info(
+        f"n-grams  {len(used.keys):,} of {len(found.keys):,} in {config.min_texts} training texts or more "
+        f"(room for {config.max_ngrams:,}: model.max_ngrams)"
+    )
+
+
+def _keys_and_labels(
+    lookup: Any, pattern: tuple[int, ...], samples: Samples
+) -> tuple[np.ndarray, np.ndarray]:
+    """The key of each different n-gram of each text, and the number of the text's class."""
+    import numpy as np
+
+    from seqconv.models.layers.ngrams import NONE
+
+    lengths = samples.lengths
+    if lengths is None:
+        raise ValueError("only texts have n-grams")
+    # By length, so that blocks have little padding.
+    order = np.argsort(lengths, kind="stable")
+    keys, labels = [], []
+    for first in range(0, len(order), BLOCK):
+        block = order[first : first + BLOCK]
+        tokens, targets = samples.batch(block)
+        found = lookup.keys(tokens[:, -int(lengths[block].max()) :], [pattern]).numpy()
+        texts, places = np.nonzero(found != NONE)
+        keys.append(found[texts, places])
+        labels.append(targets[texts, 0].astype(np.int64))
+    return np.concatenate(keys), np.concatenate(labels)
+
+
+# Functional model
+
+
+@register_model(NBowConfig, adapt=adapt)
+def build(config: NBowConfig, spec: SequenceSpec) -> KerasModel:
+    """A `keras.Model` from `(batch, time)` to `(batch, outputs)`."""
+    import keras
+
+    from seqconv.models.layers.ngrams import NgramLookup, RatioSum, patterns
+
+    kinds = patterns(config.ngrams, config.skips)
+    room = config.max_ngrams
+    inputs = keras.Input((None,), name="tokens", dtype="int32")
+    numbers = NgramLookup(kinds, spec.vocabulary or 0, room, name="ngrams")(inputs)
+    scores = RatioSum(room, spec.outputs[0], name="output")(numbers)
+    return keras.Model(inputs, scores, name=config.name)
