@@ -14,10 +14,10 @@ from seqconv.data.records import Record, chosen_columns, clean
 from seqconv.tasks.contract import InputData, Scaling, SequenceSpec, Serving, StoredPreparation
 from seqconv.tasks.forecasting.inputs import choose_features
 from seqconv.tasks.forecasting.intervals import outer_forecasts, point_forecast
-from seqconv.tasks.forecasting.preparation import SeriesPreparation
+from seqconv.tasks.forecasting.preparation import SeriesPreparation, series_spec
 from seqconv.tasks.forecasting.samples import LEAST_STD, WindowSamples
+from seqconv.tasks.forecasting.scaling import scaled_rows, scaling_starts
 from seqconv.tasks.forecasting.settings import ForecastingSettings, Windows
-from seqconv.tasks.forecasting.task import scaled_rows, scaling_starts, series_spec
 from seqconv.tasks.forecasting.windows import Anchors
 
 ORIGIN, TIME = "forecast_origin", "forecast_time"
