@@ -195,16 +195,16 @@ def test_a_signal_in_a_validation_repeats_only_the_validation(command, record, m
     # The LSTM of Keras draws random numbers in a validation too.
     words = [*SERIES, record, "model=lstm", "model.dropout=0.1", *TRAINER]
     twin = run_of(command(words))
-    predict = Training.predict
+    validate = Training._validate
 
-    def predict_and_signal(self, split):
-        if split == "validation" and self.progress.epoch == 2:
+    def validate_and_signal(self):
+        if self.progress.epoch == 2:
             # Held back until the first batch is done.
             os.kill(os.getpid(), number)
-        return predict(self, split)
+        return validate(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "predict", predict_and_signal)
+        patch.setattr(Training, "_validate", validate_and_signal)
         answer = command(words)
     assert answer.exit_code == 128 + number
     run_dir = Path(json.loads(answer.stdout)["run_dir"])
