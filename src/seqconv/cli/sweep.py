@@ -114,21 +114,29 @@ def _launch(
         SeqconvError: if the launcher or the sweeper cannot do its work.
         InterruptedRun: after a signal.
     """
+    interrupted: int | None = None
     try:
         hand_over([*line.words, f"hydra.sweep.dir={quoted(str(run_job.sweep_dir))}"], run_job)
-    except SystemExit:
-        if signals.number is not None:
-            raise InterruptedRun(signals.number) from None
-        raise
+    except SystemExit as leaving:
+        # The launcher may have listened itself, and leaves with the exit code of the signal.
+        interrupted = signals.number or _signal_of(leaving)
+        if interrupted is None:
+            raise
     finally:
         with signals.held():
             results = results_of(run_job.sweep_dir, jobs())
             _report(run_job, results)
-            if signals.number is not None:
-                _say_how_far(results, jobs(), run_job.sweep_dir)
+    if interrupted is not None:
+        _say_how_far(results, jobs(), run_job.sweep_dir)
+        raise InterruptedRun(interrupted)
     if run_job.error is not None:
         raise run_job.error
     return results
+
+
+def _signal_of(leaving: SystemExit) -> int | None:
+    code = leaving.code
+    return code - 128 if isinstance(code, int) and code > 128 else None
 
 
 def _show(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) -> None:
