@@ -422,7 +422,9 @@ def test_quantiles_and_intervals(train, table):
     samples = task.samples("test")
     rows = samples.anchors[:] - samples.windows.step
     picked = frame.filter(
-        pl.col("forecast_origin").is_in(pl.Series(task.record.times[rows].astype("datetime64[ms]")).implode())
+        pl.col("forecast_origin").is_in(
+            pl.Series(task.record.times[rows].astype("datetime64[ms]")).implode()
+        )
     )
     inside = []
     for index, name in enumerate(("power (kW)", "temp (degC)")):

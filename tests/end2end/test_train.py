@@ -75,7 +75,8 @@ def test_a_run_leaves_everything_that_the_contract_lists(command, record):
     assert metrics["validation"].keys() == numbers
     assert metrics["test"].keys() == numbers | {"interval"}
     assert metrics["differences"].keys() == metrics["baselines"].keys()
-        for baseline in ("persistence", "seasonal_naive", "ridge"):
+    for baseline in ("persistence", "seasonal_naive", "ridge"):
+        for split in ("validation", "test"):
             assert metrics["baselines"][baseline][split]["mae"] > 0
     assert metrics["timing"]["samples_per_second"] == pytest.approx(
         32 * metrics["timing"]["steps_per_second"]
