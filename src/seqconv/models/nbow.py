@@ -63,10 +63,10 @@ class NBowConfig(ModelSection):
             )
 
     def export_problems(self, form: str) -> Iterator[Problem]:
-        """LiteRT cannot search a table."""
-        if form == "litert":
-            rule = "litert has no search in a sorted table, which `nbow` needs"
-            yield Problem("--format", f"{rule}; received litert. Use saved_model or onnx")
+        """Only TensorFlow searches a table."""
+        if form != "saved_model":
+            rule = f"{form} has no search in a sorted table, which `nbow` needs"
+            yield Problem("--format", f"{rule}; received {form}. Use saved_model")
 
 
 # What is counted
