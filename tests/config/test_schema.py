@@ -222,8 +222,12 @@ def test_every_file_composes(words_for, path: str):
     [path for path in CONFIG_FILES if path.startswith(("recipe/", "trainer/", "experiment/"))],
 )
 def test_what_a_file_says_is_what_is_composed(words_for, path: str):
-    tree = read_command_line(words_for(path)).only_job.tree
-    assert list(contradictions(values_of(path), tree)) == []
+    words = words_for(path)
+    tree = read_command_line(words).only_job.tree
+    found = contradictions(values_of(path), tree)
+    # The command line, which makes the data small, comes before every file.
+    given = tuple(f"{word.partition('=')[0]}:" for word in words)
+    assert [each for each in found if not each.startswith(given)] == []
 
 
 @pytest.mark.parametrize("path", [path for path in CONFIG_FILES if path.startswith("recipe/")])
