@@ -138,7 +138,7 @@ def our_task(rows: int, *words: str) -> Any:
     from seqconv.data.records import clean_record
     from seqconv.data.simulated.climate import COLUMNS as NAMES
     from seqconv.data.simulated.climate import simulate_climate
-    from seqconv.tasks.forecasting.task import prepare
+    from seqconv.tasks.forecasting.prepare import prepare
 
     times, values = simulate_climate(rows)
     record = clean_record(

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import zipfile
@@ -416,3 +417,19 @@ def completed_run(tmp_path: Path, in_empty_folder: Path) -> Path:
     }
     files.write_json(path / rundir.METRICS, metrics)
     return path
+
+
+@pytest.fixture(scope="session")
+def new_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables, which take seconds to make."""
+    from seqconv.runs.tracking.mlflow import _connect
+
+    path = tmp_path_factory.mktemp("mlflow") / "new.db"
+    _connect(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def mlflow_uri(new_mlflow_database: Path, tmp_path: Path) -> str:
+    """Of a database without runs."""
+    return f"sqlite:///{shutil.copy(new_mlflow_database, tmp_path / 'mlflow.db')}"

@@ -86,8 +86,10 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
             "quantiles: must ascend and have 0.5, the point forecast, among them; received [0.9, 0.5, 0.1]",
             id="quantiles-descend",
         ),
-        pytest.param(["quantiles=[0.1,0.9]"], "among them; received [0.1, 0.9]", id="no-median"),
-        pytest.param(["quantiles=[0.5,0.5]"], "must ascend", id="a-quantile-twice"),
+        pytest.param(
+            ["quantiles=[0.1,0.9]"], "quantiles: must ascend and have 0.5", id="no-median"
+        ),
+        pytest.param(["quantiles=[0.5,0.5]"], "quantiles: must ascend", id="a-quantile-twice"),
         pytest.param(["quantiles=[0.5,1.0]"], "quantiles.1: must be less than 1", id="quantile-1"),
         pytest.param(["quantiles=[]"], "quantiles: must have at least one", id="no-quantiles"),
         pytest.param(["interval=90"], "interval: must be less than 1; received 90", id="interval"),

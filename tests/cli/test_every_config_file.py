@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import yaml
 
 from seqconv.cli.overrides import read_command_line
 from seqconv.config.registry import DATASETS as KNOWN_DATASETS
@@ -116,7 +117,8 @@ def test_every_trainer(command, settings, trainer):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_in_smoke(command, settings, experiment):
-    dataset = next(name for name in DATASETS if experiment.startswith(name))
+    chosen = yaml.safe_load(CONF.joinpath(f"experiment/{experiment}.yaml").read_text())["defaults"]
+    (dataset,) = (word["override /dataset"] for word in chosen if "override /dataset" in word)
     code, stdout, stderr = command(
         [f"experiment={experiment}", "trainer=smoke", *settings(dataset)]
     )

@@ -204,7 +204,8 @@ def test_smoke_stays_small(compose: Compose, words_for_dataset, dataset: str, mo
 
 @pytest.mark.parametrize("experiment", names("experiment"))
 def test_smoke_makes_an_experiment_small(compose: Compose, experiment: str):
-    trainer = compose(f"experiment={experiment}", "trainer=smoke")["trainer"]
+    words = [f"experiment={experiment}", "dataset.path=a_file.csv", "trainer=smoke"]
+    trainer = compose(*words)["trainer"]
     assert (trainer["epochs"], trainer["steps_per_epoch"]) == (2, 5)
 
 

@@ -185,6 +185,9 @@ def words_for(words_for_dataset) -> Callable[[str], list[str]]:
         if group == "recipe":
             dataset, _, model = name.partition("-")
             return [*words_for_dataset(dataset), f"model={model}"]
+        if group == "experiment":
+            # Some are of tables, which a user has to name.
+            return [f"experiment={name}", "dataset.path=a_file.csv"]
         return [f"{group}={name}"]
 
     return words
@@ -207,7 +210,8 @@ def contradictions(said: dict[str, Any], tree: dict[str, Any], prefix: str = "")
             yield f"{prefix}{key}: {value!r} is said, {tree.get(key)!r} composed"
 
 
-@pytest.mark.parametrize("path", CONFIG_FILES)
+# Launchers need packages that may not be there: tests/sweeps/test_cluster.py has them.
+@pytest.mark.parametrize("path", [p for p in CONFIG_FILES if not p.startswith("hydra/launcher/")])
 def test_every_file_composes(words_for, path: str):
     line = read_command_line(words_for(path))
     assert line.only_job.trainer.epochs >= 1
@@ -218,8 +222,12 @@ def test_every_file_composes(words_for, path: str):
     [path for path in CONFIG_FILES if path.startswith(("recipe/", "trainer/", "experiment/"))],
 )
 def test_what_a_file_says_is_what_is_composed(words_for, path: str):
-    tree = read_command_line(words_for(path)).only_job.tree
-    assert list(contradictions(values_of(path), tree)) == []
+    words = words_for(path)
+    tree = read_command_line(words).only_job.tree
+    found = contradictions(values_of(path), tree)
+    # The command line, which makes the data small, comes before every file.
+    given = tuple(f"{word.partition('=')[0]}:" for word in words)
+    assert [each for each in found if not each.startswith(given)] == []
 
 
 @pytest.mark.parametrize("path", [path for path in CONFIG_FILES if path.startswith("recipe/")])

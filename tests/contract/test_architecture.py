@@ -36,11 +36,13 @@ LEVELS = (
         "training.sampling",
         "training",
     ),
-    ("runs.report", "runs.resume", "runs.page"),
+    ("runs.tracking.trackers",),
+    ("runs.tracking.tensorboard", "runs.tracking.mlflow"),
+    ("runs.report", "runs.resume", "runs.page", "runs.tracking.views"),
     ("runs.compare",),
     ("runs.plots",),
     ("runs.progress", "runs.result", "runs.checkpoints", "runs.lock", "runs.environment"),
-    ("runs.files", "runs.layout", "runs"),
+    ("runs.files", "runs.layout", "runs", "runs.tracking"),
     ("config.schema",),
     ("data.inspect",),
     ("models", "data.datasets"),
@@ -69,13 +71,26 @@ ALLOWED = {
         "sweeps.launch",
         "sweeps.process",
     },
+    "mlflow": {"runs.tracking.mlflow"},
     "rich": {"console"},
+    "tensorboard": {"runs.tracking.tensorboard"},
     "typer": {"cli.tools", *(f"cli.tools.{name}" for name in TOOLS)},
 }
 # Rooms that may use TensorFlow and Keras, inside functions or not.
 OF_TENSORFLOW = ("models", "training")
 MOST_ROOMS = 10
-HEAVY = {"tensorflow", "keras", "polars", "matplotlib", "sklearn", "scipy", "pooch", "requests"}
+HEAVY = {
+    "mlflow",
+    "tensorboard",
+    "tensorflow",
+    "keras",
+    "polars",
+    "matplotlib",
+    "sklearn",
+    "scipy",
+    "pooch",
+    "requests",
+}
 SETTINGS = {"cfg", "config", "conf", "composed", "settings"}
 
 

@@ -1,6 +1,7 @@
 """`ensemble=k`: members by seed, joined into one run whose outputs are their means."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -90,8 +91,8 @@ def test_a_member_that_fails(train):
         *("trainer.learning_rate=1e30", "trainer.steps_per_epoch=40"),
         code=4,
     )
-    assert "member 1 (seed=5) did not complete: " in stderr
+    assert re.search(r"member (1 \(seed=5|2 \(seed=6)\) did not complete: the loss is", stderr)
     metrics = metrics_of(run_dir)
     assert metrics["status"] == "failed"
     assert metrics["error"]["exit_code"] == 4
-    assert metrics["members"][0]["status"] == "diverged"
+    assert "diverged" in [member["status"] for member in metrics["members"]]

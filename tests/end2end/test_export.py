@@ -115,6 +115,16 @@ CASES = {
     "conv1d": ["model=conv1d", "lead=4h", "dataset.targets=[p (mbar)]", "target=change"],
     "conv_gru": ["model=conv_gru", "lead=3h", "dataset.targets=[T (degC)]"],
     "ensemble": ["model=gru", "model.units=[4]", "ensemble=2", "lead=[2h,3h]", "target=normalized"],
+    "mlp": ["model=mlp", "model.normalization=window", "lead=[2h,3h]"],
+    "patch_cnn": ["model=patch_cnn", "model.segment=5", "lead=[2h,3h]"],
+    "segment_gru": [
+        "model=segment_gru",
+        "model.segment=3",
+        "model.normalization=window",
+        "lead=[2h,3h]",
+        "target=change",
+        "dataset.targets=[wind]",
+    ],
     "lstm": ["model=lstm", "lead=[2h,3h]", "dataset.targets=[p (mbar)]", "target=normalized"],
     "features": [
         "model=gru",

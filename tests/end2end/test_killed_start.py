@@ -7,7 +7,7 @@ import pytest
 from seqconv.config.errors import OutputError
 from seqconv.runs import layout as rundir
 from seqconv.runs.lock import locked
-from seqconv.training import run as training
+from seqconv.training import folds
 
 
 class Killed(BaseException):
@@ -67,7 +67,7 @@ def test_one_command_line_can_be_repeated_until_it_is_done(command, in_empty_fol
     words = ["dataset=reviews_demo", "model=conv1d", "trainer=smoke", "resume=auto"]
     words += ["hydra.run.dir=outputs/mine/run"]
     with monkeypatch.context() as patch:
-        patch.setattr(training, "run", die)
+        patch.setattr(folds, "run", die)
         with pytest.raises(Killed):
             command(words)
     left = {path.name for path in (in_empty_folder / "outputs/mine/run").iterdir()}

@@ -24,6 +24,8 @@ ROWS = 700
 START = np.datetime64("2021-03-01T00:00:00", "ms")
 SMALL = ["trainer=smoke", "model=gru", "model.units=[4]", "lookback=1d", "step=2h"]
 SPLIT = ["split.train_end=0.6", "split.validation_end=0.8"]
+# The forecast itself, and its prediction interval.
+ENDS = ("", "_lower", "_upper")
 
 
 def hourly(rows=ROWS, seed=0, start=START):
@@ -173,7 +175,8 @@ def test_files_and_pipes(run_dir, table, aside):
     as_csv = answer(run_dir, table)
     assert as_csv.exit_code == 0, as_csv.output
     found = pl.read_csv(io.BytesIO(as_csv.stdout_bytes), try_parse_dates=True)
-    assert found.columns == ["forecast_origin", "forecast_time", "power (kW)", "temp (degC)"]
+    targets = [f"{name}{end}" for name in ("power (kW)", "temp (degC)") for end in ENDS]
+    assert found.columns == ["forecast_origin", "forecast_time", *targets]
     assert len(found) == 2 * (ROWS - 24 + 2)
     from_pipe = answer(run_dir, "-", given=table.read_bytes())
     assert from_pipe.stdout_bytes == as_csv.stdout_bytes
@@ -244,7 +247,8 @@ def test_series_by_name(train, aside, in_empty_folder):
         *SPLIT,
     )
     found = load_run(run_dir).predict(pl.concat(sensors), newest=True)
-    assert found.columns == ["sensor", "forecast_origin", "forecast_time", "wind"]
+    wind = [f"wind{end}" for end in ENDS]
+    assert found.columns == ["sensor", "forecast_origin", "forecast_time", *wind]
     assert found["sensor"].to_list() == ["s1", "s2"]
     for number, sensor in enumerate(sensors):
         alone = load_run(run_dir).predict(sensor, newest=True)
@@ -417,7 +421,11 @@ def test_quantiles_and_intervals(train, table):
     task = evaluate_run(run_dir).task
     samples = task.samples("test")
     rows = samples.anchors[:] - samples.windows.step
-    picked = frame.filter(pl.col("forecast_origin").is_in(list(task.record.times[rows])))
+    picked = frame.filter(
+        pl.col("forecast_origin").is_in(
+            pl.Series(task.record.times[rows].astype("datetime64[ms]")).implode()
+        )
+    )
     inside = []
     for index, name in enumerate(("power (kW)", "temp (degC)")):
         truth = samples.truth()[:, :, index].reshape(-1)

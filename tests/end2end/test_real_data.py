@@ -6,7 +6,7 @@ from small_records import CLEANING, make_settings
 from seqconv.data.datasets import imdb, jena
 from seqconv.data.inspect import inspect_series
 from seqconv.data.records import clean
-from seqconv.tasks.forecasting.task import prepare
+from seqconv.tasks.forecasting.prepare import prepare
 
 
 def test_two_years_of_jena(shared_data):

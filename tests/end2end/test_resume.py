@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from seqconv.config.registry import MODELS
 from seqconv.runs import checkpoints
 from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import CheckpointStore
@@ -138,7 +139,7 @@ def test_an_average_of_the_weights_and_a_warm_up_go_on_too(command, record, kill
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["conv1d", "gru", "lstm"])
+@pytest.mark.parametrize("model", sorted({*MODELS.names()} - {"conv_gru", "nbow"}))
 @pytest.mark.parametrize("steps", [1, 5, 7])
 def test_every_model_on_a_series(command, record, killed_at, model, steps):
     kill_and_resume(
@@ -147,7 +148,7 @@ def test_every_model_on_a_series(command, record, killed_at, model, steps):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "gru", "lstm", "nbow"])
+@pytest.mark.parametrize("model", MODELS.names())
 @pytest.mark.parametrize("steps", [6, 9])
 def test_every_model_on_texts(command, in_empty_folder, killed_at, model, steps):
     words = [*TEXTS, f"model={model}", *TRAINER, "trainer.steps_per_epoch=null", EVERY_STEP]
@@ -194,16 +195,16 @@ def test_a_signal_in_a_validation_repeats_only_the_validation(command, record, m
     # The LSTM of Keras draws random numbers in a validation too.
     words = [*SERIES, record, "model=lstm", "model.dropout=0.1", *TRAINER]
     twin = run_of(command(words))
-    predict = Training.predict
+    validate = Training._validate
 
-    def predict_and_signal(self, split):
-        if split == "validation" and self.progress.epoch == 2:
+    def validate_and_signal(self):
+        if self.progress.epoch == 2:
             # Held back until the first batch is done.
             os.kill(os.getpid(), number)
-        return predict(self, split)
+        return validate(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "predict", predict_and_signal)
+        patch.setattr(Training, "_validate", validate_and_signal)
         answer = command(words)
     assert answer.exit_code == 128 + number
     run_dir = Path(json.loads(answer.stdout)["run_dir"])

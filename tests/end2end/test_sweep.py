@@ -263,7 +263,7 @@ def test_a_job_that_is_killed_is_a_failed_row(command, record, tmp_path):
         (["seed=range(1,9,0)"], r"seed=range\(1,9,0\): steps of 0 come to no end"),
         (["seed=shuffle(range(0,1e12))"], r"stands for more than 10,000 jobs"),
         (["sweep.resume=nowhere"], r"sweep.resume: must be auto or a sweep's directory; nowhere"),
-        (["hydra/launcher=ray"], r"ray"),
+        (["hydra/launcher=rey"], r"unknown hydra/launcher `rey`"),
     ],
 )
 def test_a_sweep_that_cannot_start(command, in_empty_folder, without_tensorflow, words, message):

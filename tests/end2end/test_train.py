@@ -71,9 +71,12 @@ def test_a_run_leaves_everything_that_the_contract_lists(command, record):
     assert metrics["dataset"]["windows"] == {"train": 1316, "validation": 566, "test": 566}
     assert metrics["epochs"]["completed"] == 2
     assert metrics["model"] == {"name": "conv_gru", "parameters": 13_793}
-    for split in ("validation", "test"):
-        assert metrics[split].keys() == {"loss", "mae", "rmse", "r2", "mase"}
-        for baseline in ("persistence", "seasonal_naive", "ridge"):
+    numbers = {"loss", "mae", "rmse", "r2", "mase"}
+    assert metrics["validation"].keys() == numbers
+    assert metrics["test"].keys() == numbers | {"interval"}
+    assert metrics["differences"].keys() == metrics["baselines"].keys()
+    for baseline in ("persistence", "seasonal_naive", "ridge"):
+        for split in ("validation", "test"):
             assert metrics["baselines"][baseline][split]["mae"] > 0
     assert metrics["timing"]["samples_per_second"] == pytest.approx(
         32 * metrics["timing"]["steps_per_second"]
@@ -138,6 +141,15 @@ def test_change_as_target_reports_in_the_values_own_unit(command, record):
         _, stdout, _ = command([*words, f"target={target}"])
         by_target[target] = json.loads((run_dir_of(stdout) / "metrics.json").read_text())
 
+    intervals = {
+        target: {
+            name: values["test"].pop("interval") for name, values in result["baselines"].items()
+        }
+        for target, result in by_target.items()
+    }
+    for name, interval in intervals["change"].items():
+        # Learnt in the units trained on: the same but for the last digits, which decide on a window or two.
+        assert interval == pytest.approx(intervals["value"][name], rel=0.005)
     assert by_target["change"]["baselines"] == by_target["value"]["baselines"]
     persistence = by_target["change"]["baselines"]["persistence"]["test"]["mae"]
     # Untrained, the change is predicted as about zero: nearly persistence.

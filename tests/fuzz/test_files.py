@@ -35,7 +35,7 @@ from seqconv.data.store import Store
 from seqconv.data.texts import read_labelled
 from seqconv.runs import checkpoints
 from seqconv.runs import layout as rundir
-from seqconv.tasks.forecasting.task import prepare
+from seqconv.tasks.forecasting.prepare import prepare
 from seqconv.training import run as training
 
 # What a reader may take while it says no to files of a few kilobytes.

@@ -16,7 +16,7 @@ from seqconv.config.fields import Duration
 from seqconv.runs import files
 from seqconv.runs import layout as rundir
 from seqconv.runs.lock import locked
-from seqconv.training.signals import SIGNALS, Signals
+from seqconv.training.signals import OF_THE_HOST, SIGNALS, Signals
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -44,6 +44,28 @@ def test_a_held_signal_raises_at_the_next_phase_that_may_be_broken_off():
             raise AssertionError("the phase has begun")
         # And it is held again.
         os.kill(os.getpid(), signal.SIGHUP)
+
+
+@pytest.mark.parametrize("number", OF_THE_HOST)
+def test_a_signal_that_the_host_listens_for_reaches_it_at_the_end(number):
+    """As submitit does, whose handler requeues the job and ends the process."""
+    events = []
+    before = signal.signal(number, lambda *_: events.append("requeued"))
+    try:
+        with Signals() as stop, stop.held():
+            os.kill(os.getpid(), number)
+            with pytest.raises(InterruptedRun, match=f"signal {number}"):
+                stop.check()
+            events.append("saved")
+    finally:
+        signal.signal(number, before)
+    assert events == ["saved", "requeued"]
+
+
+@pytest.mark.parametrize("number", OF_THE_HOST)
+def test_a_signal_that_no_host_listens_for_is_left_alone(number):
+    with Signals():
+        assert signal.getsignal(number) == signal.SIG_DFL
 
 
 def test_phases_inside_one_another():

@@ -30,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seqconv.config.errors import ConfigError, Problem, did_you_mean, unknown_key
+from seqconv.sweeps.cluster import missing_extra, problems_of
 
 if TYPE_CHECKING:
     from seqconv.config.schema import Config, SweepSettings
@@ -298,6 +299,7 @@ class _Reader:
         ):
             if not isinstance(chosen.get("_target_"), str):
                 self.problems.append(Problem(f"hydra/{group}", "must name one, such as seqconv"))
+        self.problems += problems_of(launcher)
         if launcher.pop("_target_", None) == LAUNCHER:
             try:
                 read_section(LauncherSettings, launcher, "hydra.launcher.")
@@ -346,6 +348,10 @@ class _Reader:
         group, options = override.key_or_group, self._options(override)
         names = [word.partition("=")[2].strip("'\"") for word in _alternatives(override)]
         for name in names:
+            if group == "hydra/launcher" and (extra := missing_extra(name, options)):
+                rule = f"{name} is not installed: pip install 'seqconv[{extra}]'"
+                self.problems.append(Problem(group, rule))
+                return []
             if name not in options:
                 rule = f"unknown {group} `{name}`.{did_you_mean(name, options)} Known: {', '.join(options)}"
                 self.problems.append(Problem(group, rule))
@@ -430,9 +436,14 @@ def _check(composed: DictConfig) -> Config | ConfigError:
     from seqconv.config.schema import parse
 
     try:
-        return parse(
+        config = parse(
             OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         )
+        if config.trainer.tensorboard or config.trainer.mlflow is not None:
+            from seqconv.runs.tracking.trackers import check_installed
+
+            check_installed(config)
+        return config
     except ConfigError as error:
         return error
 

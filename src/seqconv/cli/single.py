@@ -17,6 +17,7 @@ from seqconv.runs import layout, resume
 from seqconv.runs.files import json_line
 from seqconv.runs.lock import locked
 from seqconv.runs.result import Result, summary
+from seqconv.runs.tracking.trackers import check_installed
 from seqconv.tasks.contract import Task
 from seqconv.training import tensorflow_import
 from seqconv.training.signals import Signals
@@ -106,6 +107,7 @@ def _candidates(line: CommandLine) -> Iterator[Path]:
 
 def _resume(line: CommandLine, run_dir: Path, config: Config, signals: Signals) -> None:
     """Resume a run, or report its result where nothing is left to do."""
+    check_installed(config)
     layout.check_own_files(run_dir)
     with locked(run_dir):
         point = resume.find_resume_point(run_dir)

@@ -52,7 +52,8 @@ def sweep(line: CommandLine) -> None:
     # A job listens for signals itself. Between two of them Hydra is at work: it starts the next job after an
     # Exception, but not after SystemExit.
     with Signals(error=lambda number: SystemExit(128 + number)) as signals:
-        sweep_dir = _directory(line, keys)
+        # Workers of a cluster have working directories of their own.
+        sweep_dir = _directory(line, keys).absolute()
         with locked(sweep_dir):
             if line.knows_jobs:
                 _run(line, keys, sweep_dir, signals)
@@ -113,21 +114,29 @@ def _launch(
         SeqconvError: if the launcher or the sweeper cannot do its work.
         InterruptedRun: after a signal.
     """
+    interrupted: int | None = None
     try:
         hand_over([*line.words, f"hydra.sweep.dir={quoted(str(run_job.sweep_dir))}"], run_job)
-    except SystemExit:
-        if signals.number is not None:
-            raise InterruptedRun(signals.number) from None
-        raise
+    except SystemExit as leaving:
+        # The launcher may have listened itself, and leaves with the exit code of the signal.
+        interrupted = signals.number or _signal_of(leaving)
+        if interrupted is None:
+            raise
     finally:
         with signals.held():
             results = results_of(run_job.sweep_dir, jobs())
             _report(run_job, results)
-            if signals.number is not None:
-                _say_how_far(results, jobs(), run_job.sweep_dir)
+    if interrupted is not None:
+        _say_how_far(results, jobs(), run_job.sweep_dir)
+        raise InterruptedRun(interrupted)
     if run_job.error is not None:
         raise run_job.error
     return results
+
+
+def _signal_of(leaving: SystemExit) -> int | None:
+    code = leaving.code
+    return code - 128 if isinstance(code, int) and code > 128 else None
 
 
 def _show(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) -> None:
@@ -196,22 +205,17 @@ def _directory(line: CommandLine, keys: Sequence[str]) -> Path:
     target = Path(line.sweep_dir)
     if resume == AUTO:
         found = target if chosen else _newest(target.parent, keys)
-        if found is not None and is_sweep(found):
+        if found is not None and layout.is_sweep(found):
             return found
         console.info("sweep.resume=auto: no sweep has a job of this command line; a new one begins")
     elif resume is not None:
         path = Path(os.path.expanduser(resume))
-        if not is_sweep(path):
+        if not layout.is_sweep(path):
             rule = f"must be auto or a sweep's directory; {path} has no {MANIFEST} and no {JOURNAL}"
             raise ConfigError([Problem("sweep.resume", rule)])
         return path
     layout.check_free(target)
     return own_directory(line.sweep_dir, chosen=chosen)
-
-
-def is_sweep(path: Path) -> bool:
-    """Whether a directory holds a sweep."""
-    return (path / MANIFEST).is_file() or (path / JOURNAL).is_file()
 
 
 def _newest(folder: Path, keys: Sequence[str]) -> Path | None:

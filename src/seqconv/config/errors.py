@@ -72,7 +72,7 @@ class InterruptedRun(SeqconvError):
     """A signal or a time limit asked the run to stop.
 
     Attributes:
-        signal_number: SIGHUP, SIGINT or SIGTERM; the exit code is 128 more.
+        signal_number: such as SIGTERM; the exit code is 128 more.
     """
 
     def __init__(self, signal_number: int, message: str | None = None):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, TypeVar
+from urllib.parse import urlsplit
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -86,6 +87,34 @@ class TrainerConfig(Section):
     """Also compute the baselines that take long (NB-SVM for texts, about a minute for 25,000 reviews)."""
     jit_compile: bool
     """Compile the whole training step with XLA."""
+    tensorboard: bool
+    """Also write the epochs as events for TensorBoard into the run directory."""
+    mlflow: str | None
+    """The URI of an MLflow tracking server or database that is also told of the run; None: none."""
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with the address."""
+        if self.mlflow is None:
+            return
+        if _holds_password(self.mlflow):
+            # Not quoted: messages are logged.
+            rule = (
+                "must hold no password, since config.yaml would; set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, which MLflow reads itself"
+            )
+            yield Problem("mlflow", rule)
+        elif "://" not in self.mlflow:
+            rule = "must be a URI such as sqlite:///mlflow.db or http://127.0.0.1:5000"
+            yield Problem("mlflow", f"{rule}; received {self.mlflow!r}")
+
+
+def _holds_password(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        # No address at all, such as http://[; MLflow says so.
+        return "@" in address
+    return parts.password is not None or "password" in parts.query.lower()
 
     def problems(self) -> Iterator[Problem]:
         """Plain gradient descent divides by nothing."""

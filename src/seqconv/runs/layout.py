@@ -15,12 +15,19 @@ HISTORY = "history.png"
 ENVIRONMENT = "environment.json"
 PREPARATION = "preparation.json"
 LOCK = ".lock"
+# The id of the run in MLflow.
+MLFLOW = "mlflow.json"
 # Of a sweep.
 MANIFEST = "sweep.json"
 JOURNAL = "study.log"
 HYDRA = ".hydra"
 LOG = "train.log"
-FILES = (CONFIG, METRICS, EPOCHS, HISTORY, ENVIRONMENT, PREPARATION, LOCK)
+FILES = (CONFIG, METRICS, EPOCHS, HISTORY, ENVIRONMENT, PREPARATION, MLFLOW, LOCK)
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a directory holds a sweep."""
+    return (path / MANIFEST).is_file() or (path / JOURNAL).is_file()
 
 
 def check_free(path: Path) -> None:

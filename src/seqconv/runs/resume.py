@@ -38,6 +38,8 @@ MAY_CHANGE = {
     "trainer.epochs",
     "trainer.keep",
     "trainer.max_time",
+    "trainer.mlflow",
+    "trainer.tensorboard",
 }
 
 

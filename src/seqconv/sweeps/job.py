@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import signal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from seqconv import console
-from seqconv.config.errors import ConfigError, Problem, SeqconvError
+from seqconv.config.errors import ConfigError, Problem, SeqconvError, SweepError
 from seqconv.config.requirements import Objective
 from seqconv.config.schema import Config, parse
 from seqconv.runs import layout, resume
 from seqconv.runs.compare import larger_is_better
 from seqconv.runs.files import json_line
 from seqconv.runs.lock import locked
+from seqconv.sweeps import cluster
 from seqconv.training.signals import Signals
 
 SECONDS_TO_SAVE = 60
@@ -40,6 +42,7 @@ class SweepJob:
         reports: whether a job's line is written as soon as it ends.
         error: what kept the launcher from its work; raised when Hydra has returned.
         process: that made this object.
+        folder: its working directory, which relative paths of data refer to.
     """
 
     sweep_dir: Path
@@ -51,6 +54,7 @@ class SweepJob:
     reports: bool = True
     error: SeqconvError | None = None
     process: int = field(default_factory=os.getpid)
+    folder: Path = field(default_factory=Path.cwd)
 
     def launch_pending(self, launcher: Any) -> None:
         """Let a launcher run the jobs that are not done."""
@@ -105,6 +109,7 @@ class SweepJob:
         if not jobs:
             return
         words = [[*own, *_place_of(number, self.sweep_dir)] for number, own in jobs.items()]
+        before = self._traces(jobs)
         try:
             launcher.launch(words, initial_job_idx=0)
         except SeqconvError:
@@ -113,11 +118,21 @@ class SweepJob:
             reason = f"{error.filename or 'the launcher'}: {error.strerror or error}"
             raise SeqconvError(reason) from error
         except Exception as error:
-            # Such as a cluster that is not there.
             name = f"{type(launcher).__module__}.{type(launcher).__name__}"
             reason = f"{type(error).__name__}: {error}"
+            if self._traces(jobs) != before:
+                raise SweepError(
+                    f"a job ended without a result ({reason}). What else the cluster has of this sweep may go on by "
+                    f"itself; when it has ended: the same command with sweep.resume={self.sweep_dir}"
+                ) from error
+            # Such as a cluster that is not there.
             problem = Problem("hydra/launcher", f"{name} cannot run the jobs ({reason})")
             raise ConfigError([problem]) from error
+
+    def _traces(self, jobs: Iterable[int]) -> list[float | None]:
+        """When each job has last written to its log, so that it shows whether one has begun."""
+        logs = [self.sweep_dir / str(number) / layout.LOG for number in jobs]
+        return [log.stat().st_mtime if log.exists() else None for log in logs]
 
     def _shared(self) -> tuple[Objective, int]:
         """What all jobs must have in common to be chosen among.
@@ -153,6 +168,9 @@ class SweepJob:
         """
         place = HydraConfig.get().sweep
         run_dir = Path(place.dir) / place.subdir
+        if os.getpid() != self.process:
+            with suppress(OSError):
+                os.chdir(self.folder)
         # The sweep is ours, so only a job of one whose process was killed may have it, and is about to save and end.
         with locked(run_dir, patience=SECONDS_TO_SAVE), Signals() as signals:
             outcome = self._run(composed, run_dir, signals)
@@ -163,6 +181,8 @@ class SweepJob:
             console.error(outcome.error)
         # Also for one that came too late for this job; but not for `trainer.max_time`, which is each job's own.
         if signals.number is not None:
+            if signals.number == signal.SIGTERM and cluster.kills_preempted_jobs():
+                signal.pause()
             raise SystemExit(128 + signals.number)
         return float(outcome.objective)
 

@@ -21,7 +21,13 @@ from seqconv.tasks.contract import Json
 
 VERSION = 1
 # What changes no number: a job is the same one with another value of these.
-OF_NO_EFFECT = ("trainer.checkpoint_seconds", "trainer.keep", "trainer.max_time")
+OF_NO_EFFECT = (
+    "trainer.checkpoint_seconds",
+    "trainer.keep",
+    "trainer.max_time",
+    "trainer.mlflow",
+    "trainer.tensorboard",
+)
 # A job that ended so is not run again: the same numbers would come out.
 FINAL = ("completed", "diverged")
 

@@ -26,6 +26,7 @@ Json: TypeAlias = Any
 """A value as JSON holds it: None, bool, int, float, str, or a list or string-keyed dict of such values."""
 
 Split: TypeAlias = Literal["train", "validation", "test"]
+Origin: TypeAlias = Literal["mean", "newest", "window"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 EVALUATED: tuple[Split, ...] = ("validation", "test")
 
@@ -41,7 +42,7 @@ def evenly_spaced(count: int, limit: int) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SequenceSpec:
-    """What goes into a model and what comes out: nothing but shapes.
+    """What goes into a model and what comes out: shapes, and how the outputs of a series go with its inputs.
 
     Attributes:
         time: time steps of one sample, `lookback / step` of a series or the length of a text.
@@ -51,6 +52,10 @@ class SequenceSpec:
         outputs: shape of one prediction: `(leads, columns)`, `(leads, columns, quantiles)`, or `(classes,)` logits,
             `(1,)` for two classes.
         targets: shape of what the loss compares it with: `(leads, columns)`, or `(1,)`, the number of a class.
+        target_features: of each column to predict, its number among the features; empty where a model does not see
+            them all.
+        origin: what a forecast is measured from: the training `mean`, as the features are, the `newest` value, or by
+            mean and deviation of the `window`; None for texts.
     """
 
     time: int
@@ -59,6 +64,8 @@ class SequenceSpec:
     embedding: int | None
     outputs: tuple[int, ...]
     targets: tuple[int, ...]
+    target_features: tuple[int, ...] = ()
+    origin: Origin | None = None
 
     @property
     def has_quantiles(self) -> bool:

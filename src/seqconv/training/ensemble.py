@@ -26,7 +26,7 @@ from seqconv.runs.result import (
     Timing,
     write_result,
 )
-from seqconv.runs.resume import find_resume_point, finished
+from seqconv.runs.resume import ResumePoint, find_resume_point, finished
 from seqconv.tasks.contract import Task
 from seqconv.tasks.metrics import value_of
 from seqconv.training import tensorflow_import
@@ -61,15 +61,30 @@ def run_in_turn(members: Sequence[Member], threads: int, signals: Signals) -> li
 
 def run_member(config: Config, run_dir: Path, signals: Signals) -> Outcome:
     """Run a member, resume it, or take its result where nothing is left to do."""
+    return run_part(
+        config, run_dir, lambda point: run(config, run_dir, resume_point=point, signals=signals)
+    )
+
+
+def run_part(
+    config: Config, run_dir: Path, start: Callable[[ResumePoint | None], Outcome]
+) -> Outcome:
+    """The outcome of one of the runs that a run is made of.
+
+    Args:
+        config: of the part.
+        run_dir: of the part; need not exist.
+        start: starts or resumes it; not called where nothing is left to do.
+    """
     point = None
     if (run_dir / layout.CONFIG).is_file():
         point = find_resume_point(run_dir)
         result = finished(run_dir, config, point)
         if result is not None:
+            console.info(f"{run_dir}: is finished")
             return Outcome(result, run_dir)
-    else:
-        run_dir.mkdir(exist_ok=True)
-    return run(config, run_dir, resume_point=point, signals=signals)
+    run_dir.mkdir(exist_ok=True)
+    return start(point)
 
 
 def run_ensemble(
@@ -142,14 +157,16 @@ def _brief(result: Result) -> dict[str, object]:
 
 def _first_error(members: Sequence[Member], outcomes: Sequence[Outcome]) -> SeqconvError | None:
     """Why a member did not complete, with its number; None if all did."""
+    interrupted: SeqconvError | None = None
     for number, ((config, _), outcome) in enumerate(zip(members, outcomes, strict=False), start=1):
         error = outcome.error
         if isinstance(error, InterruptedRun):
-            return error
-        if error is not None:
+            # Perhaps since another one failed.
+            interrupted = error
+        elif error is not None:
             error.args = (f"member {number} (seed={config.seed}) did not complete: {error}",)
             return error
-    return None
+    return interrupted
 
 
 def _join(

@@ -12,9 +12,9 @@ from seqconv.config.schema import Config, fold_configs, to_yaml
 from seqconv.runs import layout, report
 from seqconv.runs.files import write_text
 from seqconv.runs.result import ErrorResult, ObjectiveResult, Result, write_result
-from seqconv.runs.resume import ResumePoint, find_resume_point, finished
+from seqconv.runs.resume import ResumePoint
 from seqconv.tasks.contract import Json, Task
-from seqconv.training.ensemble import RunMembers, run_ensemble, run_in_turn
+from seqconv.training.ensemble import RunMembers, run_ensemble, run_in_turn, run_part
 from seqconv.training.run import Outcome, check_requirements, load_task, record_environment, run
 from seqconv.training.signals import Signals
 
@@ -94,16 +94,11 @@ def _run_fold(
     config: Config, run_dir: Path, signals: Signals | None, run_members: RunMembers
 ) -> Outcome:
     """Run a fold, resume it, or take its result where nothing is left to do."""
-    point = None
-    if run_dir.exists():
-        point = find_resume_point(run_dir)
-        result = finished(run_dir, config, point)
-        if result is not None:
-            console.info(f"{run_dir}: is finished")
-            return Outcome(result, run_dir)
-    else:
-        layout.create(run_dir)
-    return start(config, run_dir, resume_point=point, signals=signals, run_members=run_members)
+
+    def begin(point: ResumePoint | None) -> Outcome:
+        return start(config, run_dir, resume_point=point, signals=signals, run_members=run_members)
+
+    return run_part(config, run_dir, begin)
 
 
 def mean_of(results: Sequence[Result]) -> Result:

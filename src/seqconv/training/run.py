@@ -43,6 +43,7 @@ from seqconv.runs.result import (
     write_result,
 )
 from seqconv.runs.resume import ResumePoint
+from seqconv.runs.tracking.trackers import Trackers, trackers_of
 from seqconv.tasks.contract import Json, StoredPreparation, Task
 from seqconv.tasks.metrics import nested
 from seqconv.training import tensorflow_import
@@ -159,18 +160,19 @@ def run(
     """
     result = Result(seed=config.seed)
     error: SeqconvError | None = None
+    trackers = trackers_of(config, run_dir, resume_point.progress.history if resume_point else ())
     with contextlib.ExitStack() as listening:
         signals = signals or listening.enter_context(Signals())
         signals.limit(config.trainer.max_time)
         with signals.held():
             try:
-                _train(config, run_dir, task, result, signals, resume_point)
+                _train(config, run_dir, task, result, signals, resume_point, trackers)
                 result.status = "completed"
                 error = check_requirements(config.require, result)
             except (Exception, KeyboardInterrupt) as failure:
                 error = _reported(failure, signals)
                 result.status = _status(error)
-            return _finish(result, run_dir, error)
+            return _finish(result, run_dir, error, trackers)
 
 
 def _train(
@@ -180,6 +182,7 @@ def _train(
     result: Result,
     signals: Signals,
     point: ResumePoint | None,
+    trackers: Trackers,
 ) -> None:
     """Fill `result` step by step, so that what was reached is there when a step fails."""
     # First of all, and whole: with it the run can be resumed.
@@ -194,6 +197,11 @@ def _train(
         tensorflow_import.finish()
     tensorflow_import.use_threads(config.threads)
     with tensorflow_import.deterministic_operations(not config.trainer.jit_compile):
+
+        def record(finished: EpochRecord) -> None:
+            append_line(run_dir / layout.EPOCHS, finished)
+            trackers.epoch(finished)
+
         with signals.raised():
             predictor = build_predictor(config, task)
             result.model = ModelResult(
@@ -209,11 +217,12 @@ def _train(
                 predictor,
                 checkpoints=CheckpointStore(run_dir / layout.CHECKPOINTS, config.trainer.keep),
                 signals=signals,
-                record_epoch=lambda record: append_line(run_dir / layout.EPOCHS, record),
+                record_epoch=record,
             )
         training.checkpoints.prepare()
         if point is not None:
             resume(training, point, run_dir)
+        trackers.start(training.progress.history)
         with _recorded(result, training):
             training.fit()
         # All is saved: a signal may break off anything from here on, and a run that is resumed repeats it.
@@ -369,7 +378,9 @@ def _reported(failure: BaseException, signals: Signals) -> SeqconvError:
     return SeqconvError(f"unexpected {type(failure).__name__}: {failure}")
 
 
-def _finish(result: Result, run_dir: Path, error: SeqconvError | None) -> Outcome:
+def _finish(
+    result: Result, run_dir: Path, error: SeqconvError | None, trackers: Trackers | None = None
+) -> Outcome:
     """Write `metrics.json`, the last file of a run, and say what is kept."""
     if error is not None:
         result.error = ErrorResult(message=str(error), exit_code=error.exit_code)
@@ -388,6 +399,8 @@ def _finish(result: Result, run_dir: Path, error: SeqconvError | None) -> Outcom
             f"{run_dir}: the results cannot be written ({failure.strerror})"
         )
         result.status = "failed" if result.status == "completed" else result.status
+    if trackers is not None:
+        trackers.end(result)
     return Outcome(result, run_dir, error)
 
 

@@ -38,6 +38,8 @@ def serving_model(model: KerasModel, serving: Serving, *, unroll: bool) -> Keras
         model,
         input_tensors=fixed,
         clone_function=lambda layer: _plain_layer(layer, unroll=unroll),
+        # Into the members of an ensemble.
+        recursive=True,
     )
     plain.set_weights(_weights(model))
     if serving.scaling is None:

@@ -14,6 +14,10 @@ from seqconv.config.errors import InterruptedRun
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGTERM") if hasattr(signal, name)
 )
+# Before the time of a job is up; a host such as submitit, which listens for one of them, requeues it.
+OF_THE_HOST = tuple(
+    getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)
 
 
 class Signals:
@@ -21,6 +25,7 @@ class Signals:
 
     A signal raises where it comes. Inside `with signals.held():` it is only noted, and `check()` raises it where the
     state is whole; inside `with signals.raised():` it raises again. A second SIGINT raises KeyboardInterrupt at once.
+    SIGUSR1 and SIGUSR2 are like them where the host program has a handler, which is called at the end.
 
     Args:
         error: makes what is raised for a signal, of its number.
@@ -41,7 +46,8 @@ class Signals:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
-        for number in SIGNALS:
+        hosts = [number for number in OF_THE_HOST if callable(signal.getsignal(number))]
+        for number in (*SIGNALS, *hosts):
             try:
                 # `nohup` has SIGHUP ignored, a shell SIGINT for what it starts in the background; that stays so.
                 if signal.getsignal(number) == signal.SIG_IGN:
@@ -55,6 +61,8 @@ class Signals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+        if self.number is not None and self.number in OF_THE_HOST:
+            signal.raise_signal(self.number)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -13,8 +13,9 @@ from small_records import COLUMNS, QUICK, TARGET, make_record, make_settings, no
 from seqconv.config.errors import ConfigError, DataError
 from seqconv.tasks.contract import SPLITS, Loss, Predicted, StoredPreparation
 from seqconv.tasks.forecasting.preparation import Moments
+from seqconv.tasks.forecasting.prepare import prepare
 from seqconv.tasks.forecasting.split import split_bounds
-from seqconv.tasks.forecasting.task import Forecasting, prepare
+from seqconv.tasks.forecasting.task import Forecasting
 
 
 def make_task(rows=100, values=None, **changes) -> Forecasting:

@@ -18,8 +18,8 @@ from small_records import (
 )
 
 from seqconv.tasks.contract import SPLITS
+from seqconv.tasks.forecasting.prepare import prepare
 from seqconv.tasks.forecasting.settings import InputSettings
-from seqconv.tasks.forecasting.task import prepare
 
 ROWS = 120
 ENDS = {

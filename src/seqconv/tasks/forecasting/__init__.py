@@ -19,7 +19,7 @@ def _prepare(
 ) -> Task:
     # Not above: numpy is not loaded to report a misspelt key.
     from seqconv.data.records import clean
-    from seqconv.tasks.forecasting.task import prepare
+    from seqconv.tasks.forecasting.prepare import prepare
 
     return prepare(name, clean(source, settings.cleaning), settings, stored)
 

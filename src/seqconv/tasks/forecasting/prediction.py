@@ -14,10 +14,10 @@ from seqconv.data.records import Record, chosen_columns, clean
 from seqconv.tasks.contract import InputData, Scaling, SequenceSpec, Serving, StoredPreparation
 from seqconv.tasks.forecasting.inputs import choose_features
 from seqconv.tasks.forecasting.intervals import outer_forecasts, point_forecast
-from seqconv.tasks.forecasting.preparation import SeriesPreparation
+from seqconv.tasks.forecasting.preparation import SeriesPreparation, series_spec
 from seqconv.tasks.forecasting.samples import LEAST_STD, WindowSamples
+from seqconv.tasks.forecasting.scaling import scaled_rows, scaling_starts
 from seqconv.tasks.forecasting.settings import ForecastingSettings, Windows
-from seqconv.tasks.forecasting.task import scaled_rows, scaling_starts, series_spec
 from seqconv.tasks.forecasting.windows import Anchors
 
 ORIGIN, TIME = "forecast_origin", "forecast_time"
@@ -55,22 +55,14 @@ class SeriesInputs:
     Attributes:
         record: cleaned.
         windows: of the record; the last one ends with its newest row.
+        spec: shapes of a window and of its forecasts.
         quantiles: levels of the forecasts.
     """
 
     record: Record
     windows: WindowSamples
+    spec: SequenceSpec
     quantiles: tuple[float, ...]
-
-    @property
-    def spec(self) -> SequenceSpec:
-        """The shapes of a window and of its forecasts."""
-        return series_spec(
-            self.windows.windows,
-            self.windows.array.features,
-            len(self.windows.preparation.targets),
-            self.quantiles,
-        )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -198,6 +190,7 @@ def read_inputs(
             preparation=preparation,
             starts=scaling_starts(record, preparation),
         ),
+        series_spec(settings, windows, preparation),
         settings.quantiles or (),
     )
 
@@ -236,7 +229,7 @@ def serving(settings: ForecastingSettings, stored: StoredPreparation) -> Serving
     unseen = [name for name in preparation.targets if relative and name not in columns]
     quantiles = settings.quantiles or ()
     return Serving(
-        spec=series_spec(windows, len(columns), len(preparation.targets), quantiles),
+        spec=series_spec(settings, windows, preparation),
         columns=(*columns, *unseen),
         scaling=Scaling(
             mean=np.concatenate([preparation.mean[0, plain], preparation.made_mean[0]]),

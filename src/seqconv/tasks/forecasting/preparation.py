@@ -10,7 +10,8 @@ import numpy as np
 from seqconv.config.errors import DataError
 from seqconv.config.fields import STRICT, Count
 from seqconv.data.measurements import Reading
-from seqconv.tasks.contract import Json, StoredPreparation
+from seqconv.tasks.contract import Json, Origin, SequenceSpec, StoredPreparation
+from seqconv.tasks.forecasting.settings import ForecastingSettings, Target, Windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,3 +293,32 @@ class Moments:
         """
         with np.errstate(all="ignore"):
             return np.where(self._largest - self._smallest > 0, np.sqrt(self._variance), 1.0)
+
+
+# What a target is measured from, by the setting.
+ORIGINS: dict[Target, Origin] = {
+    "value": "mean",
+    "change": "newest",
+    "normalized": "window",
+}
+
+
+def series_spec(
+    settings: ForecastingSettings, windows: Windows, preparation: SeriesPreparation
+) -> SequenceSpec:
+    """The shapes of windows and of what is forecast."""
+    replaced = {name for pair in settings.inputs.wind_vectors for name in pair}
+    seen = [name for name in preparation.columns[: preparation.shown] if name not in replaced]
+    targets = preparation.targets
+    shape = (len(windows.leads), len(targets))
+    quantiles = settings.quantiles or ()
+    return SequenceSpec(
+        time=windows.time_steps,
+        features=len(seen) + len(preparation.made),
+        vocabulary=None,
+        embedding=None,
+        outputs=(*shape, len(quantiles)) if quantiles else shape,
+        targets=shape,
+        target_features=tuple(map(seen.index, targets)) if set(targets) <= set(seen) else (),
+        origin=ORIGINS[settings.target],
+    )

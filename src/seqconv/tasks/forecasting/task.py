@@ -1,4 +1,4 @@
-"""A record of measurements prepared for forecasting."""
+"""The forecasting task: what models and baselines are measured by, and what people and files are given."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seqconv.config.errors import ConfigError, DataError, Problem
-from seqconv.data.records import BLOCK_ROWS, Record, unit_of
+from seqconv.data.records import Record, unit_of
 from seqconv.tasks.contract import (
     EVALUATED,
     SPLITS,
@@ -24,12 +23,10 @@ from seqconv.tasks.contract import (
     SampleErrors,
     SequenceSpec,
     Split,
-    StoredPreparation,
     evenly_spaced,
 )
 from seqconv.tasks.forecasting import baselines
 from seqconv.tasks.forecasting.baselines import Baseline
-from seqconv.tasks.forecasting.inputs import Features, choose_features
 from seqconv.tasks.forecasting.intervals import (
     IntervalScores,
     QuantileScores,
@@ -39,11 +36,9 @@ from seqconv.tasks.forecasting.intervals import (
 )
 from seqconv.tasks.forecasting.losses import forecast_loss, summed_loss
 from seqconv.tasks.forecasting.plots import Stretches, draw_forecast
-from seqconv.tasks.forecasting.preparation import Moments, SeriesPreparation
+from seqconv.tasks.forecasting.preparation import SeriesPreparation, series_spec
 from seqconv.tasks.forecasting.samples import WindowSamples
 from seqconv.tasks.forecasting.settings import ForecastingSettings, Windows
-from seqconv.tasks.forecasting.split import Bounds, all_for_test, split_bounds
-from seqconv.tasks.forecasting.windows import Anchors, WindowArray, anchor_runs, by_phase
 from seqconv.tasks.metrics import (
     FORECAST_METRICS,
     LOSS,
@@ -60,57 +55,6 @@ MOST_DETAILS = 500
 MOST_CALIBRATED = 2**26
 # Rows of the table of results by target and lead.
 MOST_LINES = 12
-
-
-def prepare(
-    name: str,
-    record: Record,
-    settings: ForecastingSettings,
-    stored: StoredPreparation | None = None,
-) -> Forecasting:
-    """Split a record, learn the scaling from its training rows, and cut it into windows.
-
-    Args:
-        name: of the dataset.
-        record: cleaned.
-        settings: windows, target and split.
-        stored: the preparation of a finished run, which is used instead of learning one. A record other than that run's
-            is the test split as a whole.
-
-    Raises:
-        ConfigError: if the split lies outside the record, or leaves a part of it without a window.
-        DataError: if a column cannot be scaled, or the record does not fit the stored preparation.
-    """
-    own = stored is None or stored.fingerprint == record.fingerprint
-    windows = settings.windows(record.period)
-    read = None if stored is None else read_preparation(record, windows, stored)
-    if read is not None:
-        # Other data may have more columns, in another order.
-        record = record.with_columns(read.columns, read.targets, read.shown)
-    folds, fold = settings.folds or 1, settings.fold or 1
-    bounds = split_bounds(record, settings.split, folds, fold) if own else all_for_test(record)
-    anchors = _anchors(record, settings, windows, bounds, SPLITS if own else ("test",))
-    features = _features(record, settings, windows)
-    breaks = _breaks(record, bounds)
-    preparation = _learn(record, features, breaks, windows, bounds) if read is None else read
-    array = scaled_rows(record, features, breaks, preparation)
-    starts = scaling_starts(record, preparation)
-    samples: dict[Split, WindowSamples] = {
-        split: WindowSamples(
-            anchors=anchors[split],
-            array=array,
-            values=record.values,
-            targets=record.targets,
-            windows=windows,
-            target=settings.target,
-            preparation=preparation,
-            starts=starts,
-        )
-        for split in SPLITS
-    }
-    if stored is None:
-        preparation = preparation.with_naive_mae(_naive_mae(samples["train"]))
-    return Forecasting(name, record, settings, windows, preparation, samples, own)
 
 
 @dataclass(frozen=True)
@@ -145,8 +89,7 @@ class Forecasting:
     @property
     def spec(self) -> SequenceSpec:
         """The shapes of a window and of its targets."""
-        features = self.splits["test"].array.features
-        return series_spec(self.windows, features, len(self.record.targets), self._quantiles)
+        return series_spec(self.settings, self.windows, self.preparation)
 
     @property
     def loss(self) -> Loss:
@@ -555,196 +498,3 @@ class Forecasting:
             ),
             title,
         )
-
-
-def _features(record: Record, settings: ForecastingSettings, windows: Windows) -> Features:
-    return choose_features(
-        record.columns,
-        record.features,
-        settings.inputs,
-        windows,
-        stamped=record.stamped,
-    )
-
-
-def _breaks(record: Record, bounds: Bounds) -> np.ndarray:
-    """Ascending rows before which nothing is looked at: beginnings of segments and of splits."""
-    starts = {start for start, _ in record.segments}
-    starts |= {start for parts in bounds.values() for start, _ in parts}
-    return np.array(sorted(starts), np.int64)
-
-
-def _learn(
-    record: Record, features: Features, breaks: np.ndarray, windows: Windows, bounds: Bounds
-) -> SeriesPreparation:
-    """Mean and standard deviation of the training rows, of all or of each series."""
-    names = record.series_names if record.scaled_apart else ()
-    scalings = [(Moments(), Moments()) for _ in names or ("all",)]
-    # The bounds are series by series.
-    for number, (first, stop) in enumerate(bounds["train"]):
-        moments, made = scalings[number if names else 0]
-        for start in range(first, stop, BLOCK_ROWS):
-            rows = slice(start, min(start + BLOCK_ROWS, stop))
-            moments.add(record.values[rows])
-            made.add(features.make(record, breaks, rows))
-    targets = tuple(record.columns[index] for index in record.targets)
-    return SeriesPreparation(
-        columns=record.columns,
-        shown=record.features,
-        targets=targets,
-        series=names,
-        mean=np.stack([moments.mean for moments, _ in scalings]),
-        std=np.stack([moments.std for moments, _ in scalings]),
-        made=features.names,
-        made_mean=np.stack([made.mean for _, made in scalings]),
-        made_std=np.stack([made.std for _, made in scalings]),
-        period=record.period,
-        naive_mae=np.full((len(windows.leads), len(targets)), np.nan),
-        reading=record.reading,
-        frequency=record.frequency,
-    )
-
-
-def scaled_rows(
-    record: Record, features: Features, breaks: np.ndarray, preparation: SeriesPreparation
-) -> WindowArray:
-    """What a model sees of a record, ready to be cut into windows.
-
-    Raises:
-        DataError: if a column has numbers that the others cannot be compared with: the loss would be no number.
-    """
-    names = (*(record.columns[n] for n in features.plain), *features.names)
-    wrong = [
-        name
-        for name, std in zip(preparation.columns, preparation.std.T, strict=True)
-        if not np.isfinite(std).all()
-    ]
-    if wrong:
-        raise _unscalable(record, wrong[0])
-
-    def make(rows: slice) -> np.ndarray:
-        made = features.make(record, breaks, rows)
-        scalings = (
-            record.series_of(np.arange(rows.start, rows.stop))
-            if preparation.series
-            else slice(0, 1)
-        )
-        scaled = preparation.scale(record.values[rows], made, features.plain, scalings)
-        usable = np.isfinite(scaled).all(axis=0)
-        if not usable.all():
-            raise _unscalable(record, names[int(np.flatnonzero(~usable)[0])])
-        return scaled
-
-    windows = features.windows
-    rows = by_phase((len(record.values), len(names)), windows.step, make, BLOCK_ROWS)
-    return WindowArray(rows, windows.lookback, windows.step)
-
-
-def scaling_starts(record: Record, preparation: SeriesPreparation) -> np.ndarray:
-    """The row from which on each scaling holds, `(scalings,)` int64."""
-    return np.array([start for start, _ in record.series] if preparation.series else [0], np.int64)
-
-
-def _unscalable(record: Record, name: str) -> DataError:
-    if name not in record.columns:
-        return DataError(f"the feature `{name}` cannot be scaled")
-    values = record.values[:, record.columns.index(name)]
-    return DataError(
-        f"column `{name}` cannot be scaled: its values lie between {values.min():g} and "
-        f"{values.max():g}. Is there a sentinel for a missing value among them?"
-    )
-
-
-def _naive_mae(training: WindowSamples) -> np.ndarray:
-    """Mean absolute error of persistence over the training windows, `(leads, targets)`."""
-    total = np.zeros((len(training.windows.leads), len(training.targets)))
-    for part in training.blocks():
-        total += np.abs(training.persistence(part) - training.truth(part)).sum(axis=0)
-    return total / max(len(training), 1)
-
-
-def _anchors(
-    record: Record,
-    settings: ForecastingSettings,
-    windows: Windows,
-    bounds: Bounds,
-    needed: Sequence[Split],
-) -> dict[Split, Anchors]:
-    """The anchor rows of each split.
-
-    Raises:
-        ConfigError: if a split that is needed has none.
-    """
-    furthest = windows.delays[-1]
-    found: dict[Split, Anchors] = {}
-    for split in SPLITS:
-        back = settings.split.inputs_may_reach_back and split != "train"
-        runs = [
-            run
-            for first, stop in bounds[split]
-            for run in anchor_runs(
-                _within(record, first, stop), first, stop, windows, reach_back=back
-            )
-        ]
-        found[split] = Anchors(runs)
-    rows = windows.lookback + furthest + 1
-    problems = [
-        Problem(
-            "lookback",
-            f"a window needs {rows} rows in a row without a gap (lookback={windows.lookback} + "
-            f"delay={furthest} + 1); the {split} split has {sum(b - a for a, b in bounds[split])} rows and no such "
-            "run. Use a shorter `lookback` or another `split`",
-        )
-        for split in needed
-        if not len(found[split])
-    ]
-    if problems:
-        raise ConfigError(problems)
-    return found
-
-
-def _within(record: Record, first: int, stop: int) -> list[tuple[int, int]]:
-    """The segments that have rows of a split."""
-    return [(a, b) for a, b in record.segments if a < stop and b > first]
-
-
-def read_preparation(
-    record: Record, windows: Windows, stored: StoredPreparation
-) -> SeriesPreparation:
-    """The preparation of a trained model.
-
-    Raises:
-        DataError: naming what differs, if the model cannot be fed with the record.
-    """
-    preparation = SeriesPreparation.from_json(stored)
-    absent = [name for name in preparation.columns if name not in record.columns]
-    if absent:
-        raise DataError(
-            f"the data has no column `{'`, `'.join(absent)}`, which the run was trained on; "
-            f"its columns are {', '.join(record.columns)}"
-        )
-    if record.period != preparation.period:
-        raise DataError(
-            f"the rows are {record.period} s apart; the run was trained on rows {preparation.period} s apart"
-        )
-    leads = len(windows.leads)
-    if len(preparation.naive_mae) != leads:
-        raise stored.refused(
-            f"it is of {len(preparation.naive_mae)} leads, the configuration of {leads}"
-        )
-    return preparation.for_series(record.series_names)
-
-
-def series_spec(
-    windows: Windows, features: int, targets: int, quantiles: tuple[float, ...]
-) -> SequenceSpec:
-    """The shapes of windows and of what is forecast."""
-    shape = (len(windows.leads), targets)
-    return SequenceSpec(
-        time=windows.time_steps,
-        features=features,
-        vocabulary=None,
-        embedding=None,
-        outputs=(*shape, len(quantiles)) if quantiles else shape,
-        targets=shape,
-    )

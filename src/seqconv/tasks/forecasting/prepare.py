@@ -1,0 +1,132 @@
+"""From a record of measurements to a forecasting task: split, learn the scaling, cut into windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from seqconv.config.errors import ConfigError, Problem
+from seqconv.data.records import Record
+from seqconv.tasks.contract import (
+    SPLITS,
+    Split,
+    StoredPreparation,
+)
+from seqconv.tasks.forecasting.samples import WindowSamples
+from seqconv.tasks.forecasting.scaling import (
+    chosen_features,
+    learn_scaling,
+    read_preparation,
+    scaled_rows,
+    scaling_starts,
+    segment_starts,
+)
+from seqconv.tasks.forecasting.settings import ForecastingSettings, Windows
+from seqconv.tasks.forecasting.split import Bounds, all_for_test, split_bounds
+from seqconv.tasks.forecasting.task import Forecasting
+from seqconv.tasks.forecasting.windows import Anchors, anchor_runs
+
+
+def prepare(
+    name: str,
+    record: Record,
+    settings: ForecastingSettings,
+    stored: StoredPreparation | None = None,
+) -> Forecasting:
+    """Split a record, learn the scaling from its training rows, and cut it into windows.
+
+    Args:
+        name: of the dataset.
+        record: cleaned.
+        settings: windows, target and split.
+        stored: the preparation of a finished run, which is used instead of learning one. A record other than that run's
+            is the test split as a whole.
+
+    Raises:
+        ConfigError: if the split lies outside the record, or leaves a part of it without a window.
+        DataError: if a column cannot be scaled, or the record does not fit the stored preparation.
+    """
+    own = stored is None or stored.fingerprint == record.fingerprint
+    windows = settings.windows(record.period)
+    read = None if stored is None else read_preparation(record, windows, stored)
+    if read is not None:
+        # Other data may have more columns, in another order.
+        record = record.with_columns(read.columns, read.targets, read.shown)
+    folds, fold = settings.folds or 1, settings.fold or 1
+    bounds = split_bounds(record, settings.split, folds, fold) if own else all_for_test(record)
+    anchors = _anchors(record, settings, windows, bounds, SPLITS if own else ("test",))
+    features = chosen_features(record, settings, windows)
+    breaks = segment_starts(record, bounds)
+    preparation = learn_scaling(record, features, breaks, windows, bounds) if read is None else read
+    array = scaled_rows(record, features, breaks, preparation)
+    starts = scaling_starts(record, preparation)
+    samples: dict[Split, WindowSamples] = {
+        split: WindowSamples(
+            anchors=anchors[split],
+            array=array,
+            values=record.values,
+            targets=record.targets,
+            windows=windows,
+            target=settings.target,
+            preparation=preparation,
+            starts=starts,
+        )
+        for split in SPLITS
+    }
+    if stored is None:
+        preparation = preparation.with_naive_mae(_naive_mae(samples["train"]))
+    return Forecasting(name, record, settings, windows, preparation, samples, own)
+
+
+def _naive_mae(training: WindowSamples) -> np.ndarray:
+    """Mean absolute error of persistence over the training windows, `(leads, targets)`."""
+    total = np.zeros((len(training.windows.leads), len(training.targets)))
+    for part in training.blocks():
+        total += np.abs(training.persistence(part) - training.truth(part)).sum(axis=0)
+    return total / max(len(training), 1)
+
+
+def _anchors(
+    record: Record,
+    settings: ForecastingSettings,
+    windows: Windows,
+    bounds: Bounds,
+    needed: Sequence[Split],
+) -> dict[Split, Anchors]:
+    """The anchor rows of each split.
+
+    Raises:
+        ConfigError: if a split that is needed has none.
+    """
+    furthest = windows.delays[-1]
+    found: dict[Split, Anchors] = {}
+    for split in SPLITS:
+        back = settings.split.inputs_may_reach_back and split != "train"
+        runs = [
+            run
+            for first, stop in bounds[split]
+            for run in anchor_runs(
+                _within(record, first, stop), first, stop, windows, reach_back=back
+            )
+        ]
+        found[split] = Anchors(runs)
+    rows = windows.lookback + furthest + 1
+    problems = [
+        Problem(
+            "lookback",
+            f"a window needs {rows} rows in a row without a gap (lookback={windows.lookback} + "
+            f"delay={furthest} + 1); the {split} split has {sum(b - a for a, b in bounds[split])} rows and no such "
+            "run. Use a shorter `lookback` or another `split`",
+        )
+        for split in needed
+        if not len(found[split])
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def _within(record: Record, first: int, stop: int) -> list[tuple[int, int]]:
+    """The segments that have rows of a split."""
+    return [(a, b) for a, b in record.segments if a < stop and b > first]
