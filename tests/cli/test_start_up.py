@@ -151,7 +151,7 @@ def test_hydra_answers_as_its_users_expect(
     ("line", "choices"),
     [
         ("seqconv-train model=conv", ["model=conv1d", "model=conv_gru"]),
-        ("seqconv-train trainer.ep", ["trainer.epochs="]),
+        ("seqconv-train trainer.epo", ["trainer.epochs="]),
         ("seqconv-train dataset=jena lookb", ["lookback="]),
         ("seqconv-train nothing", []),
     ],
