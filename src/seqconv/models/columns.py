@@ -135,7 +135,7 @@ def _chosen(values: Tensor, spec: SequenceSpec) -> Tensor:
 
 
 def gelu(values: Tensor) -> Tensor:
-    """The usual approximation by a hyperbolic tangent: ONNX has no operator for the exact one as TensorFlow writes it."""
+    """Its approximation by a hyperbolic tangent: ONNX has no operator for the exact one as TensorFlow writes it."""
     import keras
 
     return keras.ops.gelu(values, approximate=True)
