@@ -74,7 +74,7 @@ class ColumnSection(ModelSection):
         features = encode(seen)
         if self.mixing:
             features = mixed(features, self.mixing, self.dropout, "mixing")
-        features = keras.layers.Activation("gelu", name="activation")(features)
+        features = gelu(features)
         features = keras.layers.Dropout(self.dropout, name="dropout")(features)
         if not spec.target_features:
             flat = keras.layers.Flatten(name="all_columns")(features)
@@ -134,6 +134,13 @@ def _chosen(values: Tensor, spec: SequenceSpec) -> Tensor:
     return keras.ops.take(values, list(spec.target_features), axis=1)
 
 
+def gelu(values: Tensor) -> Tensor:
+    """Its approximation by a hyperbolic tangent: ONNX has no operator for the exact one as TensorFlow writes it."""
+    import keras
+
+    return keras.ops.gelu(values, approximate=True)
+
+
 def embedded(columns: Tensor, units: int, name: str) -> Tensor:
     """`(batch, columns, n)` to `(batch, columns, units)`: common weights, and biases for each column."""
     import keras
@@ -147,22 +154,14 @@ def mixed(features: Tensor, units: int, dropout: float, name: str) -> Tensor:
     """Add to `(batch, columns, n)` what the columns say together; nothing before training."""
     import keras
 
-    columns, numbers = features.shape[1:]
-    hidden = keras.layers.EinsumDense(
-        "bcn,cm->bmn",
-        output_shape=(units, numbers),
-        bias_axes="m",
-        activation="gelu",
-        name=f"{name}_in",
-    )(features)
+    # Dense layers over the last axis, since the converter to LiteRT refuses einsums over another with a bias.
+    turned = keras.layers.Permute((2, 1), name=f"{name}_columns")(features)
+    hidden = gelu(keras.layers.Dense(units, name=f"{name}_in")(turned))
     hidden = keras.layers.Dropout(dropout, name=f"{name}_dropout")(hidden)
-    change = keras.layers.EinsumDense(
-        "bmn,mc->bcn",
-        output_shape=(columns, numbers),
-        bias_axes="c",
-        kernel_initializer="zeros",
-        name=f"{name}_out",
-    )(hidden)
+    change = keras.layers.Dense(features.shape[1], kernel_initializer="zeros", name=f"{name}_out")(
+        hidden
+    )
+    change = keras.layers.Permute((2, 1), name=f"{name}_change")(change)
     return keras.layers.Add(name=name)([features, change])
 
 

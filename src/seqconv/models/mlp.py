@@ -11,7 +11,7 @@ from typing import Literal
 
 from seqconv.config.fields import NonNegative
 from seqconv.config.registry import KerasModel, register_model
-from seqconv.models.columns import ColumnSection, Tensor, embedded, mixed
+from seqconv.models.columns import ColumnSection, Tensor, embedded, gelu, mixed
 from seqconv.tasks.contract import SequenceSpec
 
 # Config
@@ -38,8 +38,7 @@ def build(config: MLPConfig, spec: SequenceSpec) -> KerasModel:
         features = embedded(columns, config.units, "window_embedding")
         for number in range(1, config.blocks + 1):
             name = f"block_{number}"
-            change = keras.layers.Activation("gelu", name=f"{name}_activation")(features)
-            change = keras.layers.Dropout(config.dropout, name=f"{name}_dropout")(change)
+            change = keras.layers.Dropout(config.dropout, name=f"{name}_dropout")(gelu(features))
             change = keras.layers.Dense(config.units, name=f"{name}_dense")(change)
             features = keras.layers.Add(name=name)([features, change])
             if config.mixing and number < config.blocks:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from seqconv.config.fields import Count
 from seqconv.config.registry import KerasModel, register_model
-from seqconv.models.columns import Tensor, embedded
+from seqconv.models.columns import Tensor, embedded, gelu
 from seqconv.models.segments import SegmentSection
 from seqconv.tasks.contract import SequenceSpec
 
@@ -48,10 +48,8 @@ def build(config: PatchCNNConfig, spec: SequenceSpec) -> KerasModel:
             change = keras.layers.DepthwiseConv1D(
                 config.kernel_size, padding="same", name=f"{name}_depthwise"
             )(sequence)
-            change = keras.layers.Dense(
-                config.channels, activation="gelu", name=f"{name}_pointwise"
-            )(change)
-            sequence = keras.layers.Add(name=name)([sequence, change])
+            change = keras.layers.Dense(config.channels, name=f"{name}_pointwise")(change)
+            sequence = keras.layers.Add(name=name)([sequence, gelu(change)])
         features = keras.ops.reshape(sequence, (-1, count, segments * config.channels))
         features = keras.layers.Dropout(config.dropout, name="segments_dropout")(features)
         return embedded(features, config.units, "sequence_embedding")
