@@ -27,7 +27,6 @@ PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Lt(1)]
 Fraction = Annotated[float, Gt(0), Lt(1)]
-# Members of an ensemble have the seeds above it.
 Seed = Annotated[int, Ge(0), Le(2**31 - 1)]
 Members = Annotated[int, Ge(2), Le(1000)]
 Counts = Annotated[tuple[Count, ...], MinLen(1)]

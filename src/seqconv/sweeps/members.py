@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -73,7 +74,7 @@ def _outcome(run_dir: Path, number: int | None) -> Outcome:
     """How a member ended, from its directory; one that was not started was interrupted."""
     result = read_result(run_dir) or Result(status="interrupted")
     if result.status == "interrupted":
-        return Outcome(result, run_dir, InterruptedRun(number or 15))
+        return Outcome(result, run_dir, InterruptedRun(number or signal.SIGTERM))
     if result.error is None:
         return Outcome(result, run_dir)
     error = SeqconvError(result.error.message)
