@@ -104,6 +104,7 @@ def test_sorting_and_choosing(sweep):
     ]
     of_one = records("compare", sweep, "--where", "model=conv1d", "--where", "seed=2")
     assert [row["test_mae"] for row in of_one] == [6.0]
+    assert len(records("compare", sweep, "--where", "status=completed")) == 5
     same_number = ("--where", "trainer.learning_rate=1e-3", "--where", "seed=2")
     assert [row["test_mae"] for row in records("compare", sweep, *same_number)] == [6.0, None]
     best = records("compare", sweep, "--best-per", "model")
@@ -382,6 +383,18 @@ def test_a_heat_map_can_be_read_as_a_table(sweep):
     )
     cells = re.findall("<t[hd][^>]*>([^<]*)</t[hd]>", found[1])
     assert cells == ["", "3", "6", "gru", "0.2", "0.3", "conv1d", "0.4", "0.55"]
+
+
+def test_curves_can_be_read_as_a_table(sweep):
+    lines = [
+        f'{{"epoch": {n}, "val_loss": {value}}}\n' for n, value in enumerate((0.7, 0.3, 0.5), 1)
+    ]
+    (sweep / "3" / "metrics.jsonl").write_text("".join(lines))
+    _, text = page(sweep)
+    found = re.search("<caption>val_loss along the epochs</caption>(.*?)</table>", text)
+    cells = re.findall("<t[hd][^>]*>([^<]*)</t[hd]>", found[1])
+    headings = ["run", "settings", "first", "best", "best epoch", "last", "last epoch"]
+    assert cells == [*headings, "3", "seed=0 model=gru", "0.7", "0.3", "2", "0.5", "3"]
 
 
 def test_jobs_of_two_sweeps_are_told_apart(sweep):

@@ -244,6 +244,46 @@ def test_a_job_that_is_killed_is_a_failed_row(command, record, tmp_path):
     )
 
 
+def test_a_mistake_of_several_jobs_is_reported_once(command, record):
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=145,144", "seed=1,2"]
+    code, stdout, stderr = command([*words, "trainer.baselines=false"])
+    assert code == 5
+    assert statuses(stdout) == ["failed", "failed", "completed", "completed"]
+    assert "jobs 0, 1 of the sweep cannot start:" in stderr
+    assert "  job 0 (lookback=145 seed=1), job 1 (lookback=145 seed=2): " in stderr
+
+
+FILLING = """
+import errno, os
+from pathlib import Path
+from hydra.experimental.callback import Callback
+
+class Fill(Callback):
+    def on_job_start(self, config, **kwargs):
+        def full(descriptor):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(descriptor))
+
+        if config.seed == 2 and not Path("space").exists():
+            os.fsync = full
+"""
+
+
+def test_no_space_left_in_the_middle(command, record, tmp_path, monkeypatch):
+    (tmp_path / "filling.py").write_text(FILLING)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "seed=1,2"]
+    words += ["trainer.baselines=false", "+hydra.callbacks.fill._target_=filling.Fill"]
+    code, stdout, stderr = command(words)
+    assert code == 5
+    assert statuses(stdout) == ["completed", "failed"]
+    assert re.search(r"job 1 \(seed=2\): .*No space left on device", stderr)
+
+    Path("space").touch()
+    again = command([*words, f"sweep.resume={sweep_dir()}"])
+    assert again.exit_code == 0, again.stderr
+    assert statuses(again.stdout) == ["completed"] * 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

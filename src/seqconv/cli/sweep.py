@@ -83,10 +83,7 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
     before = results_of(sweep_dir, jobs)
     # Of jobs of one configuration the first.
     places = {by_key[key].number: place for place, key in reversed(list(enumerate(keys)))}
-    for job in jobs:
-        found = line.jobs[places[job.number]]
-        if isinstance(found, ConfigError):
-            console.info(f"job {job.number} of the sweep cannot start:\n{found}")
+    _say_what_cannot_start({job.number: line.jobs[places[job.number]] for job in jobs})
     done = {number: result for number, result in before.items() if result.status in FINAL}
     run_job = SweepJob(
         sweep_dir,
@@ -193,6 +190,28 @@ def _differing(job_words: Sequence[Sequence[str]]) -> Iterator[tuple[str, ...]]:
         yield tuple(word for word in words if word not in common) or tuple(words)
 
 
+def _say_what_cannot_start(jobs: Mapping[int, Config | ConfigError]) -> None:
+    """Each mistake once, with the numbers of all jobs that have it."""
+    mistakes = {
+        number: str(found) for number, found in jobs.items() if isinstance(found, ConfigError)
+    }
+    for mistake, numbers in _by_value(mistakes).items():
+        name = "job" if len(numbers) == 1 else "jobs"
+        console.info(f"{name} {_listed(numbers)} of the sweep cannot start:\n{mistake}")
+
+
+def _by_value(texts: Mapping[int, str]) -> dict[str, list[int]]:
+    """The numbers of the jobs that say the same."""
+    found: dict[str, list[int]] = {}
+    for number, text in texts.items():
+        found.setdefault(text, []).append(number)
+    return found
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
 def _say_what_is_the_same(keys: Sequence[str]) -> None:
     if repeated := len(keys) - len(set(keys)):
         console.info(f"{repeated} jobs have the configuration of another one, and are left out")
@@ -235,18 +254,21 @@ def _judge(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) 
     """Raise if a job did not complete, or else if one does not meet its requirements."""
     failed = [job for job in jobs if not _completed(results.get(job.number))]
     if failed:
+        labels = {job.number: f"job {job.number} ({job.label})" for job in failed}
+        reasons = _by_value({job.number: _why(results.get(job.number)) for job in failed})
         lines = [
-            f"  job {job.number} ({job.label}): {_why(results.get(job.number))}" for job in failed
+            f"  {', '.join(labels[number] for number in numbers)}: {reason}"
+            for reason, numbers in reasons.items()
         ]
         raise SweepError(
             f"{len(failed)} of {len(jobs)} jobs did not complete; the others' results stand\n"
             + "\n".join(lines)
             + f"\nTo go on: the same command with sweep.resume={sweep_dir}"
         )
-    unmet = [str(job.number) for job in jobs if results[job.number].error is not None]
+    unmet = [job.number for job in jobs if results[job.number].error is not None]
     if unmet:
         raise RequirementError(
-            f"`require` is not met by {len(unmet)} of {len(jobs)} jobs: {', '.join(unmet)}"
+            f"`require` is not met by {len(unmet)} of {len(jobs)} jobs: {_listed(unmet)}"
         )
 
 

@@ -249,7 +249,7 @@ def larger_is_better(name: str) -> bool:
 
 
 def where(rows: Sequence[Row], conditions: Sequence[str]) -> list[Row]:
-    """The rows that meet conditions such as `model.name=gru`; `model=gru` stands for it.
+    """The rows that meet conditions such as `model.name=gru`, for which `model=gru` stands, or `status=completed`.
 
     Raises:
         ConfigError: if a condition is none, or names no key of any run.
@@ -261,6 +261,9 @@ def where(rows: Sequence[Row], conditions: Sequence[str]) -> list[Row]:
             raise ConfigError(
                 [Problem("--where", f"must read like key=value; received {condition!r}")]
             )
+        if key == "status":
+            kept = [row for row in kept if row.status == value]
+            continue
         key = named_key(rows, key, "--where")
         # As it is written, or as the same number: 1e-3 is 0.001.
         wanted = (value, _text(_value(value)))

@@ -74,7 +74,8 @@ def write_page(rows: Sequence[Row], path: Path, title: str) -> None:
     # Another objective cannot be drawn on the same axis.
     alike = [row for row in ordered if row.objective == best.objective]
     maps = list(_heat_maps(alike, keys))
-    figures = {"curves": _curves(alike, keys, best)}
+    curves = _drawn_curves(alike, keys)
+    figures = {"curves": _curves(curves, best)}
     figures |= {f"map{place}": each.figure for place, each in enumerate(maps)}
     drawn = {name: figure for name, figure in figures.items() if figure is not None}
     scripts, divs = components(drawn) if drawn else ("", {})
@@ -84,7 +85,7 @@ def write_page(rows: Sequence[Row], path: Path, title: str) -> None:
         title=html.escape(title),
         summary=_summary(ordered, best),
         table=_table(ordered, keys, best),
-        sections=_sections(ordered, best, maps, divs),
+        sections=_sections(ordered, best, maps, curves, divs),
         config=html.escape(_text_of(best.run_dir / layout.CONFIG)),
         environment=html.escape(json.dumps(read_json(best.run_dir / layout.ENVIRONMENT), indent=2)),
         resources=resources,
@@ -160,7 +161,13 @@ def _cell(value: Json, text: bool) -> str:
     return f"<td{_kind(text)}>{html.escape(shown)}</td>"
 
 
-def _sections(rows: Sequence[Row], best: Row, maps: Sequence[HeatMap], divs: dict[str, str]) -> str:
+def _sections(
+    rows: Sequence[Row],
+    best: Row,
+    maps: Sequence[HeatMap],
+    curves: Sequence[Curve],
+    divs: dict[str, str],
+) -> str:
     parts = []
     if maps:
         options = "".join(
@@ -181,8 +188,8 @@ def _sections(rows: Sequence[Row], best: Row, maps: Sequence[HeatMap], divs: dic
     if "curves" in divs:
         parts.append(
             '<h2>Curves</h2><p class="faint">Objective after each epoch; gray: baselines, which a click on their names'
-            ' hides.</p><div class="chart" role="img" aria-label="Curves of the objective over epochs; the table of'
-            f' runs has the best values">{divs["curves"]}</div>'
+            ' hides.</p><div class="chart" role="img" aria-label="Curves of the objective over epochs; their ends'
+            f' follow as a table">{divs["curves"]}</div>{_curve_table(curves, best)}'
         )
     return "\n".join([*parts, *_pictures(best), _reasons(rows)])
 
@@ -219,15 +226,46 @@ def _pictures(best: Row) -> Iterator[str]:
         )
 
 
-def _curves(rows: Sequence[Row], keys: Sequence[str], best: Row) -> Figure | None:
-    """The objective of each run after each epoch."""
+@dataclass(frozen=True)
+class Curve:
+    """The objective of a run after each epoch.
+
+    Attributes:
+        name: of the run, as in the table.
+        label: what tells it from the others.
+        points: epochs and values, `(points, 2)`; of a long run as many as can be seen.
+    """
+
+    name: str
+    label: str
+    points: np.ndarray
+
+
+def _drawn_curves(rows: Sequence[Row], keys: Sequence[str]) -> list[Curve]:
+    curves = [
+        Curve(name, label_of(row, keys), _history(row))
+        for name, row in zip(short_names(rows)[:MOST_CURVES], rows, strict=False)
+    ]
+    return [curve for curve in curves if len(curve.points)]
+
+
+def _history(row: Row) -> np.ndarray:
+    points = [
+        (record["epoch"], record[row.objective])
+        for record in read_epochs(row.run_dir)
+        if is_number(record.get("epoch")) and is_number(record.get(row.objective))
+    ]
+    chosen = np.linspace(0, len(points) - 1, min(len(points), MOST_POINTS)).round().astype(int)
+    return np.array([points[place] for place in chosen], dtype=float)
+
+
+def _curves(curves: Sequence[Curve], best: Row) -> Figure | None:
+    """The curves, with the baselines as lines."""
     from bokeh.models import BasicTicker, ColumnDataSource, DataRange1d, HoverTool
     from bokeh.palettes import Viridis256
     from bokeh.plotting import figure
 
-    histories = (_history(row) for row in rows)
-    known = [pair for pair in zip(rows[:MOST_CURVES], histories, strict=False) if len(pair[1])]
-    if not known:
+    if not curves:
         return None
     objective = best.objective
     drawn = figure(
@@ -241,13 +279,12 @@ def _curves(rows: Sequence[Row], keys: Sequence[str], best: Row) -> Figure | Non
     )
     drawn.toolbar.logo = None
     drawn.xaxis.ticker = BasicTicker(min_interval=1, num_minor_ticks=0)
-    names = short_names(rows)
     points = []
-    for place, (row, history) in enumerate(known):
-        color = Viridis256[round(place / max(len(known) - 1, 1) * 220)]
-        source = ColumnDataSource({"epoch": history[:, 0], "value": history[:, 1]})
-        name = f"{names[place]}: {label_of(row, keys)}"
+    for place, curve in enumerate(curves):
+        color = Viridis256[round(place / max(len(curves) - 1, 1) * 220)]
+        source = ColumnDataSource({"epoch": curve.points[:, 0], "value": curve.points[:, 1]})
         drawn.line("epoch", "value", source=source, color=color, line_width=2, alpha=0.8)
+        name = f"{curve.name}: {curve.label}"
         points.append(
             drawn.scatter(
                 "epoch", "value", source=source, color=color, size=5, alpha=0.8, name=name
@@ -260,15 +297,35 @@ def _curves(rows: Sequence[Row], keys: Sequence[str], best: Row) -> Figure | Non
     return drawn
 
 
-def _history(row: Row) -> np.ndarray:
-    """Epochs and values of the objective, `(points, 2)`; of a long run as many as can be seen."""
-    points = [
-        (record["epoch"], record[row.objective])
-        for record in read_epochs(row.run_dir)
-        if is_number(record.get("epoch")) and is_number(record.get(row.objective))
-    ]
-    chosen = np.linspace(0, len(points) - 1, min(len(points), MOST_POINTS)).round().astype(int)
-    return np.array([points[place] for place in chosen], dtype=float)
+def _curve_table(curves: Sequence[Curve], best: Row) -> str:
+    """Where the curves begin, are best and end, for those who cannot see them."""
+    columns = ("run", "settings", "first", "best", "best epoch", "last", "last epoch")
+    lines = []
+    for curve in curves:
+        epochs, values = curve.points[:, 0].astype(int), curve.points[:, 1]
+        place = int(values.argmax() if larger_is_better(best.objective) else values.argmin())
+        cells = (values[0], values[place], epochs[place], values[-1], epochs[-1])
+        lines.append(
+            f'<tr><th scope="row" class="text">{html.escape(curve.name)}</th>{_cell(curve.label, text=True)}'
+            + "".join(_cell(cell.item(), text=False) for cell in cells)
+            + "</tr>"
+        )
+    return _as_table(f"{best.objective} along the epochs", columns, "".join(lines))
+
+
+def _as_table(caption: str, columns: Sequence[str], lines: str) -> str:
+    """What a chart shows, folded away below it."""
+    caption = html.escape(caption)
+    # An empty corner is no heading.
+    head = "".join(
+        f'<th scope="col">{html.escape(column)}</th>' if column else "<td></td>"
+        for column in columns
+    )
+    return (
+        '<details><summary>As a table</summary><div class="scroll" tabindex="0" role="region"'
+        f' aria-label="{caption}"><table><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{lines}</tbody></table></div></details>"
+    )
 
 
 def _draw_baselines(drawn: Figure, best: Row) -> None:
@@ -329,19 +386,14 @@ def _heat_table(
 ) -> str:
     """The numbers of a heat map, for those who cannot see it."""
     across, down = (_ordered({cell[axis] for cell in cells}) for axis in (0, 1))
-    head = "".join(f'<th scope="col">{html.escape(label)}</th>' for label in across)
     lines = "".join(
         f'<tr><th scope="row">{html.escape(label)}</th>'
         + "".join(_cell(_mean(cells.get((other, label))), text=False) for other in across)
         + "</tr>"
         for label in reversed(down)
     )
-    caption = html.escape(f"Mean {objective}; across {names[0]}, down {names[1]}")
-    return (
-        '<details><summary>As a table</summary><div class="scroll" tabindex="0" role="region"'
-        f' aria-label="{caption}"><table><caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead>'
-        f"<tbody>{lines}</tbody></table></div></details>"
-    )
+    caption = f"Mean {objective}; across {names[0]}, down {names[1]}"
+    return _as_table(caption, ("", *across), lines)
 
 
 def _mean(values: list[float] | None) -> float | None:

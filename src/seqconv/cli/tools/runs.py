@@ -42,7 +42,10 @@ Folders = Annotated[
     typer.Argument(help="Run directories, sweeps, or folders of them; left out: outputs."),
 ]
 Where = Annotated[
-    list[str] | None, typer.Option("--where", help="Only runs with a setting, such as model=gru.")
+    list[str] | None,
+    typer.Option(
+        "--where", help="Only runs with a setting, such as model=gru, or status=completed."
+    ),
 ]
 Form = Annotated[Format, typer.Option("--format", help="What to write.")]
 
