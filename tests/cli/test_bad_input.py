@@ -72,6 +72,16 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
             id="unknown-key-of-hydra",
         ),
         pytest.param(
+            ["trainer.optimizer=sgd", "trainer.epsilon=1e-9"],
+            "trainer.epsilon: sgd has none; received 1e-09. Use trainer.epsilon=null",
+            id="epsilon-of-sgd",
+        ),
+        pytest.param(
+            ["ensemble=2", "seed=2147483647"],
+            "ensemble: members have the seeds from `seed` on, at most 2147483647; received a last one of 2147483648",
+            id="seeds-of-members",
+        ),
+        pytest.param(
             ["model=lstm", "model.kernel_size=3"],
             "model.kernel_size: unknown key",
             id="key-of-another-model",

@@ -27,7 +27,8 @@ PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Lt(1)]
 Fraction = Annotated[float, Gt(0), Lt(1)]
-Seed = Annotated[int, Ge(0), Le(2**31 - 1)]
+LARGEST_SEED = 2**31 - 1
+Seed = Annotated[int, Ge(0), Le(LARGEST_SEED)]
 Members = Annotated[int, Ge(2), Le(1000)]
 Counts = Annotated[tuple[Count, ...], MinLen(1)]
 

@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 
 from seqconv.config.errors import ConfigError, Problem, unknown_key
 from seqconv.config.fields import (
+    LARGEST_SEED,
     Count,
     DatasetSection,
     Duration,
@@ -93,7 +94,10 @@ class TrainerConfig(Section):
     """The URI of an MLflow tracking server or database that is also told of the run; None: none."""
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the address."""
+        """An epsilon of plain gradient descent, which divides by nothing; what is wrong with an address."""
+        if self.optimizer == "sgd" and self.epsilon is not None:
+            rule = f"sgd has none; received {self.epsilon}. Use trainer.epsilon=null"
+            yield Problem("epsilon", rule)
         if self.mlflow is None:
             return
         if _holds_password(self.mlflow):
@@ -116,11 +120,6 @@ def _holds_password(address: str) -> bool:
         return "@" in address
     return parts.password is not None or "password" in parts.query.lower()
 
-    def problems(self) -> Iterator[Problem]:
-        """Plain gradient descent divides by nothing."""
-        if self.optimizer == "sgd" and self.epsilon is not None:
-            yield Problem("epsilon", f"sgd has none; received {self.epsilon}. Use epsilon=null")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class General(Section):
@@ -134,6 +133,13 @@ class General(Section):
     objective: str
     require: Json
     """Checked by `read_requirements`."""
+
+    def problems(self) -> Iterator[Problem]:
+        """The seeds of all members must be seeds."""
+        last = self.seed + (self.ensemble or 1) - 1
+        if last > LARGEST_SEED:
+            rule = f"members have the seeds from `seed` on, at most {LARGEST_SEED}; received a last one of {last}"
+            yield Problem("ensemble", f"{rule}. Use a smaller seed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

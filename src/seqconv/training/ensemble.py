@@ -19,12 +19,10 @@ from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
 from seqconv.runs.files import write_json, write_text
 from seqconv.runs.progress import Progress
 from seqconv.runs.result import (
-    ErrorResult,
     ModelResult,
     ObjectiveResult,
     Result,
     Timing,
-    write_result,
 )
 from seqconv.runs.resume import ResumePoint, find_resume_point, finished
 from seqconv.tasks.contract import Task
@@ -36,6 +34,7 @@ from seqconv.training.run import (
     build_predictor,
     check_requirements,
     evaluate,
+    finish,
     record_environment,
     run,
 )
@@ -140,14 +139,10 @@ def _run(
             error = check_requirements(config.require, result)
         except InterruptedRun as stopped:
             error = stopped
-    if error is not None:
-        result.error = ErrorResult(message=str(error), exit_code=error.exit_code)
-        if result.status != "completed":
-            result.status = "interrupted" if isinstance(error, InterruptedRun) else "failed"
-            console.info(f"resume with: seqconv-train resume={run_dir}")
-    write_result(run_dir, result)
+    if error is not None and result.status != "completed":
+        result.status = "interrupted" if isinstance(error, InterruptedRun) else "failed"
     console.info(f"run directory {run_dir}")
-    return Outcome(result, run_dir, error)
+    return finish(result, run_dir, error)
 
 
 def _brief(result: Result) -> dict[str, object]:

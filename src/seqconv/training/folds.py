@@ -7,15 +7,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from seqconv import console
-from seqconv.config.errors import InterruptedRun, SeqconvError
+from seqconv.config.errors import SeqconvError
 from seqconv.config.schema import Config, fold_configs, to_yaml
 from seqconv.runs import layout, report
 from seqconv.runs.files import write_text
-from seqconv.runs.result import ErrorResult, ObjectiveResult, Result, write_result
+from seqconv.runs.result import ObjectiveResult, Result
 from seqconv.runs.resume import ResumePoint
 from seqconv.tasks.contract import Json, Task
 from seqconv.training.ensemble import RunMembers, run_ensemble, run_in_turn, run_part
-from seqconv.training.run import Outcome, check_requirements, load_task, record_environment, run
+from seqconv.training.run import (
+    Outcome,
+    check_requirements,
+    finish,
+    load_task,
+    record_environment,
+    run,
+)
 from seqconv.training.signals import Signals
 
 
@@ -81,13 +88,8 @@ def run_folds(
         record_environment(run_dir, None)
         report.show_folds(task, config.model.name, results, result)
         error = check_requirements(config.require, result)
-    if error is not None:
-        result.error = ErrorResult(message=str(error), exit_code=error.exit_code)
-        if isinstance(error, InterruptedRun):
-            console.info(f"resume with: seqconv-train resume={run_dir}")
-    write_result(run_dir, result)
     console.info(f"run directory {run_dir}")
-    return Outcome(result, run_dir, error)
+    return finish(result, run_dir, error)
 
 
 def _run_fold(

@@ -85,7 +85,7 @@ class Outcome:
 
 def not_started(error: SeqconvError, run_dir: Path) -> Outcome:
     """The outcome of a job that has a directory, but a configuration that it cannot start with."""
-    return _finish(Result(), run_dir, error)
+    return finish(Result(), run_dir, error)
 
 
 def load_task(config: Config, stored: StoredPreparation | None = None) -> Task:
@@ -172,7 +172,7 @@ def run(
             except (Exception, KeyboardInterrupt) as failure:
                 error = _reported(failure, signals)
                 result.status = _status(error)
-            return _finish(result, run_dir, error, trackers)
+            return finish(result, run_dir, error, trackers)
 
 
 def _train(
@@ -378,10 +378,17 @@ def _reported(failure: BaseException, signals: Signals) -> SeqconvError:
     return SeqconvError(f"unexpected {type(failure).__name__}: {failure}")
 
 
-def _finish(
+def finish(
     result: Result, run_dir: Path, error: SeqconvError | None, trackers: Trackers | None = None
 ) -> Outcome:
-    """Write `metrics.json`, the last file of a run, and say what is kept."""
+    """Write `metrics.json`, the last file of a run, and say what is kept.
+
+    Args:
+        result: with its status.
+        run_dir: of the run.
+        error: why it did not end well; None if it did.
+        trackers: that are told of its end.
+    """
     if error is not None:
         result.error = ErrorResult(message=str(error), exit_code=error.exit_code)
     if result.status != "completed":
