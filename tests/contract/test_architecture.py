@@ -25,6 +25,7 @@ LEVELS = (
     ("sweeps",),
     ("training.evaluation", "training.export", "training.folds"),
     ("training.ensemble",),
+    ("training.parts",),
     ("training.run", "training.trained"),
     ("training.loop",),
     ("training.predictor",),

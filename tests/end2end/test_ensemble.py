@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seqconv.training import ensemble
 from seqconv.training.evaluation import evaluate_run
 from seqconv.training.trained import load_run
 
@@ -78,11 +79,62 @@ def test_an_ensemble_is_resumed_member_by_member(train, command):
     assert code == 0, stderr
     after = metrics_of(run_dir)
     assert (run_dir / "member_1/metrics.jsonl").stat().st_mtime_ns == first
+    assert len(json.loads((run_dir / "environment.json").read_text())["resumed"]) == 1
+    # Then nothing is left to do.
+    written = (run_dir / "metrics.json").stat().st_mtime_ns
+    again = command([f"resume={run_dir}"])
+    assert again.exit_code == 0
+    assert "nothing is left to train" in again.stderr
+    assert (run_dir / "metrics.json").stat().st_mtime_ns == written
     for result in (before, after):
         del result["timing"]
         for member in result["members"]:
             del member["timing"]
     assert after == before
+
+
+def test_data_that_has_changed_since_a_member_was_trained(train, command, record, write_jena):
+    run_dir, _ = train("ensemble=2", "trainer.baselines=false")
+    before = metrics_of(run_dir)
+    shutil.rmtree(run_dir / "member_2")
+    write_jena(record, 1400)
+    code, _, stderr = command([f"resume={run_dir}"])
+    assert code == 3
+    assert "the data has changed since the run was started" in stderr
+    assert metrics_of(run_dir) == before
+    assert not (run_dir / "member_2").exists()
+
+
+def test_an_ensemble_in_a_sweep_is_what_it_is_alone(train, command, record):
+    words = ["ensemble=2", "threads=2", "trainer.baselines=false"]
+    code, stdout, stderr = command(["-m", *SMALL, f"dataset.path={record}", *words, "seed=5,8"])
+    assert code == 0, stderr
+    found = [Path(json.loads(line)["run_dir"]) for line in stdout.splitlines()]
+    alone, _ = train(*words)
+    (same,) = (run_dir for run_dir in found if metrics_of(run_dir)["seed"] == 5)
+    assert metrics_of(same)["test"] == metrics_of(alone)["test"]
+
+
+def test_what_goes_wrong_when_members_are_joined(train, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ensemble, "restore_members", fail)
+    run_dir, stderr = train("ensemble=2", "trainer.baselines=false", code=1)
+    assert "No space left on device" in stderr
+    metrics = metrics_of(run_dir)
+    assert (metrics["status"], metrics["error"]["exit_code"]) == ("failed", 1)
+    assert [member["status"] for member in metrics["members"]] == ["completed"] * 2
+
+
+def test_the_time_of_all_members_together_is_limited(train):
+    # More epochs than any machine trains in a second.
+    run_dir, stderr = train("ensemble=3", "trainer.epochs=100000", "trainer.max_time=1s", code=143)
+    assert f"resume with: seqconv-train resume={run_dir}" in stderr
+    members = metrics_of(run_dir)["members"]
+    assert {member["status"] for member in members} == {"interrupted"}
+    # Those that had no place yet are not begun.
+    assert not (run_dir / "member_3").exists()
 
 
 def test_a_member_that_fails(train):

@@ -97,6 +97,10 @@ def test_only_what_is_missing_is_run_again(train, words):
         without_times(fold) for fold in before["folds"]
     ]
     assert after["test"] == before["test"]
+    written = (run_dir / "metrics.json").stat().st_mtime_ns
+    _, stderr = train(f"resume={run_dir}")
+    assert "nothing is left to train" in stderr
+    assert (run_dir / "metrics.json").stat().st_mtime_ns == written
 
 
 def test_a_requirement_is_one_of_the_whole(train, words):

@@ -25,6 +25,16 @@ LOG = "train.log"
 FILES = (CONFIG, METRICS, EPOCHS, HISTORY, ENVIRONMENT, PREPARATION, MLFLOW, LOCK)
 
 
+def fold_name(number: int) -> str:
+    """The directory of a fold in its run's, counted from 1."""
+    return f"fold-{number}"
+
+
+def member_name(number: int) -> str:
+    """Of a member of an ensemble, counted from 1: its directory in the run's, and its layer in the model."""
+    return f"member_{number}"
+
+
 def is_sweep(path: Path) -> bool:
     """Whether a directory holds a sweep."""
     return (path / MANIFEST).is_file() or (path / JOURNAL).is_file()

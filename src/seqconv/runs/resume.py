@@ -7,7 +7,7 @@ refused before TensorFlow is loaded.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,14 @@ from seqconv.config.errors import (
     SeqconvError,
     unknown_key,
 )
-from seqconv.config.schema import Config, load_config, load_tree, parse_tree
+from seqconv.config.schema import (
+    Config,
+    fold_configs,
+    load_config,
+    load_tree,
+    member_configs,
+    parse_tree,
+)
 from seqconv.config.yaml_files import leaves
 from seqconv.runs import layout
 from seqconv.runs.checkpoints import POINTERS, Checkpoint, CheckpointStore, read
@@ -144,7 +151,27 @@ def finished(run_dir: Path, config: Config, point: ResumePoint) -> Result | None
     result = read_result(run_dir)
     if result is None or result.status != "completed" or result.test is None:
         return None
-    return result if point.progress.ended(config.trainer) else None
+    parts = list(_parts(run_dir, config))
+    done = _all_finished(parts) if parts else point.progress.ended(config.trainer)
+    return result if done else None
+
+
+def _parts(run_dir: Path, config: Config) -> Iterator[tuple[Path, Config]]:
+    """The runs that a run is made of; none for one training."""
+    if folds := fold_configs(config):
+        name_of, configs = layout.fold_name, folds
+    else:
+        name_of, configs = layout.member_name, member_configs(config)
+    for number, part in enumerate(configs, start=1):
+        yield run_dir / name_of(number), part
+
+
+def _all_finished(parts: Iterable[tuple[Path, Config]]) -> bool:
+    return all(
+        (path / layout.CONFIG).is_file()
+        and finished(path, part, find_resume_point(path)) is not None
+        for path, part in parts
+    )
 
 
 def find_resume_point(run_dir: Path) -> ResumePoint:

@@ -220,6 +220,7 @@ def _is_begun(run_dir: Path) -> bool:
 def _start(
     config: Config, run_dir: Path, point: resume.ResumePoint | None, signals: Signals
 ) -> Any:
+    from seqconv.sweeps.members import run_side_by_side
     from seqconv.training import folds
     from seqconv.training import run as training
 
@@ -227,4 +228,11 @@ def _start(
     if point is not None:
         task = training.load_task(config)
         point.check_data(task.name, task.fingerprint)
-    return folds.start(config, run_dir, task, resume_point=point, signals=signals)
+    return folds.start(
+        config,
+        run_dir,
+        task,
+        resume_point=point,
+        signals=signals,
+        run_members=run_side_by_side,
+    )

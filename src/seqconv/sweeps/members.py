@@ -33,11 +33,12 @@ def run_side_by_side(members: Sequence[Member], threads: int, signals: Signals) 
     if threads == 1:
         return run_in_turn(members, threads, signals)
     at_once = min(threads, jobs_at_once(1))
-    number = Pool(_starts(members), len(members), at_once, _failed).run()
+    starts = _starts(members, signals.since)
+    number = Pool(starts, len(members), at_once, _failed).run()
     return [_outcome(run_dir, number) for _, run_dir in members]
 
 
-def _starts(members: Sequence[Member]) -> Iterator[Start]:
+def _starts(members: Sequence[Member], since: float) -> Iterator[Start]:
     for number, (config, run_dir) in enumerate(members, start=1):
         yield Start(
             state=console.JobState(
@@ -50,19 +51,19 @@ def _starts(members: Sequence[Member]) -> Iterator[Start]:
             threads=config.threads,
             objective=(config.objective.name, config.objective.larger_is_better),
             target=_run,
-            payload=(config.tree, run_dir),
+            payload=(config.tree, run_dir, since),
         )
 
 
-def _run(surroundings: Surroundings, payload: tuple[dict[str, Any], Path]) -> None:
-    """Run a member, in a process of its own."""
+def _run(surroundings: Surroundings, payload: tuple[dict[str, Any], Path, float]) -> None:
+    """Run a member, in a process of its own; the time of the whole ensemble is limited."""
     surroundings.enter()
-    tree, run_dir = payload
+    tree, run_dir, since = payload
     run_dir.mkdir(exist_ok=True)
     # As conf/hydra/job_logging says it for other runs.
     form = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(filename=run_dir / LOG, format=form, level=logging.INFO, encoding="utf-8")
-    with Signals() as signals, signals.held():
+    with Signals(since=since) as signals, signals.held():
         run_member(parse_tree(tree), run_dir, signals)
 
 

@@ -13,10 +13,10 @@ from typing import TypeAlias
 
 from seqconv import console
 from seqconv.config.errors import InterruptedRun, SeqconvError
-from seqconv.config.schema import Config, member_configs, to_yaml
+from seqconv.config.schema import Config, member_configs
 from seqconv.runs import layout, report
 from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
-from seqconv.runs.files import write_json, write_text
+from seqconv.runs.files import write_json
 from seqconv.runs.progress import Progress
 from seqconv.runs.result import (
     ModelResult,
@@ -24,11 +24,12 @@ from seqconv.runs.result import (
     Result,
     Timing,
 )
-from seqconv.runs.resume import ResumePoint, find_resume_point, finished
+from seqconv.runs.resume import ResumePoint
 from seqconv.tasks.contract import Task
 from seqconv.tasks.metrics import value_of
 from seqconv.training import tensorflow_import
-from seqconv.training.predictor import member_name, model_variables, restore_members
+from seqconv.training.parts import begin, run_part
+from seqconv.training.predictor import model_variables, restore_members
 from seqconv.training.run import (
     Outcome,
     build_predictor,
@@ -36,6 +37,7 @@ from seqconv.training.run import (
     evaluate,
     finish,
     record_environment,
+    reported,
     run,
 )
 from seqconv.training.signals import Signals
@@ -48,7 +50,10 @@ OF_A_MEMBER = ("status", "seed", "epochs", "objective", "train", "validation", "
 
 
 def run_in_turn(members: Sequence[Member], threads: int, signals: Signals) -> list[Outcome]:
-    """Run members one after the other in this process, up to the first that does not complete."""
+    """Run members one after the other in this process, up to the first that does not complete.
+
+    Only for an ensemble of one thread, as its members have: a process computes with one number of them.
+    """
     outcomes: list[Outcome] = []
     for number, member in enumerate(members, start=1):
         console.info(f"member {number} of {len(members)}")
@@ -65,34 +70,14 @@ def run_member(config: Config, run_dir: Path, signals: Signals) -> Outcome:
     )
 
 
-def run_part(
-    config: Config, run_dir: Path, start: Callable[[ResumePoint | None], Outcome]
-) -> Outcome:
-    """The outcome of one of the runs that a run is made of.
-
-    Args:
-        config: of the part.
-        run_dir: of the part; need not exist.
-        start: starts or resumes it; not called where nothing is left to do.
-    """
-    point = None
-    if (run_dir / layout.CONFIG).is_file():
-        point = find_resume_point(run_dir)
-        result = finished(run_dir, config, point)
-        if result is not None:
-            console.info(f"{run_dir}: is finished")
-            return Outcome(result, run_dir)
-    run_dir.mkdir(exist_ok=True)
-    return start(point)
-
-
 def run_ensemble(
     config: Config,
     run_dir: Path,
     task: Task,
     *,
+    resume_point: ResumePoint | None = None,
     signals: Signals | None = None,
-    run_members: RunMembers = run_in_turn,
+    run_members: RunMembers,
 ) -> Outcome:
     """Run the members of a configuration, each in `member_<number>` below `run_dir`, and join them.
 
@@ -100,49 +85,48 @@ def run_ensemble(
         config: of an ensemble.
         run_dir: of this run alone, locked by the caller.
         task: prepared.
+        resume_point: where to resume; None: a new run.
         signals: where the caller listens for signals already.
         run_members: runs or resumes them.
+
+    Raises:
+        DataError: if the data has changed since a member was started.
     """
+    members = [
+        (member, run_dir / layout.member_name(number))
+        for number, member in enumerate(member_configs(config), start=1)
+    ]
+    begin(config, run_dir, [member_dir for _, member_dir in members], task)
+    result = Result(seed=config.seed)
+    error: SeqconvError | None = None
     with contextlib.ExitStack() as listening:
         signals = signals or listening.enter_context(Signals())
+        signals.limit(config.trainer.max_time)
         with signals.held():
-            return _run(config, run_dir, task, signals, run_members)
+            try:
+                outcomes = run_members(members, config.threads, signals)
+                result.members = [_brief(outcome.result) for outcome in outcomes]
+                _raise_first(members, outcomes)
+                with signals.raised():
+                    _join(config, members, task, result, resume_point, signals)
+                result.timing = _timing(outcomes)
+                result.status = "completed"
+                _show(task, result, members, outcomes)
+                error = check_requirements(config.require, result)
+            except (Exception, KeyboardInterrupt) as failure:
+                error = reported(failure, signals)
+                # A member that has diverged is one that failed: the ensemble itself has no loss.
+                result.status = "interrupted" if isinstance(error, InterruptedRun) else "failed"
+            console.info(f"run directory {run_dir}")
+            return finish(result, run_dir, error)
 
 
-def _run(
-    config: Config, run_dir: Path, task: Task, signals: Signals, run_members: RunMembers
-) -> Outcome:
-    write_text(run_dir / layout.CONFIG, to_yaml(config))
-    configs = member_configs(config)
-    members = [
-        (member, run_dir / member_name(number)) for number, member in enumerate(configs, start=1)
-    ]
-    outcomes = run_members(members, config.threads, signals)
-    results = [outcome.result for outcome in outcomes]
-    result = Result(seed=config.seed, members=[_brief(each) for each in results])
-    error = _first_error(members, outcomes)
-    if error is None:
-        try:
-            with signals.raised():
-                _join(
-                    config,
-                    run_dir,
-                    task,
-                    result,
-                    [outcome.run_dir for outcome in outcomes],
-                    signals,
-                )
-            result.timing = _timing(results)
-            result.status = "completed"
-            report.show_members(task, [each.seed for each in configs], results)
-            report.show_results(task, f"mean of {len(members)}", result)
-            error = check_requirements(config.require, result)
-        except InterruptedRun as stopped:
-            error = stopped
-    if error is not None and result.status != "completed":
-        result.status = "interrupted" if isinstance(error, InterruptedRun) else "failed"
-    console.info(f"run directory {run_dir}")
-    return finish(result, run_dir, error)
+def _show(
+    task: Task, result: Result, members: Sequence[Member], outcomes: Sequence[Outcome]
+) -> None:
+    seeds = [member.seed for member, _ in members]
+    report.show_members(task, seeds, [outcome.result for outcome in outcomes])
+    report.show_results(task, f"mean of {len(members)}", result)
 
 
 def _brief(result: Result) -> dict[str, object]:
@@ -150,8 +134,8 @@ def _brief(result: Result) -> dict[str, object]:
     return {name: value for name, value in result.to_json().items() if name in OF_A_MEMBER}
 
 
-def _first_error(members: Sequence[Member], outcomes: Sequence[Outcome]) -> SeqconvError | None:
-    """Why a member did not complete, with its number; None if all did."""
+def _raise_first(members: Sequence[Member], outcomes: Sequence[Outcome]) -> None:
+    """Raise why a member did not complete, with its number."""
     interrupted: SeqconvError | None = None
     for number, ((config, _), outcome) in enumerate(zip(members, outcomes, strict=False), start=1):
         error = outcome.error
@@ -160,28 +144,30 @@ def _first_error(members: Sequence[Member], outcomes: Sequence[Outcome]) -> Seqc
             interrupted = error
         elif error is not None:
             error.args = (f"member {number} (seed={config.seed}) did not complete: {error}",)
-            return error
-    return interrupted
+            raise error
+    if interrupted is not None:
+        raise interrupted
 
 
 def _join(
     config: Config,
-    run_dir: Path,
+    members: Sequence[Member],
     task: Task,
     result: Result,
-    member_dirs: Sequence[Path],
+    resume_point: ResumePoint | None,
     signals: Signals,
 ) -> None:
-    """Make one checkpoint of the members' best ones, and measure it."""
+    """Make one checkpoint of the members' best ones, in the folder above theirs, and measure it."""
+    run_dir = members[0][1].parent
     result.dataset = task.describe()
     tensorflow_import.finish()
     tensorflow_import.use_threads(config.threads)
-    stores = [CheckpointStore(path / layout.CHECKPOINTS) for path in member_dirs]
+    stores = [CheckpointStore(member_dir / layout.CHECKPOINTS) for _, member_dir in members]
     with tensorflow_import.deterministic_operations(not config.trainer.jit_compile):
         predictor = build_predictor(config, task)
         restore_members(predictor.model, [store.load("best") for store in stores])
         write_json(run_dir / layout.PREPARATION, task.preparation.to_json())
-        record_environment(run_dir, None)
+        record_environment(run_dir, resume_point)
         progress = Progress()
         state = {"progress": progress.to_json(), "fingerprint": task.fingerprint}
         variables = {k: v.numpy() for k, v in model_variables(predictor.model).items()}
@@ -198,7 +184,8 @@ def _join(
     )
 
 
-def _timing(results: Sequence[Result]) -> Timing:
+def _timing(outcomes: Sequence[Outcome]) -> Timing:
     """What the members took, one after the other."""
-    seconds = [each.timing.fit_seconds for each in results if each.timing is not None]
+    timings = [outcome.result.timing for outcome in outcomes]
+    seconds = [timing.fit_seconds for timing in timings if timing is not None]
     return Timing(fit_seconds=sum(seconds), steps_per_second=None, samples_per_second=None)

@@ -26,7 +26,7 @@ class Evaluation:
     Attributes:
         run_dir: of the run.
         status: as in its `metrics.json`; None while it is in progress, or if it was killed.
-        epoch: whose weights were evaluated.
+        epoch: whose weights were evaluated; None for an ensemble, whose members have one each.
         model: name.
         task: that was evaluated on.
         metrics: by split; of data other than the run's own there is `test` alone, all of it.
@@ -36,7 +36,7 @@ class Evaluation:
 
     run_dir: Path
     status: str | None
-    epoch: int
+    epoch: int | None
     model: str
     task: Task
     metrics: dict[Split, dict[str, Json]]
@@ -93,7 +93,7 @@ def evaluate_run(run_dir: Path, data: str | None = None) -> Evaluation:
     return Evaluation(
         run_dir=run_dir,
         status=None if result is None else result.status,
-        epoch=progress.best_epoch,
+        epoch=None if config.ensemble is not None else progress.best_epoch,
         model=config.model.name,
         task=task,
         metrics={
@@ -148,4 +148,9 @@ def show_evaluation(evaluation: Evaluation) -> None:
         task.describe(),
     )
     state = evaluation.status or "in progress, or killed"
-    console.info(f"weights of epoch {evaluation.epoch}, the best so far; the run is {state}")
+    weights = (
+        "the members, each at its best"
+        if evaluation.epoch is None
+        else f"epoch {evaluation.epoch}, the best so far"
+    )
+    console.info(f"weights of {weights}; the run is {state}")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from seqconv import console
 from seqconv.config.errors import SeqconvError
-from seqconv.config.schema import Config, fold_configs, to_yaml
+from seqconv.config.schema import Config, fold_configs
 from seqconv.runs import layout, report
-from seqconv.runs.files import write_text
 from seqconv.runs.result import ObjectiveResult, Result
 from seqconv.runs.resume import ResumePoint
 from seqconv.tasks.contract import Json, Task
-from seqconv.training.ensemble import RunMembers, run_ensemble, run_in_turn, run_part
+from seqconv.training.ensemble import RunMembers, run_ensemble
+from seqconv.training.parts import begin, run_part
 from seqconv.training.run import (
     Outcome,
     check_requirements,
@@ -33,7 +33,7 @@ def start(
     *,
     resume_point: ResumePoint | None = None,
     signals: Signals | None = None,
-    run_members: RunMembers = run_in_turn,
+    run_members: RunMembers,
 ) -> Outcome:
     """Start or resume a run: several folds, an ensemble, or one training.
 
@@ -41,16 +41,33 @@ def start(
         config: checked.
         run_dir: of this run alone, locked by the caller.
         task: prepared, of folds the first one's; None: it is loaded here.
-        resume_point: where to resume one training; None: a new run.
+        resume_point: where to resume; None: a new run.
         signals: where the caller listens for signals already.
         run_members: runs the members of an ensemble.
+
+    Raises:
+        DataError: if the data has changed since a fold or a member was started.
     """
     if config.settings.folds_to_run:
         loaded = task or load_task(config)
-        return run_folds(config, run_dir, loaded, signals=signals, run_members=run_members)
+        return run_folds(
+            config,
+            run_dir,
+            loaded,
+            resume_point=resume_point,
+            signals=signals,
+            run_members=run_members,
+        )
     if config.ensemble is not None:
         loaded = task or load_task(config)
-        return run_ensemble(config, run_dir, loaded, signals=signals, run_members=run_members)
+        return run_ensemble(
+            config,
+            run_dir,
+            loaded,
+            resume_point=resume_point,
+            signals=signals,
+            run_members=run_members,
+        )
     return run(config, run_dir, task, resume_point=resume_point, signals=signals)
 
 
@@ -59,8 +76,9 @@ def run_folds(
     run_dir: Path,
     task: Task,
     *,
+    resume_point: ResumePoint | None = None,
     signals: Signals | None = None,
-    run_members: RunMembers = run_in_turn,
+    run_members: RunMembers,
 ) -> Outcome:
     """Run the folds of a configuration that are not finished, each in `fold-<number>` below `run_dir`.
 
@@ -68,16 +86,21 @@ def run_folds(
         config: with folds.
         run_dir: of this run alone, locked by the caller.
         task: of the first fold, for its metrics.
+        resume_point: where to resume; None: a new run.
         signals: where the caller listens for signals already.
         run_members: runs the members of an ensemble.
+
+    Raises:
+        DataError: if the data has changed since a fold was started.
     """
-    write_text(run_dir / layout.CONFIG, to_yaml(config))
     configs = fold_configs(config)
+    places = [run_dir / layout.fold_name(1 + index) for index in range(len(configs))]
+    begin(config, run_dir, places, task)
     results: list[Result] = []
     error: SeqconvError | None = None
-    for number, fold in enumerate(configs, start=1):
+    for number, (fold, place) in enumerate(zip(configs, places, strict=True), start=1):
         console.info(f"fold {number} of {len(configs)}")
-        outcome = _run_fold(fold, run_dir / f"fold-{number}", signals, run_members)
+        outcome = _run_fold(fold, place, signals, run_members)
         error = outcome.error
         results.append(outcome.result)
         if error is not None:
@@ -85,7 +108,7 @@ def run_folds(
     result = mean_of(results)
     result.seed, result.status = config.seed, results[-1].status
     if error is None:
-        record_environment(run_dir, None)
+        record_environment(run_dir, resume_point)
         report.show_folds(task, config.model.name, results, result)
         error = check_requirements(config.require, result)
     console.info(f"run directory {run_dir}")
@@ -97,10 +120,10 @@ def _run_fold(
 ) -> Outcome:
     """Run a fold, resume it, or take its result where nothing is left to do."""
 
-    def begin(point: ResumePoint | None) -> Outcome:
+    def start_it(point: ResumePoint | None) -> Outcome:
         return start(config, run_dir, resume_point=point, signals=signals, run_members=run_members)
 
-    return run_part(config, run_dir, begin)
+    return run_part(config, run_dir, start_it)
 
 
 def mean_of(results: Sequence[Result]) -> Result:

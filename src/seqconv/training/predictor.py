@@ -12,6 +12,7 @@ from seqconv.config.errors import DataError
 from seqconv.config.fields import PaddingRule
 from seqconv.config.registry import MODELS
 from seqconv.config.schema import Config
+from seqconv.runs import layout
 from seqconv.runs.checkpoints import Checkpoint
 from seqconv.tasks.contract import Loss, Predicted, Samples, SequenceSpec
 from seqconv.training import tensorflow_import
@@ -47,19 +48,14 @@ def mean_model(builders: Sequence[Callable[[], KerasModel]]) -> KerasModel:
 
     members = []
     for number, build in enumerate(builders, start=1):
-        with keras.name_scope(member_name(number)):
+        with keras.name_scope(layout.member_name(number)):
             member = build()
-        member.name = member_name(number)
+        member.name = layout.member_name(number)
         members.append(member)
     first = members[0].inputs[0]
     inputs = keras.Input(first.shape[1:], name=first.name, dtype=first.dtype)
     outputs = keras.layers.Average(name="mean")([member(inputs) for member in members])
     return keras.Model(inputs, outputs, name="ensemble")
-
-
-def member_name(number: int) -> str:
-    """Of a member of an ensemble, counted from 1: its layer in the model, and its directory in the run's."""
-    return f"member_{number}"
 
 
 def restore_members(model: KerasModel, checkpoints: Sequence[Checkpoint]) -> None:
@@ -69,7 +65,7 @@ def restore_members(model: KerasModel, checkpoints: Sequence[Checkpoint]) -> Non
         DataError: if one belongs to another model.
     """
     for number, checkpoint in enumerate(checkpoints, start=1):
-        name = member_name(number)
+        name = layout.member_name(number)
         # Without the states of seed generators: a forecast draws nothing.
         weights = {
             f"{MODEL}{weight.path.removeprefix(name + '/')}": weight

@@ -170,7 +170,7 @@ def run(
                 result.status = "completed"
                 error = check_requirements(config.require, result)
             except (Exception, KeyboardInterrupt) as failure:
-                error = _reported(failure, signals)
+                error = reported(failure, signals)
                 result.status = _status(error)
             return finish(result, run_dir, error, trackers)
 
@@ -362,7 +362,7 @@ def _status(error: SeqconvError) -> Status:
     return statuses.get(type(error), "failed")
 
 
-def _reported(failure: BaseException, signals: Signals) -> SeqconvError:
+def reported(failure: BaseException, signals: Signals) -> SeqconvError:
     """What went wrong, as it is reported."""
     if isinstance(failure, KeyboardInterrupt):
         return InterruptedRun(signal.SIGINT, "stopped at once by a second signal")

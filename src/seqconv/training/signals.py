@@ -29,19 +29,25 @@ class Signals:
 
     Args:
         error: makes what is raised for a signal, of its number.
+        since: when what a limit counts began, on the monotonic clock that all processes share; None: now.
 
     Attributes:
         number: of the first signal that came.
+        since: when what a limit counts began.
         reserve: seconds that saving may take; a time limit ends so much earlier.
     """
 
-    def __init__(self, error: Callable[[int], BaseException] = InterruptedRun) -> None:
+    def __init__(
+        self,
+        error: Callable[[int], BaseException] = InterruptedRun,
+        since: float | None = None,
+    ) -> None:
         self._error = error
         self._held = False
         self.number: int | None = None
         self.reserve = 0.0
         # The monotonic clock: setting the machine's clock back neither shortens nor lengthens a run.
-        self._started = time.monotonic()
+        self.since = time.monotonic() if since is None else since
         self._seconds: float | None = None
         self._previous: dict[int, Any] = {}
 
@@ -84,7 +90,7 @@ class Signals:
             self._held = before
 
     def limit(self, seconds: float | None) -> None:
-        """Ask to stop so many seconds after this object was made; None: never."""
+        """Ask to stop so many seconds after `since`; None: never."""
         self._seconds = seconds
 
     @property
@@ -93,7 +99,7 @@ class Signals:
         if self.number is not None:
             return InterruptedRun(self.number)
         if self._seconds is not None:
-            spent = time.monotonic() - self._started
+            spent = time.monotonic() - self.since
             if spent + self.reserve >= self._seconds:
                 # As if a scheduler had sent SIGTERM at that moment: one case less for scripts.
                 return InterruptedRun(

@@ -156,9 +156,9 @@ def _from_pandas(frame: pandas.DataFrame) -> polars.DataFrame:
 def _best_checkpoint(run_dir: Path) -> Checkpoint:
     store = CheckpointStore(run_dir / layout.CHECKPOINTS)
     if "best" not in store.pointers():
-        if (run_dir / "fold-1").is_dir():
+        if (run_dir / layout.fold_name(1)).is_dir():
             raise OutputError(
-                f"{run_dir}: is a run of several folds; name one, {run_dir / 'fold-1'}"
+                f"{run_dir}: is a run of several folds; name one, {run_dir / layout.fold_name(1)}"
             )
         raise OutputError(
             f"{run_dir}: no epoch of this run has been finished, so there is no model to use"

@@ -1,0 +1,58 @@
+"""The runs that a run is made of, folds or members of an ensemble, each in a directory of its own below it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from seqconv import console
+from seqconv.config.schema import Config, to_yaml
+from seqconv.runs import layout
+from seqconv.runs.files import write_text
+from seqconv.runs.resume import ResumePoint, find_resume_point, finished
+from seqconv.tasks.contract import Task
+from seqconv.training.run import Outcome
+
+
+def begin(config: Config, run_dir: Path, parts: Iterable[Path], task: Task) -> None:
+    """Begin or resume a run that is made of others.
+
+    Args:
+        config: of the whole.
+        run_dir: of the whole.
+        parts: directories of the others; need not exist.
+        task: with the data of today.
+
+    Raises:
+        DataError: if a part was started with other data.
+    """
+    for part in parts:
+        if _is_begun(part):
+            find_resume_point(part).check_data(task.name, task.fingerprint)
+    (run_dir / layout.METRICS).unlink(missing_ok=True)
+    write_text(run_dir / layout.CONFIG, to_yaml(config))
+
+
+def run_part(
+    config: Config, run_dir: Path, start: Callable[[ResumePoint | None], Outcome]
+) -> Outcome:
+    """The outcome of a part.
+
+    Args:
+        config: of the part.
+        run_dir: of the part; need not exist.
+        start: starts or resumes it; not called where nothing is left to do.
+    """
+    point = None
+    if _is_begun(run_dir):
+        point = find_resume_point(run_dir)
+        result = finished(run_dir, config, point)
+        if result is not None:
+            console.info(f"{run_dir}: is finished")
+            return Outcome(result, run_dir)
+    run_dir.mkdir(exist_ok=True)
+    return start(point)
+
+
+def _is_begun(run_dir: Path) -> bool:
+    return (run_dir / layout.CONFIG).is_file()
