@@ -194,8 +194,8 @@ def test_larger_is_better():
 # Noise
 
 
-def errors(values, block=1, first=0):
-    return SampleErrors(np.arange(first, first + len(values)), np.asarray(values), block)
+def errors(values, block=1, first=0, times=None):
+    return SampleErrors(np.arange(first, first + len(values)), np.asarray(values), block, times)
 
 
 def test_a_difference_in_every_sample_is_more_than_noise():
@@ -224,6 +224,40 @@ def test_the_interval_holds_the_true_difference_as_often_as_it_says():
         found = compare_errors(errors(np.zeros(400)), errors(0.1 + noise), seed=number)
         inside += found.low <= 0.1 <= found.high
     assert 88 <= inside <= 100
+
+
+def correlated(generator, times):
+    """Noise that is alike from one time to the next; its mean is zero."""
+    values = np.empty(times)
+    values[0] = generator.normal()
+    for time in range(1, times):
+        values[time] = 0.8 * values[time - 1] + 0.6 * generator.normal()
+    return values
+
+
+@pytest.mark.parametrize("series", [1, 10])
+def test_series_of_one_time_are_not_independent(series):
+    generator = np.random.default_rng(4)
+    times = np.tile(np.arange(300), series)
+    inside = 0
+    for number in range(200):
+        common = correlated(generator, 300)
+        own = np.concatenate([correlated(generator, 300) for _ in range(series)])
+        found = compare_errors(
+            errors(np.zeros(300 * series), 20, times=times),
+            errors(0.1 + np.tile(common, series) + own, 20, times=times),
+            seed=number,
+        )
+        assert found.samples == 300 * series
+        inside += found.low <= 0.1 <= found.high
+    # 95 % of 200 are 190; the bootstrap of 15 blocks falls a little short.
+    assert 178 <= inside <= 200
+
+
+def test_one_sample_says_nothing_of_noise():
+    found = compare_errors(errors([1.0]), errors([2.0]))
+    assert found.mean == 1.0
+    assert not found.is_more_than_noise
 
 
 def test_samples_are_paired_by_what_is_predicted():

@@ -360,14 +360,17 @@ def mean_errors(runs: Sequence[SampleErrors]) -> SampleErrors:
     for run in runs[1:]:
         ids = np.intersect1d(ids, run.ids)
     errors = [run.errors[np.isin(run.ids, ids)] for run in runs]
-    return SampleErrors(ids, np.mean(errors, axis=0), max(run.block for run in runs))
+    first = runs[0]
+    times = None if first.times is None else first.times[np.isin(first.ids, ids)]
+    return SampleErrors(ids, np.mean(errors, axis=0), max(run.block for run in runs), times)
 
 
 def compare_errors(ours: SampleErrors, theirs: SampleErrors, seed: int = 0) -> Difference:
     """The mean difference of two runs' errors, paired sample by sample, and how sure it is.
 
-    Neighbouring windows share most of their values, so that they are resampled in blocks (moving block bootstrap:
-    Kuensch, 1989, "The jackknife and the bootstrap for general stationary observations").
+    Neighbouring windows share most of their values, and series of one time their weather, so that all samples of some
+    time are resampled together (moving block bootstrap: Kuensch, 1989, "The jackknife and the bootstrap for general
+    stationary observations"). The interval is widened as Student's t is for so few blocks.
 
     Raises:
         OutputError: if they have no sample in common.
@@ -376,17 +379,38 @@ def compare_errors(ours: SampleErrors, theirs: SampleErrors, seed: int = 0) -> D
     if not len(ids):
         raise OutputError("the two runs have no test sample in common")
     differences = theirs.errors[right] - ours.errors[left]
-    count = len(differences)
-    block = max(1, min(max(ours.block, theirs.block), count // 2))
+    mean = float(differences.mean())
+    times = np.arange(len(ids)) if ours.times is None else ours.times[left]
+    _, places = np.unique(times, return_inverse=True)
+    sums, counts = np.bincount(places, differences), np.bincount(places)
+    block = max(1, min(max(ours.block, theirs.block), len(sums) // 2))
+    # All blocks there are, of which as many are drawn as fill the time.
+    sums, counts = _sums_of_blocks(sums, block), _sums_of_blocks(counts, block)
+    drawn = math.ceil(len(np.unique(places)) / block)
     generator = np.random.default_rng(seed)
-    # Sums of all blocks there are, of which as many are drawn as fill the sample.
-    sums = np.concatenate([[0.0], np.cumsum(differences)])
-    of_blocks = (sums[block:] - sums[:-block]) / block
-    drawn = math.ceil(count / block)
-    means = np.array([generator.choice(of_blocks, drawn).mean() for _ in range(RESAMPLES)])
+    means = np.empty(RESAMPLES)
+    for index in range(RESAMPLES):
+        chosen = generator.integers(0, len(sums), drawn)
+        means[index] = sums[chosen].sum() / counts[chosen].sum()
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Difference(float(differences.mean()), float(low), float(high), count)
+    if drawn < 2:
+        return Difference(mean, -math.inf, math.inf, len(ids))
+    low, high = mean + (np.quantile(means, [tail, 1 - tail]) - mean) * _stretch(drawn)
+    return Difference(mean, float(low), float(high), len(ids))
+
+
+def _sums_of_blocks(values: np.ndarray, block: int) -> np.ndarray:
+    """Of every `block` neighbours, `(len(values) - block + 1,)`."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    return np.asarray(sums[block:] - sums[:-block])
+
+
+def _stretch(blocks: int) -> float:
+    """How much wider the interval of a mean of so few values is than if there were many."""
+    from scipy.stats import norm, t
+
+    tail = (1 + CONFIDENCE) / 2
+    return float(t.ppf(tail, blocks - 1) / norm.ppf(tail) * math.sqrt(blocks / (blocks - 1)))
 
 
 def differences(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,10 @@ def show_metrics(
 
 
 def _interval(difference: Mapping[str, Json] | None) -> str:
-    return "" if difference is None else f"{difference['low']:.3f} to {difference['high']:.3f}"
+    # A single sample gives none.
+    if difference is None or difference["low"] is None or math.isinf(difference["low"]):
+        return ""
+    return f"{difference['low']:.3f} to {difference['high']:.3f}"
 
 
 def show_folds(task: Task, model: str, results: Sequence[Result], whole: Result) -> None:

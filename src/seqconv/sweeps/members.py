@@ -17,7 +17,7 @@ from seqconv.runs.result import Result, read_result
 from seqconv.sweeps.machine import jobs_at_once
 from seqconv.sweeps.pool import Pool, Start
 from seqconv.sweeps.process import Surroundings
-from seqconv.training.ensemble import Member, run_in_turn, run_member
+from seqconv.training.ensemble import Member, run_member
 from seqconv.training.run import Outcome
 from seqconv.training.signals import Signals
 
@@ -31,11 +31,25 @@ def run_side_by_side(members: Sequence[Member], threads: int, signals: Signals) 
         signals: the caller listens for.
     """
     if threads == 1:
-        return run_in_turn(members, threads, signals)
+        return _run_in_turn(members, signals)
     at_once = min(threads, jobs_at_once(1))
     starts = _starts(members, signals.since)
     number = Pool(starts, len(members), at_once, _failed).run()
     return [_outcome(run_dir, number) for _, run_dir in members]
+
+
+def _run_in_turn(members: Sequence[Member], signals: Signals) -> list[Outcome]:
+    """Run members one after the other in this process, up to the first that does not complete.
+
+    Only for an ensemble of one thread, as its members have: a process computes with one number of them.
+    """
+    outcomes: list[Outcome] = []
+    for number, member in enumerate(members, start=1):
+        console.info(f"member {number} of {len(members)}")
+        outcomes.append(run_member(*member, signals))
+        if outcomes[-1].error is not None:
+            break
+    return outcomes
 
 
 def _starts(members: Sequence[Member], since: float) -> Iterator[Start]:

@@ -138,12 +138,14 @@ class SampleErrors:
     Attributes:
         ids: `(samples,)` int64, the same in two tasks where the same value is predicted.
         errors: `(samples,)` float64; their mean is the primary metric, or for shares 1 less it.
-        block: neighbours that are not independent of one another.
+        block: so many of `times` in a row are not independent of one another.
+        times: `(samples,)` integers; samples of one time are not independent either. None: each has one of its own.
     """
 
     ids: np.ndarray
     errors: np.ndarray
     block: int
+    times: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

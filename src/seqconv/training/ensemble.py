@@ -49,20 +49,6 @@ RunMembers: TypeAlias = Callable[[Sequence[Member], int, Signals], list[Outcome]
 OF_A_MEMBER = ("status", "seed", "epochs", "objective", "train", "validation", "timing", "test")
 
 
-def run_in_turn(members: Sequence[Member], threads: int, signals: Signals) -> list[Outcome]:
-    """Run members one after the other in this process, up to the first that does not complete.
-
-    Only for an ensemble of one thread, as its members have: a process computes with one number of them.
-    """
-    outcomes: list[Outcome] = []
-    for number, member in enumerate(members, start=1):
-        console.info(f"member {number} of {len(members)}")
-        outcomes.append(run_member(*member, signals))
-        if outcomes[-1].error is not None:
-            break
-    return outcomes
-
-
 def run_member(config: Config, run_dir: Path, signals: Signals) -> Outcome:
     """Run a member, resume it, or take its result where nothing is left to do."""
     return run_part(

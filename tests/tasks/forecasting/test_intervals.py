@@ -8,6 +8,7 @@ from seqconv.tasks.forecasting.intervals import (
     IntervalScores,
     QuantileScores,
     conformal_margins,
+    interval_ends,
     outer_forecasts,
     point_forecast,
 )
@@ -47,6 +48,17 @@ def test_quantiles_that_are_too_wide_are_narrowed():
     assert margin[0, 0] < 0
     inside = np.abs(targets) <= 5.0 + margin
     assert inside.sum() == 51
+
+
+def test_ends_of_narrowed_intervals_do_not_cross():
+    # Two windows; the margin is wider than half of the second one.
+    predictions = np.array([[-5.0, 0.0, 5.0], [1.0, 1.5, 2.0]])[:, None, None]
+    low, high = interval_ends(predictions, (0.1, 0.5, 0.9), np.array([[-2.0]]))
+    assert low.ravel().tolist() == [-3.0, 1.5]
+    assert high.ravel().tolist() == [3.0, 1.5]
+    low, high = interval_ends(predictions[..., 1], (), np.array([[2.0]]))
+    assert low.ravel().tolist() == [-2.0, -0.5]
+    assert high.ravel().tolist() == [2.0, 3.5]
 
 
 def test_point_and_outer_forecasts():

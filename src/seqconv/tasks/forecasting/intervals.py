@@ -56,6 +56,22 @@ def conformal_margins(
     return found
 
 
+def interval_ends(
+    predictions: np.ndarray, quantiles: Sequence[float], margins: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of prediction intervals, both at their middle where negative margins would make them cross.
+
+    Args:
+        predictions: `(samples, leads, columns)`, or with an axis of quantiles behind.
+        quantiles: that were trained; none for a point forecast.
+        margins: from `conformal_margins`, `(leads, columns)`.
+    """
+    low, high = outer_forecasts(predictions, quantiles)
+    narrowest = (low - high) / 2
+    margins = np.maximum(margins, narrowest)
+    return low - margins, high + margins
+
+
 class IntervalScores:
     """How good the intervals of some samples are, summed up block by block.
 

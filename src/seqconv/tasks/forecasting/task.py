@@ -31,6 +31,7 @@ from seqconv.tasks.forecasting.intervals import (
     IntervalScores,
     QuantileScores,
     conformal_margins,
+    interval_ends,
     outer_forecasts,
     point_forecast,
 )
@@ -219,9 +220,9 @@ class Forecasting:
         self, samples: WindowSamples, predictions: np.ndarray, part: slice
     ) -> tuple[np.ndarray, np.ndarray]:
         """The ends of prediction intervals, `(samples, leads, columns)` float64 in the targets' own units."""
-        low, high = outer_forecasts(predictions, self._quantiles)
         margins = self.preparation.margins
-        return samples.in_own_unit(low - margins, part), samples.in_own_unit(high + margins, part)
+        low, high = interval_ends(predictions, self._quantiles, margins)  # type: ignore[arg-type]
+        return samples.in_own_unit(low, part), samples.in_own_unit(high, part)
 
     def calibrated(self, predicted: Predicted) -> Forecasting:
         """The same with the margins of prediction intervals, where they are wanted."""
@@ -248,7 +249,12 @@ class Forecasting:
             errors[part] = self._primary_errors(samples, found, part)
         rows = samples.target_rows()[:, 0]
         block = max(self.windows.leads[-1], baselines.rows_per_day(self.record.period), 1)
-        return SampleErrors(rows, errors, block)
+        return SampleErrors(rows, errors, block, self._periods(rows))
+
+    def _periods(self, rows: np.ndarray) -> np.ndarray:
+        """When rows were measured, the same number for those of all series in one period."""
+        seconds = self.record.times[rows].astype("datetime64[s]").astype(np.int64)
+        return np.asarray(seconds // max(1, round(self.record.period or 1)))
 
     def _primary_errors(
         self, samples: WindowSamples, errors: np.ndarray, part: slice
