@@ -1,7 +1,7 @@
 """A temporal convolutional network: residual blocks of dilated causal convolutions over the segments of each column.
 
-After Bai, Kolter and Koltun, 2018, "An empirical evaluation of generic convolutional and recurrent networks for sequence
-modeling", without its weight normalization. With segments of one time step it reads the window itself, as published.
+After Bai, Kolter and Koltun, 2018, "An empirical evaluation of generic convolutional and recurrent networks for
+sequence modeling", without its weight normalization. With segments of one time step it reads the window as published.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from seqconv.tasks.forecasting.baselines import Baseline
 from seqconv.tasks.forecasting.intervals import (
     IntervalScores,
     QuantileScores,
+    Residuals,
     conformal_margins,
     outer_forecasts,
     point_forecast,
@@ -323,54 +325,64 @@ class Forecasting:
         return baselines.ColumnRidge(self.samples("train"), self.samples("validation"), key)
 
     def _judged(self, baseline: Baseline, evaluated: Sequence[Split]) -> BaselineResult:
-        """The metrics of a baseline in the targets' own units, and its loss."""
-        margins = self._margins_of(baseline) if "validation" in evaluated else None
-        results: dict[str, Json] = {}
-        sample_errors = np.empty(0)
-        for split in evaluated:
-            samples = self.samples(split)
-            sums, loss = self._no_errors(), 0.0
-            sample_errors = np.empty(len(samples))
-            for part in samples.blocks():
-                truth = samples.truth(part)
-                errors = baseline.forecast(samples, part) - truth
-                sums.add(errors, truth, samples.scalings(part))
-                loss += summed_loss(self.loss, errors / samples.target_std(part))
-                sample_errors[part] = self._primary_errors(samples, errors, part)
-            numbers = sums.all.absolute.size
-            results[split] = {
-                "loss": loss / (sums.all.count * numbers),
-                **self._measured(sums, detailed=numbers <= MOST_DETAILS),
-            }
-        if margins is not None:
-            results["test"]["interval"] = self._interval_of(baseline, margins)
-        return BaselineResult(results, sample_errors)
-
-    def _margins_of(self, baseline: Baseline) -> np.ndarray | None:
-        """Margins of a baseline's intervals, learnt as those of a model; None where none are wanted."""
+        """The metrics of a baseline in the targets' own units, its loss, and how good its intervals are."""
         level = self.settings.interval
-        if level is None:
-            return None
-        everything = self.samples("validation")
-        chosen = everything.anchors[self._calibration_windows()]
-        samples = replace(everything, anchors=chosen)
-        shape = (len(samples), *self.spec.targets)
-        forecasts, targets = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        for part in samples.blocks():
-            forecasts[part] = samples.in_trained_unit(baseline.forecast(samples, part), part)
-            targets[part] = samples.in_trained_unit(samples.truth(part), part)
-        return conformal_margins(forecasts, forecasts, targets, level)
+        if level is None or "validation" not in evaluated:
+            found = {split: self._scored(baseline, split) for split in evaluated}
+            metrics: dict[str, Json] = {split: values for split, (values, _) in found.items()}
+            return BaselineResult(metrics, found["test"][1])
+        residuals, scores = (
+            Residuals(self._calibration_windows(), self.spec.targets),
+            IntervalScores(level),
+        )
+        validation, _ = self._scored(baseline, "validation", residuals.add)
+        score = partial(self._score_interval, scores, residuals.margins(level))
+        test, errors = self._scored(baseline, "test", score)
+        return BaselineResult(
+            {"validation": validation, "test": {**test, "interval": scores.to_json()}}, errors
+        )
 
-    def _interval_of(self, baseline: Baseline, margins: np.ndarray) -> dict[str, Json]:
-        """How good a baseline's intervals are on the test windows."""
-        samples, scores = self.samples("test"), IntervalScores(self.settings.interval or 0.0)
+    def _scored(
+        self,
+        baseline: Baseline,
+        split: Split,
+        each: Callable[[WindowSamples, slice, np.ndarray, np.ndarray], None] | None = None,
+    ) -> tuple[dict[str, Json], np.ndarray]:
+        """Metrics and loss of a baseline on a split, and the error of each sample.
+
+        Args:
+            baseline: to judge.
+            split: whose windows it forecasts, once.
+            each: is given each block as well: samples, which of them, their forecasts and their targets.
+        """
+        samples = self.samples(split)
+        sums, loss = self._no_errors(), 0.0
+        sample_errors = np.empty(len(samples))
         for part in samples.blocks():
-            unit = self._primary_unit(samples, part)
-            forecast = samples.in_trained_unit(baseline.forecast(samples, part), part)
-            low = samples.in_own_unit(forecast - margins, part)
-            high = samples.in_own_unit(forecast + margins, part)
-            scores.add(low / unit, high / unit, samples.truth(part) / unit)
-        return scores.to_json()
+            truth, forecast = samples.truth(part), baseline.forecast(samples, part)
+            errors = forecast - truth
+            sums.add(errors, truth, samples.scalings(part))
+            loss += summed_loss(self.loss, errors / samples.target_std(part))
+            sample_errors[part] = self._primary_errors(samples, errors, part)
+            if each is not None:
+                each(samples, part, forecast, truth)
+        numbers = sums.all.absolute.size
+        measured = self._measured(sums, detailed=numbers <= MOST_DETAILS)
+        return {"loss": loss / (sums.all.count * numbers), **measured}, sample_errors
+
+    def _score_interval(
+        self,
+        scores: IntervalScores,
+        margins: np.ndarray,
+        samples: WindowSamples,
+        part: slice,
+        forecast: np.ndarray,
+        truth: np.ndarray,
+    ) -> None:
+        """Count the intervals of a block, whose forecasts are widened by margins."""
+        unit, scaled = self._primary_unit(samples, part), samples.in_trained_unit(forecast, part)
+        low, high = (samples.in_own_unit(end, part) for end in (scaled - margins, scaled + margins))
+        scores.add(low / unit, high / unit, truth / unit)
 
     # What people and files are given
 
