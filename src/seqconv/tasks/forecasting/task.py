@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -296,16 +296,15 @@ class Forecasting:
             return self._baselines()
 
     def _baselines(self) -> dict[str, BaselineResult]:
-        evaluated: tuple[Split, ...] = EVALUATED if self.trainable else ("test",)
         day = baselines.rows_per_day(self.record.period)
-        results = {"persistence": self._judged(baselines.Persistence(), evaluated)}
+        results = {"persistence": self._judged(baselines.Persistence())}
         seasonal = baselines.seasonal_naive(self.samples("test"), day)
         if seasonal is not None:
             days = max(seasonal.points) // day
-            judged = self._judged(seasonal, evaluated)
+            judged = self._judged(seasonal)
             results["seasonal_naive"] = replace(judged, metrics={"days": days, **judged.metrics})
         if self.trainable:
-            results["ridge"] = self._judged(self._ridge(day), evaluated)
+            results["ridge"] = self._judged(self._ridge(day))
         return results
 
     def _ridge(self, day: int) -> Baseline:
@@ -324,23 +323,23 @@ class Forecasting:
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
         return baselines.ColumnRidge(self.samples("train"), self.samples("validation"), key)
 
-    def _judged(self, baseline: Baseline, evaluated: Sequence[Split]) -> BaselineResult:
+    def _judged(self, baseline: Baseline) -> BaselineResult:
         """The metrics of a baseline in the targets' own units, its loss, and how good its intervals are."""
         level = self.settings.interval
-        if level is None or "validation" not in evaluated:
-            found = {split: self._scored(baseline, split) for split in evaluated}
+        if level is None or not self.trainable:
+            found = {
+                split: self._scored(baseline, split)
+                for split in (EVALUATED if self.trainable else ("test",))
+            }
             metrics: dict[str, Json] = {split: values for split, (values, _) in found.items()}
             return BaselineResult(metrics, found["test"][1])
-        residuals, scores = (
-            Residuals(self._calibration_windows(), self.spec.targets),
-            IntervalScores(level),
-        )
+        residuals = Residuals(self._calibration_windows(), self.spec.targets)
         validation, _ = self._scored(baseline, "validation", residuals.add)
+        scores = IntervalScores(level)
         score = partial(self._score_interval, scores, residuals.margins(level))
         test, errors = self._scored(baseline, "test", score)
-        return BaselineResult(
-            {"validation": validation, "test": {**test, "interval": scores.to_json()}}, errors
-        )
+        metrics = {"validation": validation, "test": {**test, "interval": scores.to_json()}}
+        return BaselineResult(metrics, errors)
 
     def _scored(
         self,
