@@ -125,6 +125,7 @@ CASES = {
         "target=change",
         "dataset.targets=[wind]",
     ],
+    "tcn": ["model=tcn", "model.segment=3", "model.linear=true", "lead=[2h,3h]"],
     "lstm": ["model=lstm", "lead=[2h,3h]", "dataset.targets=[p (mbar)]", "target=normalized"],
     "features": [
         "model=gru",

@@ -174,6 +174,31 @@ def test_segments_must_fill_a_window(name):
         read_command_line([f"model={name}", "model.segment=7"])
 
 
+def test_dilations_must_reach_the_whole_window():
+    # Two blocks of three segments a filter: 1 + 2 * 2 * (1 + 2) segments of four steps.
+    words = ["model=tcn", "model.blocks=2", "model.mixing=0", "step=1"]
+    read_command_line([*words, "lookback=52"])
+    with pytest.raises(ConfigError, match=r"model\.blocks: .* newest 52 time steps .* of the 56 "):
+        read_command_line([*words, "lookback=56"])
+
+
+@pytest.mark.parametrize(("time", "blocks", "unseen"), [(13, 2, 0), (15, 2, 2)])
+def test_the_newest_output_of_a_tcn_sees_its_receptive_field_and_no_more(time, blocks, unseen):
+    spec = replace(SPEC, time=time, target_features=(0, 1, 2))
+    words = ["model=tcn", f"model.blocks={blocks}", "model.segment=1", "lookback=13", "step=1"]
+    config = read_command_line(words).only_job.model
+    model = MODELS.get("tcn").build(config, spec)
+    random = np.random.default_rng(0)
+    # Positive weights, so that no ReLU hides a step.
+    model.set_weights([random.uniform(0.1, 1, w.shape) for w in model.get_weights()])
+    given = tf.constant(random.uniform(1, 2, (1, time, 5)).astype(np.float32))
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        total = tf.reduce_sum(model(given))
+    seen = np.abs(tape.gradient(total, given)[0]).sum(axis=1) > 0
+    assert seen.tolist() == [False] * unseen + [True] * (time - unseen)
+
+
 @pytest.mark.parametrize("name", BY_COLUMN)
 def test_a_model_is_kept_and_comes_back(name, tmp_path):
     model = built(name, normalization="window")

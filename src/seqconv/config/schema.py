@@ -85,7 +85,7 @@ class TrainerConfig(Section):
     max_time: Duration
     """Seconds after which to save and stop, as if SIGTERM had come; None: no limit."""
     baselines: bool
-    """Also compute the baselines that take long (NB-SVM for texts, about a minute for 25,000 reviews)."""
+    """Also compute the baselines that take long: NB-SVM for texts, ridge for series with several leads."""
     jit_compile: bool
     """Compile the whole training step with XLA."""
     tensorboard: bool
@@ -305,6 +305,8 @@ def member_configs(config: Config) -> list[Config]:
     What is required is required of the whole.
     """
     changed = {**config.tree, "require": None, "ensemble": None, "threads": 1}
+    # The ensemble itself is compared with them.
+    changed["trainer"] = {**config.tree["trainer"], "baselines": False}
     seeds = range(config.seed, config.seed + (config.ensemble or 0))
     return [parse_tree({**changed, "seed": seed}) for seed in seeds]
 

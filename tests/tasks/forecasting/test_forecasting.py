@@ -12,6 +12,8 @@ from small_records import COLUMNS, QUICK, TARGET, make_record, make_settings, no
 
 from seqconv.config.errors import ConfigError, DataError
 from seqconv.tasks.contract import SPLITS, Loss, Predicted, StoredPreparation
+from seqconv.tasks.forecasting import samples as samples_module
+from seqconv.tasks.forecasting import task as forecasting_task
 from seqconv.tasks.forecasting.preparation import Moments
 from seqconv.tasks.forecasting.prepare import prepare
 from seqconv.tasks.forecasting.split import split_bounds
@@ -46,7 +48,7 @@ def newest(task: Forecasting, split: str) -> np.ndarray:
 
 def judged(task: Forecasting, split: str, forecast: np.ndarray) -> dict[str, float]:
     """The metrics of a forecast in the target's own unit."""
-    return task._judged(Says(forecast[:, None, None]), [split]).metrics[split]
+    return task._scored(Says(forecast[:, None, None]), split)[0]
 
 
 class Says:
@@ -367,6 +369,23 @@ def test_a_model_that_says_zero_is_measured_as_its_baseline(split, target):
     measured = judged(data, split, forecast)
     found = data.measure(split, Predicted(zeros, targets, np.abs(targets)[:, 0, 0]))
     assert found == pytest.approx(measured, rel=1e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("most", [40, 2**26], ids=["some", "all"])
+def test_intervals_of_a_model_that_says_zero_are_those_of_persistence(monkeypatch, most):
+    # Ten of twelve validation windows to learn from, forecast three at a time.
+    monkeypatch.setattr(forecasting_task, "MOST_CALIBRATED", most)
+    monkeypatch.setattr(samples_module, "BLOCK_NUMBERS", 12)
+    data = two_by_two(target="change", interval=0.8)
+    predicted = {}
+    for split in ("validation", "test"):
+        targets = data.samples(split).batch(np.arange(len(data.samples(split))))[1]
+        predicted[split] = Predicted(np.zeros_like(targets), targets, np.zeros(len(targets)))
+    found = data.calibrated(predicted["validation"]).details("test", predicted["test"])
+    persistence = data.baselines(slow=False)["persistence"].metrics
+    assert found["interval"]["width"] > 0
+    assert found["interval"] == pytest.approx(persistence["test"]["interval"], rel=1e-6)
+    assert "interval" not in persistence["validation"]
 
 
 @pytest.mark.parametrize("target", ["value", "change"])

@@ -13,6 +13,7 @@ import numpy as np
 
 from seqconv.tasks.contract import Json
 from seqconv.tasks.forecasting.losses import pinball
+from seqconv.tasks.forecasting.samples import WindowSamples
 
 MEDIAN = 0.5
 
@@ -70,6 +71,37 @@ def interval_ends(
     narrowest = (low - high) / 2
     margins = np.maximum(margins, narrowest)
     return low - margins, high + margins
+
+
+class Residuals:
+    """Errors of forecasts that come block by block, as margins are learnt from them.
+
+    Args:
+        chosen: numbers of the samples to learn from, ascending.
+        shape: leads and columns.
+    """
+
+    def __init__(self, chosen: np.ndarray, shape: tuple[int, ...]):
+        self._chosen = chosen
+        self._errors = np.empty((len(chosen), *shape), np.float32)
+
+    def add(
+        self, samples: WindowSamples, part: slice, forecast: np.ndarray, targets: np.ndarray
+    ) -> None:
+        """Keep those of a block, `(samples, leads, columns)` each in the targets' own units."""
+        first, stop = np.searchsorted(self._chosen, (part.start, part.stop))
+        within = self._chosen[first:stop] - part.start
+        # As a model would predict them, and its targets are: float32.
+        known, found = (
+            samples.in_trained_unit(values, part)[within].astype(np.float32)
+            for values in (targets, forecast)
+        )
+        self._errors[first:stop] = found - known
+
+    def margins(self, level: float) -> np.ndarray:
+        """`conformal_margins` of these forecasts."""
+        zeros = np.broadcast_to(np.float32(0), self._errors.shape)
+        return conformal_margins(self._errors, self._errors, zeros, level)
 
 
 class IntervalScores:

@@ -111,6 +111,11 @@ class WindowSamples:
         origin, scale = self._scaling(self.anchors[part])
         return (values - origin) / scale
 
+    def in_trained_scale(self, errors: np.ndarray, part: slice = slice(None)) -> np.ndarray:
+        """Errors `(samples, leads, columns)` of some samples, in the targets' own units, as a loss counts them."""
+        _, scale = self._scaling(self.anchors[part])
+        return errors / scale
+
     def scalings(self, part: slice = slice(None)) -> np.ndarray:
         """The number of the scaling of each sample, `(samples,)`, ascending."""
         return self._scalings(self.anchors[part])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from seqconv.tasks.forecasting.baselines import Baseline
 from seqconv.tasks.forecasting.intervals import (
     IntervalScores,
     QuantileScores,
+    Residuals,
     conformal_margins,
     interval_ends,
     outer_forecasts,
@@ -295,21 +297,24 @@ class Forecasting:
     # Baselines
 
     def baselines(self, *, slow: bool) -> dict[str, BaselineResult]:
-        """Persistence, the same hour of the newest known day, and a ridge regression where there is a training part."""
-        with baselines.one_order_of_sums():
-            return self._baselines()
+        """Persistence, the same hour of the newest known day, and a ridge regression where there is a training part.
 
-    def _baselines(self) -> dict[str, BaselineResult]:
-        evaluated: tuple[Split, ...] = EVALUATED if self.trainable else ("test",)
+        Args:
+            slow: also the ridge regression of several leads, which takes a minute where they are many.
+        """
+        with baselines.one_order_of_sums():
+            return self._baselines(slow=slow)
+
+    def _baselines(self, *, slow: bool) -> dict[str, BaselineResult]:
         day = baselines.rows_per_day(self.record.period)
-        results = {"persistence": self._judged(baselines.Persistence(), evaluated)}
+        results = {"persistence": self._judged(baselines.Persistence())}
         seasonal = baselines.seasonal_naive(self.samples("test"), day)
         if seasonal is not None:
             days = max(seasonal.points) // day
-            judged = self._judged(seasonal, evaluated)
+            judged = self._judged(seasonal)
             results["seasonal_naive"] = replace(judged, metrics={"days": days, **judged.metrics})
-        if self.trainable:
-            results["ridge"] = self._judged(self._ridge(day), evaluated)
+        if self.trainable and (slow or len(self.windows.leads) == 1):
+            results["ridge"] = self._judged(self._ridge(day))
         return results
 
     def _ridge(self, day: int) -> Baseline:
@@ -328,55 +333,65 @@ class Forecasting:
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
         return baselines.ColumnRidge(self.samples("train"), self.samples("validation"), key)
 
-    def _judged(self, baseline: Baseline, evaluated: Sequence[Split]) -> BaselineResult:
-        """The metrics of a baseline in the targets' own units, and its loss."""
-        margins = self._margins_of(baseline) if "validation" in evaluated else None
-        results: dict[str, Json] = {}
-        sample_errors = np.empty(0)
-        for split in evaluated:
-            samples = self.samples(split)
-            sums, loss = self._no_errors(), 0.0
-            sample_errors = np.empty(len(samples))
-            for part in samples.blocks():
-                truth = samples.truth(part)
-                errors = baseline.forecast(samples, part) - truth
-                sums.add(errors, truth, samples.scalings(part))
-                loss += summed_loss(self.loss, errors / samples.target_std(part))
-                sample_errors[part] = self._primary_errors(samples, errors, part)
-            numbers = sums.all.absolute.size
-            results[split] = {
-                "loss": loss / (sums.all.count * numbers),
-                **self._measured(sums, detailed=numbers <= MOST_DETAILS),
-            }
-        if margins is not None:
-            results["test"]["interval"] = self._interval_of(baseline, margins)
-        return BaselineResult(results, sample_errors)
-
-    def _margins_of(self, baseline: Baseline) -> np.ndarray | None:
-        """Margins of a baseline's intervals, learnt as those of a model; None where none are wanted."""
+    def _judged(self, baseline: Baseline) -> BaselineResult:
+        """The metrics of a baseline in the targets' own units, its loss, and how good its intervals are."""
         level = self.settings.interval
-        if level is None:
-            return None
-        everything = self.samples("validation")
-        chosen = everything.anchors[self._calibration_windows()]
-        samples = replace(everything, anchors=chosen)
-        shape = (len(samples), *self.spec.targets)
-        forecasts, targets = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        for part in samples.blocks():
-            forecasts[part] = samples.in_trained_unit(baseline.forecast(samples, part), part)
-            targets[part] = samples.in_trained_unit(samples.truth(part), part)
-        return conformal_margins(forecasts, forecasts, targets, level)
+        if level is None or not self.trainable:
+            found = {
+                split: self._scored(baseline, split)
+                for split in (EVALUATED if self.trainable else ("test",))
+            }
+            metrics: dict[str, Json] = {split: values for split, (values, _) in found.items()}
+            return BaselineResult(metrics, found["test"][1])
+        residuals = Residuals(self._calibration_windows(), self.spec.targets)
+        validation, _ = self._scored(baseline, "validation", residuals.add)
+        scores = IntervalScores(level)
+        score = partial(self._score_interval, scores, residuals.margins(level))
+        test, errors = self._scored(baseline, "test", score)
+        metrics = {"validation": validation, "test": {**test, "interval": scores.to_json()}}
+        return BaselineResult(metrics, errors)
 
-    def _interval_of(self, baseline: Baseline, margins: np.ndarray) -> dict[str, Json]:
-        """How good a baseline's intervals are on the test windows."""
-        samples, scores = self.samples("test"), IntervalScores(self.settings.interval or 0.0)
+    def _scored(
+        self,
+        baseline: Baseline,
+        split: Split,
+        each: Callable[[WindowSamples, slice, np.ndarray, np.ndarray], None] | None = None,
+    ) -> tuple[dict[str, Json], np.ndarray]:
+        """Metrics and loss of a baseline on a split, and the error of each sample.
+
+        Args:
+            baseline: to judge.
+            split: whose windows it forecasts, once.
+            each: is given each block as well: samples, which of them, their forecasts and their targets.
+        """
+        samples = self.samples(split)
+        sums, loss = self._no_errors(), 0.0
+        sample_errors = np.empty(len(samples))
         for part in samples.blocks():
-            unit = self._primary_unit(samples, part)
-            forecast = samples.in_trained_unit(baseline.forecast(samples, part), part)
-            low = samples.in_own_unit(forecast - margins, part)
-            high = samples.in_own_unit(forecast + margins, part)
-            scores.add(low / unit, high / unit, samples.truth(part) / unit)
-        return scores.to_json()
+            truth, forecast = samples.truth(part), baseline.forecast(samples, part)
+            errors = forecast - truth
+            sums.add(errors, truth, samples.scalings(part))
+            loss += summed_loss(self.loss, samples.in_trained_scale(errors, part))
+            sample_errors[part] = self._primary_errors(samples, errors, part)
+            if each is not None:
+                each(samples, part, forecast, truth)
+        numbers = sums.all.absolute.size
+        measured = self._measured(sums, detailed=numbers <= MOST_DETAILS)
+        return {"loss": loss / (sums.all.count * numbers), **measured}, sample_errors
+
+    def _score_interval(
+        self,
+        scores: IntervalScores,
+        margins: np.ndarray,
+        samples: WindowSamples,
+        part: slice,
+        forecast: np.ndarray,
+        truth: np.ndarray,
+    ) -> None:
+        """Count the intervals of a block, whose forecasts are widened by margins."""
+        unit, scaled = self._primary_unit(samples, part), samples.in_trained_unit(forecast, part)
+        low, high = (samples.in_own_unit(end, part) for end in (scaled - margins, scaled + margins))
+        scores.add(low / unit, high / unit, truth / unit)
 
     # What people and files are given
 
