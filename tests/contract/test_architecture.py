@@ -31,6 +31,7 @@ LEVELS = (
     ("training.serving",),
     (
         "training.steps",
+        "training.row_updates",
         "training.tensorflow_import",
         "training.signals",
         "training.sampling",
