@@ -75,18 +75,19 @@ def build(config: JoinedConfig, spec: SequenceSpec) -> KerasModel:
     """A `keras.Model` from `(batch, time)` to `(batch, outputs)`."""
     import keras
 
-    from seqconv.models.layers.choice import ChosenInTraining
+    from seqconv.models.layers.drawn import DrawnAverage, DrawnInputs
 
     inputs = keras.Input((None,), name="tokens", dtype="int32")
     builders = {name: partial(nbow.build, part) for name, part in config.ngrams.items()}
     builders["region_cnn"] = partial(region_cnn.build, config.region_cnn)
+    *texts, drawn = DrawnInputs(len(builders), name="drawn")(inputs)
     scores = []
-    for name, build_part in builders.items():
+    for (name, build_part), tokens in zip(builders.items(), texts, strict=True):
         with keras.name_scope(name):
             part = build_part(spec)
         part.name = name
-        scores.append(part(inputs))
+        scores.append(part(tokens))
     each = (1 - config.cnn_share) / len(config.ngrams)
     weights = [each] * len(config.ngrams) + [config.cnn_share]
-    outputs = ChosenInTraining(weights=weights, name="average")(scores)
+    outputs = DrawnAverage(weights, name="average")(scores, drawn)
     return keras.Model(inputs, outputs, name=config.name)

@@ -46,7 +46,7 @@ class NBowConfig(ModelSection):
     smoothing: PositiveFloat
     """Added to the number of texts of a class with an n-gram, and without any, before ratios are taken."""
     ends: NonNegative
-    """N-grams at either end of a text count twice as much as those far from both; tokens over which this falls to 1/e."""
+    """N-grams at either end of a text count twice as much as others; tokens over which this falls to 1/e. 0: all alike."""
 
     def padding_rule(self) -> PaddingRule:
         """Padding has no n-grams."""

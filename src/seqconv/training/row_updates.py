@@ -27,7 +27,9 @@ class RMSprop(keras.optimizers.RMSprop):
         super().build(variables)
         self._last_steps = {
             self._var_key(variable): self.add_variable(
-                (variable.shape[0],), dtype="int32", name=f"{variable.path}_last_step".replace("/", "_")
+                (variable.shape[0],),
+                dtype="int32",
+                name=f"{variable.path}_last_step".replace("/", "_"),
             )
             for variable in variables
             if getattr(variable, "row_updates", False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -12,52 +11,29 @@ Tensor: TypeAlias = Any  # TensorFlow comes without types
 
 @keras.saving.register_keras_serializable(package="seqconv")
 class ChosenInTraining(keras.layers.Average):
-    """The average of its inputs; in training one of them, drawn for each sample.
+    """The average of its two inputs; in training one of them, drawn for each sample.
 
-    So each learns to be right alone, as members of an ensemble do, instead of leaving to the others what they say
+    So each learns to be right alone, as members of an ensemble do, instead of leaving to the other what that says
     already. After Larsson et al., 2017, "FractalNet: ultra-deep neural networks without residuals" (drop-path).
-
-    Args:
-        seed: of what is drawn.
-        weights: of the inputs in the average; None: all count alike.
     """
 
-    def __init__(
-        self, seed: int | None = None, weights: Sequence[float] | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.weights_of_inputs = None if weights is None else tuple(weights)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**super().get_config(), "weights": self.weights_of_inputs}
 
     def call(self, inputs: list[Tensor], training: bool = False) -> Tensor:
         """Average or choose.
 
         Args:
-            inputs: tensors of one shape, `(batch, ...)`.
+            inputs: two tensors of one shape, `(batch, ...)`.
             training: whether to choose.
         """
+        first, second = inputs
         if not training:
-            return self._average(inputs)
-        first, *others = inputs
+            return super().call(inputs)
         ones = (1,) * (len(first.shape) - 1)
         drawn = keras.random.uniform((keras.ops.shape(first)[0], *ones), seed=self.seed_generator)
-        chosen = others[-1]
-        for number, part in reversed(list(enumerate(inputs[:-1], start=1))):
-            chosen = keras.ops.where(drawn < number / len(inputs), part, chosen)
-        return chosen
-
-    def _average(self, inputs: list[Tensor]) -> Tensor:
-        if self.weights_of_inputs is None:
-            return super().call(inputs)
-        total = sum(self.weights_of_inputs)
-        return sum(
-            part * (weight / total)
-            for part, weight in zip(inputs, self.weights_of_inputs, strict=True)
-        )
+        return keras.ops.where(drawn < 0.5, first, second)
 
     def compute_output_spec(self, inputs: list[Tensor], training: bool = False) -> Any:
         """The shape of either input."""
