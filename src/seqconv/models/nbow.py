@@ -46,7 +46,7 @@ class NBowConfig(ModelSection):
     smoothing: PositiveFloat
     """Added to the number of texts of a class with an n-gram, and without any, before ratios are taken."""
     ends: NonNegative
-    """N-grams at either end of a text count twice as much as others; tokens over which this falls to 1/e. 0: all alike."""
+    """N-grams at either end of a text count twice as much; tokens over which this falls to 1/e. 0: all count alike."""
 
     def padding_rule(self) -> PaddingRule:
         """Padding has no n-grams."""

@@ -13,7 +13,7 @@ Tensor: TypeAlias = Any  # TensorFlow comes without types
 
 @keras.saving.register_keras_serializable(package="seqconv")
 class DrawnInputs(keras.layers.Layer):
-    """What each of several parts gets: all samples; in training those drawn for it, so that a step costs one part alone.
+    """What each of several parts gets: all samples; in training those drawn for it, so that a step costs as one part.
 
     Args:
         parts: how many.
@@ -43,13 +43,15 @@ class DrawnInputs(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any, training: bool = False) -> tuple[Any, ...]:
         """As many inputs as parts, and numbers."""
-        part = keras.KerasTensor((None, *inputs.shape[1:]), dtype=inputs.dtype)
-        return (*[part] * self.parts, keras.KerasTensor((None,), dtype="int32"))
+        shape = (None, *inputs.shape[1:])
+        # One each: Keras tells tensors apart by the object.
+        parts = [keras.KerasTensor(shape, dtype=inputs.dtype) for _ in range(self.parts)]
+        return (*parts, keras.KerasTensor((None,), dtype="int32"))
 
 
 @keras.saving.register_keras_serializable(package="seqconv")
 class DrawnAverage(keras.layers.Layer):
-    """The weighted average of what parts say of all samples; in training what each says of those drawn for it, in order.
+    """The weighted average of what parts say of all samples; in training what each says of those drawn for it.
 
     So each learns to be right alone, as members of an ensemble do, instead of leaving to the others what they say
     already. After Larsson et al., 2017, "FractalNet: ultra-deep neural networks without residuals" (drop-path).
