@@ -32,6 +32,7 @@ LEVELS = (
     ("training.serving",),
     (
         "training.steps",
+        "training.row_updates",
         "training.tensorflow_import",
         "training.signals",
         "training.sampling",

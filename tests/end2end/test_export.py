@@ -172,7 +172,9 @@ def test_quantiles(train, table, target):
         np.testing.assert_allclose(found[..., 1], expected, rtol=1e-5, atol=1e-5, err_msg=form)
 
 
-@pytest.mark.parametrize("model", ["conv1d", pytest.param("gru", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "model", ["conv1d", "region_cnn", pytest.param("gru", marks=pytest.mark.slow)]
+)
 def test_texts(train, in_empty_folder, model):
     run = train("dataset=reviews_demo", f"model={model}", "trainer=smoke")
     inputs = run.read_inputs(["What a lovely film", "so bad that it hurts", "the film"])
@@ -185,8 +187,9 @@ def test_texts(train, in_empty_folder, model):
     assert signature["output"]["classes"] == ["negative", "positive"]
 
 
-def test_a_table_of_ngrams_is_exported_where_it_can_be_searched(train, in_empty_folder):
-    run = train("dataset=reviews_demo", "model=nbow", "trainer=smoke")
+@pytest.mark.parametrize("model", ["nbow", pytest.param("joined", marks=pytest.mark.slow)])
+def test_a_table_of_ngrams_is_exported_where_it_can_be_searched(train, in_empty_folder, model):
+    run = train("dataset=reviews_demo", f"model={model}", "trainer=smoke")
     inputs = run.read_inputs(["What a lovely film", "so bad that it hurts", "the film"])
     tokens, _ = inputs.samples(slice(None)).batch(np.arange(3))
     (predicted,) = [inputs.array(*block) for block in run.outputs(inputs)]

@@ -40,6 +40,7 @@ TRAINER = [
     "trainer.early_stopping=2",
     "trainer.learning_rate=0.01",
 ]
+OF_TEXTS = {"joined", "nbow", "region_cnn"}
 EVERY_STEP = "trainer.checkpoint_seconds=1e-9"
 
 
@@ -139,7 +140,7 @@ def test_an_average_of_the_weights_and_a_warm_up_go_on_too(command, record, kill
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", sorted({*MODELS.names()} - {"conv_gru", "nbow"}))
+@pytest.mark.parametrize("model", sorted({*MODELS.names()} - {"conv_gru", *OF_TEXTS}))
 @pytest.mark.parametrize("steps", [1, 5, 7])
 def test_every_model_on_a_series(command, record, killed_at, model, steps):
     kill_and_resume(

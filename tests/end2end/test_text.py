@@ -25,7 +25,13 @@ WIDTHS = {
     "conv_gru": ["model.filters=[8,8]", "model.units=6"],
     "gru": ["model.units=[6]"],
     "lstm": ["model.units=[6]"],
+    "joined": [
+        "model.nbow.max_ngrams=3000",
+        "model.phrases.max_ngrams=3000",
+        "model.region_cnn.filters=8",
+    ],
     "nbow": ["model.max_ngrams=3000"],
+    "region_cnn": ["model.filters=8"],
 }
 
 
@@ -291,7 +297,7 @@ def test_results_of_a_text_do_not_depend_on_the_padding_of_its_batch(notes, mode
     assert len(set(cuts)) > 3
 
 
-@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "gru", "lstm", "nbow"])
+@pytest.mark.parametrize("model", sorted(WIDTHS))
 def test_as_much_padding_is_cut_as_may_be(notes, model):
     config = config_of([*notes, f"model={model}", *WIDTHS[model]])
     rule = config.model.padding_rule()
@@ -309,7 +315,7 @@ def test_where_padding_counts_it_is_not_cut(train, notes, watched, flattening):
     assert predictor.model.input.shape == (None, 64)
 
 
-@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "nbow"])
+@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "nbow", "region_cnn"])
 def test_evaluation_cuts_padding_and_changes_nothing(train, notes, watched, model):
     train(*notes, f"model={model}", *WIDTHS[model], "trainer=smoke")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from seqconv.config.errors import ConfigError
 from seqconv.data.tokens import FIRST_WORD, from_lists
 from seqconv.models.layers.ngrams import NONE, NgramLookup, patterns
-from seqconv.models.nbow import NBowConfig, adapt, build, log_count_ratios
+from seqconv.models.nbow import MOST_TOKENS, NBowConfig, adapt, build, log_count_ratios
 from seqconv.tasks.classification.samples import TextSamples
 from seqconv.tasks.contract import SequenceSpec
 
@@ -50,7 +50,14 @@ def samples_of(lists, labels, length=8):
 
 
 def config_of(**changed):
-    values = {"ngrams": 2, "skips": 1, "min_texts": 1, "max_ngrams": 500, "smoothing": 1.0}
+    values = {
+        "ngrams": 2,
+        "skips": 1,
+        "min_texts": 1,
+        "max_ngrams": 500,
+        "smoothing": 1.0,
+        "ends": 0,
+    }
     return NBowConfig(name="nbow", **{**values, **changed})
 
 
@@ -69,10 +76,11 @@ def built(config, classes=2):
 def test_patterns():
     assert patterns(3, 2) == ((0,), (0, 1), (0, 1, 2), (0, 2), (0, 3))
     assert patterns(1, 0) == ((0,),)
+    assert patterns(4, 1) == ((0,), (0, 1), (0, 1, 2), (0, 1, 2, 3), (0, 2))
 
 
 @settings(max_examples=25, deadline=None)
-@given(texts, st.integers(1, 3), st.integers(0, 2), st.integers(0, 3))
+@given(texts, st.integers(1, 4), st.integers(0, 2), st.integers(0, 3))
 def test_each_ngram_of_a_text_is_found_once(lists, ngrams, skips, padding):
     kinds = patterns(ngrams, skips)
     lookup = NgramLookup(kinds, VOCABULARY, 10)
@@ -82,6 +90,57 @@ def test_each_ngram_of_a_text_is_found_once(lists, ngrams, skips, padding):
     for text, keys in zip(lists, found, strict=True):
         wanted = sorted(key_of(ngram, kinds) for ngram in ngrams_of(text, kinds))
         assert sorted(keys[keys != NONE].tolist()) == wanted
+
+
+def test_four_words_at_the_end_of_a_large_vocabulary_have_a_key_of_their_own():
+    most = MOST_TOKENS[4]
+    lookup = NgramLookup(patterns(4, 5), most, 10)
+    rows = [[most - 1] * 3 + [last] for last in (most - 1, most - 2)]
+    found = lookup.keys(np.array(rows), lookup.patterns).numpy()
+    # One of each pattern, and the unigram, bigrams and trigrams that end with the last word.
+    assert (found >= NONE).all()
+    assert found.max() < np.iinfo(np.int64).max
+    assert len(set(found.max(axis=1))) == 2
+
+
+@settings(max_examples=25, deadline=None)
+@given(texts, st.integers(1, 4), st.integers(0, 2), st.integers(0, 3))
+def test_ngrams_count_by_their_first_and_last_place(lists, ngrams, skips, padding):
+    kinds = patterns(ngrams, skips)
+    lookup = NgramLookup(kinds, VOCABULARY, 10, ends=2)
+    longest = max(map(len, lists)) + padding
+    tokens = samples_of(lists, [0] * len(lists), longest).batch(np.arange(len(lists)))[0]
+    keys, counts = (part.numpy() for part in lookup._placed(tf.cast(tokens, tf.int64)))
+    for text, found, count in zip(lists, keys, counts, strict=True):
+        wanted = {}
+        for kind in kinds:
+            for first in range(len(text) - kind[-1]):
+                ngram = (kind, tuple(text[first + place] for place in kind))
+                if min(ngram[1]) >= FIRST_WORD:
+                    start = np.exp(-first / 2)
+                    end = np.exp(-(len(text) - 1 - first - kind[-1]) / 2)
+                    before = wanted.get(key_of(ngram, kinds), (0, 0))
+                    wanted[key_of(ngram, kinds)] = (max(before[0], start), max(before[1], end))
+        totals = Counter()
+        for key, share in zip(found.tolist(), count.tolist(), strict=True):
+            if key != NONE:
+                totals[key] += share
+        assert totals.keys() == wanted.keys()
+        for key, (start, end) in wanted.items():
+            assert totals[key] == pytest.approx(0.5 * (1 + start + end), rel=1e-5)
+
+
+def test_a_score_with_places():
+    config, kinds = config_of(ends=2), patterns(2, 1)
+    model = built(config)
+    adapt(config, model, samples_of(LISTS, LABELS))
+    output = model.get_layer("output")
+    output.weight.assign(np.ones(output.weight.shape))
+    tokens = samples_of([[6, 5]], [0]).batch(np.arange(1))[0]
+    near = 0.5 * (1 + 1 + np.exp(-1 / 2))
+    counts = {((0,), (6,)): near, ((0,), (5,)): near, ((0, 1), (6, 5)): 1.5}
+    score = output.bias.numpy()[0] + sum(ratio(n, kinds) * c for n, c in counts.items())
+    assert model(tokens).numpy()[0, 0] == pytest.approx(score, abs=1e-5)
 
 
 LISTS = [[3, 4, 5], [3, 4, 4, 4], [6, 5], [5, 6, 2, 7], [3, 8]]
@@ -194,12 +253,13 @@ class Shapes:
 
 
 @pytest.mark.parametrize(
-    ("shapes", "message"),
+    ("shapes", "ngrams", "message"),
     [
-        (Shapes(None), "is a model of texts; received a series"),
-        (Shapes(2_000_000), "1,000,000 tokens"),
+        (Shapes(None), 2, "is a model of texts; received a series"),
+        (Shapes(2_000_000), 2, "1,000,000 tokens"),
+        (Shapes(40_000), 4, "38,000 tokens; received max_features=40000"),
     ],
 )
-def test_what_it_is_not_for(shapes, message):
-    (problem,) = config_of().shape_problems(shapes)
+def test_what_it_is_not_for(shapes, ngrams, message):
+    (problem,) = config_of(ngrams=ngrams).shape_problems(shapes)
     assert message in problem.message

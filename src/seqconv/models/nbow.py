@@ -15,7 +15,7 @@ from annotated_types import Interval
 
 from seqconv import console
 from seqconv.config.errors import ConfigError, Problem
-from seqconv.config.fields import Count, ModelSection, PaddingRule, PositiveFloat
+from seqconv.config.fields import Count, ModelSection, NonNegative, PaddingRule, PositiveFloat
 from seqconv.config.registry import KerasModel, register_model
 from seqconv.tasks.contract import Samples, SequenceSpec
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # Texts whose n-grams are made at once.
 BLOCK = 256
-# Three tokens and the number of a pattern make an int64.
-MOST_TOKENS = 1_000_000
+# By the longest n-grams, whose tokens make an int64 with the number of a pattern.
+MOST_TOKENS = {1: 1_000_000, 2: 1_000_000, 3: 1_000_000, 4: 38_000}
 
 # Config
 
@@ -35,7 +35,7 @@ class NBowConfig(ModelSection):
     """Keys of `conf/model/nbow.yaml`."""
 
     name: Literal["nbow"]
-    ngrams: Annotated[int, Interval(ge=1, le=3)]
+    ngrams: Annotated[int, Interval(ge=1, le=4)]
     """The longest n-grams, in tokens; the shorter ones are used, too."""
     skips: Annotated[int, Interval(ge=0, le=5)]
     """Bigrams that skip 1 to so many tokens between their two."""
@@ -45,6 +45,8 @@ class NBowConfig(ModelSection):
     """Room for n-grams; if there are more, those in the most training texts."""
     smoothing: PositiveFloat
     """Added to the number of texts of a class with an n-gram, and without any, before ratios are taken."""
+    ends: NonNegative
+    """N-grams at either end of a text count twice as much; tokens over which this falls to 1/e. 0: all count alike."""
 
     def padding_rule(self) -> PaddingRule:
         """Padding has no n-grams."""
@@ -56,11 +58,9 @@ class NBowConfig(ModelSection):
             yield Problem(
                 "name", "`nbow` is a model of texts; received a series. Choose another model"
             )
-        elif spec.vocabulary > MOST_TOKENS:
-            yield Problem(
-                "name",
-                f"`nbow` takes a vocabulary of at most {MOST_TOKENS:,} tokens; received max_features={spec.vocabulary}",
-            )
+        elif spec.vocabulary > (most := MOST_TOKENS[self.ngrams]):
+            rule = f"{self.ngrams} takes a vocabulary of at most {most:,} tokens"
+            yield Problem("ngrams", f"{rule}; received max_features={spec.vocabulary}")
 
     def export_problems(self, form: str) -> Iterator[Problem]:
         """Only TensorFlow searches a table."""
@@ -208,6 +208,8 @@ def build(config: NBowConfig, spec: SequenceSpec) -> KerasModel:
     kinds = patterns(config.ngrams, config.skips)
     room = config.max_ngrams
     inputs = keras.Input((None,), name="tokens", dtype="int32")
-    numbers = NgramLookup(kinds, spec.vocabulary or 0, room, name="ngrams")(inputs)
-    scores = RatioSum(room, spec.outputs[0], name="output")(numbers)
+    lookup = NgramLookup(kinds, spec.vocabulary or 0, room, config.ends, name="ngrams")
+    found = lookup(inputs)
+    output = RatioSum(room, spec.outputs[0], name="output")
+    scores = output(*found) if config.ends else output(found)
     return keras.Model(inputs, scores, name=config.name)

@@ -46,7 +46,7 @@ def show_data(task: Task, dataset: Mapping[str, Json]) -> None:
 def show_model(model: KerasModel) -> None:
     """The layers with shapes and parameters; layers that only reshape are left out."""
     rows = [
-        [layer.name, _kind(layer), _shape(layer.output.shape), f"{layer.count_params():,}"]
+        [layer.name, _kind(layer), _shape(layer.output), f"{layer.count_params():,}"]
         for layer in model.layers
         if type(layer).__module__.split(".")[-1] not in ("numpy", "core", "nn", "reshape")
         or layer.count_params()
@@ -62,7 +62,9 @@ def _kind(layer: Any) -> str:
     return f"{kind.__name__}, fused" if faster else kind.__name__
 
 
-def _shape(shape: tuple[int | None, ...]) -> str:
+def _shape(output: Any) -> str:
+    """Of the first output, where a layer has several."""
+    shape = (output[0] if isinstance(output, list | tuple) else output).shape
     return f"(batch, {', '.join('any' if size is None else str(size) for size in shape[1:])})"
 
 

@@ -21,8 +21,10 @@ def build_optimizer(trainer: TrainerConfig, model: KerasModel) -> KerasOptimizer
     """The Keras optimizer of the configuration, its variables made."""
     import keras
 
+    from seqconv.training.row_updates import RMSprop
+
     optimizers = {
-        "rmsprop": keras.optimizers.RMSprop,
+        "rmsprop": RMSprop,
         "adam": keras.optimizers.Adam,
         "adamw": keras.optimizers.AdamW,
         "nadam": keras.optimizers.Nadam,

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from seqconv.data.tokens import FIRST_WORD
+from seqconv.data.tokens import FIRST_WORD, PADDING
 from seqconv.models.layers.embedding import look_up
 
 Tensor: TypeAlias = Any  # TensorFlow comes without types
@@ -38,19 +38,30 @@ class NgramLookup(keras.layers.Layer):
 
     Numbers count from 1; 0 fills the places that are left. N-grams with padding, a start or an unknown word have none.
 
+    With `ends` there is a second output, how much each number counts, `(batch, places)`: 1 at the start and at the end
+    of a text and a half far from both, by an exponential of the distance. An n-gram that a text has more than once
+    counts by its first place from the start and its last one from the end, and may then stand at two places.
+
     Args:
         patterns: of the n-grams.
         vocabulary: number of tokens.
         capacity: n-grams that the table has room for.
+        ends: tokens over which the exponential falls to 1/e; 0: all n-grams count alike.
     """
 
     def __init__(
-        self, patterns: Sequence[Pattern], vocabulary: int, capacity: int, **settings: Any
+        self,
+        patterns: Sequence[Pattern],
+        vocabulary: int,
+        capacity: int,
+        ends: int = 0,
+        **settings: Any,
     ):
         super().__init__(**settings)
         self.patterns = tuple(tuple(pattern) for pattern in patterns)
         self.vocabulary = vocabulary
         self.capacity = capacity
+        self.ends = ends
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -58,6 +69,7 @@ class NgramLookup(keras.layers.Layer):
             "patterns": self.patterns,
             "vocabulary": self.vocabulary,
             "capacity": self.capacity,
+            "ends": self.ends,
         }
         return {**super().get_config(), **own}
 
@@ -79,7 +91,12 @@ class NgramLookup(keras.layers.Layer):
 
     def call(self, tokens: Tensor) -> Tensor:
         """Look n-grams up."""
-        keys = self.keys(tokens, self.patterns)
+        if not self.ends:
+            return self._numbers(self.keys(tokens, self.patterns))
+        keys, counts = self._placed(tf.cast(tokens, tf.int64))
+        return self._numbers(keys), counts
+
+    def _numbers(self, keys: Tensor) -> Tensor:
         flat = tf.reshape(keys, (1, -1))
         table = tf.convert_to_tensor(self.table)
         place = tf.searchsorted(table[None], flat)[0]
@@ -87,9 +104,11 @@ class NgramLookup(keras.layers.Layer):
         known = tf.equal(tf.gather(table, place), flat[0])
         return tf.reshape(tf.where(known, place + 1, 0), tf.shape(keys))
 
-    def compute_output_spec(self, tokens: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, tokens: Any) -> Any:
         """Places depend on the time, which may be unknown."""
-        return keras.KerasTensor((tokens.shape[0], None), dtype="int32")
+        shape = (tokens.shape[0], None)
+        numbers = keras.KerasTensor(shape, dtype="int32")
+        return (numbers, keras.KerasTensor(shape)) if self.ends else numbers
 
     def keys(self, tokens: Tensor, patterns: Sequence[Pattern]) -> Tensor:
         """The keys of the n-grams in each text, each once, `(batch, places)` int64; `NONE` fills what is left."""
@@ -100,6 +119,38 @@ class NgramLookup(keras.layers.Layer):
         # Of equal keys the first one stays.
         again = tf.concat([tf.zeros_like(keys[:, :1], tf.bool), again], axis=1)
         return tf.where(again, tf.constant(NONE, tf.int64), keys)
+
+    def _placed(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The keys of the n-grams in each text and how much they count, both `(batch, places)`."""
+        found = tf.concat([self._keys_of(tokens, pattern) for pattern in self.patterns], axis=1)
+        start, end = (
+            tf.concat([self._nearness(tokens, pattern)[side] for pattern in self.patterns], axis=1)
+            for side in (0, 1)
+        )
+        # Stable: of equal keys the first one of the text is first.
+        order = tf.argsort(found, axis=1, stable=True)
+        keys, start, end = (tf.gather(part, order, batch_dims=1) for part in (found, start, end))
+        changes = tf.not_equal(keys[:, 1:], keys[:, :-1])
+        edge = tf.ones_like(keys[:, :1], tf.bool)
+        first, last = (
+            tf.cast(tf.concat(parts, axis=1), start.dtype)
+            for parts in ([edge, changes], [changes, edge])
+        )
+        counts = 0.5 * (first * (1 + start) + last * end)
+        return tf.where(counts > 0, keys, tf.constant(NONE, tf.int64)), counts
+
+    def _nearness(self, tokens: Tensor, pattern: Pattern) -> tuple[Tensor, Tensor]:
+        """Exponentials of the distances from the start and from the end of each text, for every n-gram."""
+        size, length = pattern[-1], tf.shape(tokens)[1]
+        places = tf.range(tf.maximum(length - size, 0))
+        padding = tf.reduce_sum(tf.cast(tf.equal(tokens, PADDING), tf.int32), axis=1)
+        from_start = tf.maximum(places - padding[:, None], 0)
+        from_end = tf.broadcast_to(length - 1 - size - places, tf.shape(from_start))
+        start, end = (
+            tf.exp(tf.cast(-distance, tf.float32) / self.ends)
+            for distance in (from_start, from_end)
+        )
+        return start, end
 
     def _keys_of(self, tokens: Tensor, pattern: Pattern) -> Tensor:
         keys = tf.constant(self.patterns.index(pattern), tf.int64)
@@ -149,11 +200,13 @@ class RatioSum(keras.layers.Layer):
         self.ratios.assign(rows)
         self.bias.assign(bias)
 
-    def call(self, numbers: Tensor) -> Tensor:
-        """Sum up."""
+    def call(self, numbers: Tensor, counts: Tensor = None) -> Tensor:
+        """Sum up; `counts`, of the same shape, says how much each number counts."""
         rows = look_up(self.ratios * self.weight, numbers)
+        if counts is not None:
+            rows = rows * counts[..., None]
         return tf.reduce_sum(rows, axis=1) + self.bias
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+    def compute_output_spec(self, numbers: Any, counts: Any = None) -> keras.KerasTensor:
         """A row of outputs for each text."""
-        return (input_shape[0], self.outputs)
+        return keras.KerasTensor((numbers.shape[0], self.outputs))

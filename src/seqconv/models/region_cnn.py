@@ -1,0 +1,74 @@
+"""A convolution over one-hot words (Johnson and Zhang, 2015, "Effective use of word order for text categorization")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from seqconv.config.errors import Problem
+from seqconv.config.fields import Count, Counts, ModelSection, PaddingRule, Share
+from seqconv.config.registry import KerasModel, register_model
+from seqconv.models.stem import head
+from seqconv.tasks.contract import SequenceSpec
+
+# Config
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegionCNNConfig(ModelSection):
+    """Keys of `conf/model/region_cnn.yaml`."""
+
+    name: Literal["region_cnn"]
+    regions: Counts
+    """Tokens of a region; of several sizes each has filters of its own."""
+    filters: Count
+    """Of each size."""
+    dropout: Share
+    """Share of the maxima dropped in training."""
+
+    def problems(self) -> Iterator[Problem]:
+        """A size that stands twice."""
+        if len(set(self.regions)) < len(self.regions):
+            rule = f"must be different sizes; received {list(self.regions)}. Use more `filters`"
+            yield Problem("regions", rule)
+
+    def padding_rule(self) -> PaddingRule:
+        """Regions of padding alone do not count."""
+        return PaddingRule(extra=0, multiple=1)
+
+    def shape_problems(self, spec: SequenceSpec) -> Iterator[Problem]:
+        """Only texts have words, and a region is no longer than the longest text."""
+        if spec.vocabulary is None:
+            rule = "`region_cnn` is a model of texts; received a series. Use model=conv1d"
+            yield Problem("name", rule)
+        elif max(self.regions) > spec.time:
+            rule = f"must be at most max_len={spec.time} tokens; received {list(self.regions)}"
+            yield Problem("regions", rule)
+
+
+# Functional model
+
+
+@register_model(RegionCNNConfig)
+def build(config: RegionCNNConfig, spec: SequenceSpec) -> KerasModel:
+    """A `keras.Model` from `(batch, time)` to `(batch, outputs)`."""
+    import keras
+
+    inputs = keras.Input((None,), name="tokens", dtype="int32")
+    return head(inputs, region_maxima(config, spec, inputs), spec, config.name)
+
+
+def region_maxima(config: RegionCNNConfig, spec: SequenceSpec, tokens: Any) -> Any:
+    """The largest outputs of all filters over a text, `(batch, sizes * filters)`."""
+    import keras
+
+    from seqconv.models.layers.regions import RegionMax
+
+    vocabulary = spec.vocabulary or 0
+    parts = [
+        RegionMax(size, config.filters, vocabulary, name=f"regions_{size}")(tokens)
+        for size in config.regions
+    ]
+    maxima = keras.layers.Concatenate(name="maxima")(parts) if len(parts) > 1 else parts[0]
+    return keras.layers.Dropout(config.dropout, name="dropout")(maxima)
