@@ -104,6 +104,20 @@ def test_constant_windows_give_numbers_and_gradients(name, level):
 
 
 @pytest.mark.parametrize("name", BY_COLUMN)
+def test_the_time_of_day_is_read_as_it_is(name):
+    given = windows()
+    later = given + np.eye(5, dtype=np.float32)[4]
+    for made, same in ((0, True), (1, False)):
+        model = built(name, replace(SPEC, made=made), normalization="window", mixing=8)
+        random = np.random.default_rng(0)
+        model.set_weights(
+            [random.normal(size=w.shape).astype(np.float32) for w in model.get_weights()]
+        )
+        one, two = model(given), model(later)
+        assert (np.abs(one - two).max() < 1e-3 * np.abs(one).max()) == same
+
+
+@pytest.mark.parametrize("name", BY_COLUMN)
 def test_without_mixing_a_column_is_forecast_from_itself_alone(name):
     given, other = windows(), windows(seed=1)
     other[..., 2] = given[..., 2]

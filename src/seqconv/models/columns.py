@@ -29,9 +29,10 @@ class ColumnSection(ModelSection):
     """Keys of models that read column by column."""
 
     normalization: Literal["none", "window"]
-    """`window`: columns are read and forecast as differences from their newest value, in the window's deviations."""
+    """`window`: columns are read and forecast as differences from their newest value, in the window's standard
+    deviations; features such as the time of day are read as they are."""
     units: Count
-    """Numbers that stand for a column."""
+    """Units of the vector that a column becomes."""
     mixing: NonNegative
     """Units that mix the columns, for each of these numbers; 0: every column is forecast from itself alone."""
     dropout: Share
@@ -70,7 +71,7 @@ class ColumnSection(ModelSection):
         inputs, sequence, _ = stem(spec, fixed_length=True)
         columns = keras.layers.Permute((2, 1), name="columns")(sequence)
         window = _Window.of(columns) if self.normalization == "window" else None
-        seen = columns if window is None else window.normalized(columns)
+        seen = columns if window is None else window.normalized(columns, spec.made)
         features = encode(seen)
         if self.mixing:
             features = mixed(features, self.mixing, self.dropout, "mixing")
@@ -108,8 +109,14 @@ class _Window:
         variance = keras.ops.mean(keras.ops.square(deviation), axis=2, keepdims=True)
         return cls(columns[:, :, -1:], keras.ops.sqrt(variance + LEAST_STD**2))
 
-    def normalized(self, columns: Tensor) -> Tensor:
-        return (columns - self.newest) / self.std
+    def normalized(self, columns: Tensor, made: int) -> Tensor:
+        """The columns, but for the last, `made` ones: what time of day it is does not show in the differences."""
+        import keras
+
+        found = (columns - self.newest) / self.std
+        if not made:
+            return found
+        return keras.ops.concatenate([found[:, :-made], columns[:, -made:]], axis=1)
 
     def undone(self, outputs: Tensor, spec: SequenceSpec) -> Tensor:
         """Outputs `(batch, leads, columns)`, or with quantiles behind, in the units trained on."""

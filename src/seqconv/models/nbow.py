@@ -7,6 +7,7 @@ are trained by stochastic gradients is from A. Maiya's keras-nbsvm, bigrams that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -157,8 +158,9 @@ def adapt(config: NBowConfig, model: KerasModel, samples: Samples) -> None:
         rule = f"no n-gram is in so many training texts; received {config.min_texts}. Use a smaller number"
         raise ConfigError([Problem("model.min_texts", rule)])
     used = found.most_frequent(config.max_ngrams)
-    _, labels = samples.batch(np.arange(len(samples)))
-    texts = np.bincount(labels[:, 0].astype(np.int64), minlength=classes)
+    blocks = np.array_split(np.arange(len(samples)), math.ceil(len(samples) / BLOCK))
+    labels = np.concatenate([samples.batch(block)[1][:, 0] for block in blocks])
+    texts = np.bincount(labels.astype(np.int64), minlength=classes)
     lookup.set_keys(used.keys)
     shares = np.log(texts / texts.sum())
     output.set_ratios(

@@ -54,6 +54,7 @@ class SequenceSpec:
         targets: shape of what the loss compares it with: `(leads, columns)`, or `(1,)`, the number of a class.
         target_features: of each column to predict, its number among the features; empty where a model does not see
             them all.
+        made: how many of the features, the last ones, are no columns of the record, such as the time of day.
         origin: what a forecast is measured from: the training `mean`, as the features are, the `newest` value, or by
             mean and deviation of the `window`; None for texts.
     """
@@ -65,6 +66,7 @@ class SequenceSpec:
     outputs: tuple[int, ...]
     targets: tuple[int, ...]
     target_features: tuple[int, ...] = ()
+    made: int = 0
     origin: Origin | None = None
 
     @property

@@ -61,7 +61,7 @@ def prepare(
         DataError: if a class is absent from a split, or was not trained on.
     """
     own = stored is None or stored.fingerprint == corpus.fingerprint
-    rows = settings.split.rows(corpus.labels, corpus.parts) if own else _all_for_test(corpus)
+    rows = _rows_of_splits(corpus, settings, own=own)
     if stored is None:
         _refuse_absent_classes(corpus, rows)
         preparation = TextPreparation.learn(corpus, rows["train"], settings.max_features)
@@ -79,6 +79,13 @@ def prepare(
     )
     splits = {split: everything.select(rows[split]) for split in SPLITS}
     return Classification(name, corpus, settings, preparation, splits, own)
+
+
+def _rows_of_splits(
+    corpus: Corpus, settings: ClassificationSettings, *, own: bool
+) -> dict[Split, np.ndarray]:
+    """The texts of each split by number; of data that is not the run's own all are test texts."""
+    return settings.split.rows(corpus.labels, corpus.parts) if own else _all_for_test(corpus)
 
 
 @dataclass(frozen=True)
@@ -177,9 +184,10 @@ class Classification:
         return self
 
     def sample_errors(self, predicted: Predicted) -> SampleErrors:
-        """1 for each text that is taken for another class, by its number."""
+        """1 for each text that is taken for another class, by its number in the whole corpus."""
         wrong = _wrong(self._classified(predicted.predictions, predicted.targets))
-        return SampleErrors(np.arange(len(wrong)), wrong, 1)
+        rows = _rows_of_splits(self.corpus, self.settings, own=self.trainable)
+        return SampleErrors(rows["test"], wrong, 1)
 
     def details(self, split: Split, predicted: Predicted) -> dict[str, Json]:
         """Precision and recall of each class, and the confusion matrix: a row per true class."""

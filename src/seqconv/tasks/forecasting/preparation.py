@@ -320,5 +320,6 @@ def series_spec(
         outputs=(*shape, len(quantiles)) if quantiles else shape,
         targets=shape,
         target_features=tuple(map(seen.index, targets)) if set(targets) <= set(seen) else (),
+        made=len(preparation.made),
         origin=ORIGINS[settings.target],
     )
