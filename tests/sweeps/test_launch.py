@@ -11,8 +11,10 @@ from hydra.core.global_hydra import GlobalHydra
 
 from seqconv.cli.overrides import CONFIG_MODULE, read_command_line
 from seqconv.config.errors import ConfigError
+from seqconv.runs.lock import locked
 from seqconv.runs.result import ObjectiveResult, Result
 from seqconv.sweeps import launch as launching
+from seqconv.sweeps import process
 from seqconv.sweeps.job import SweepJob
 from seqconv.sweeps.pool import Refused, Start
 
@@ -128,3 +130,20 @@ def test_a_job_that_goes_on_has_no_result_until_it_ends(completed_run, monkeypat
         )
     SweepJob._run(config, completed_run, None)
     assert found == [False]
+
+
+def test_a_job_of_which_another_process_has_the_directory(tmp_path, monkeypatch):
+    """Its process ends with the reason, which the parent finds in what it has written last."""
+    monkeypatch.setattr("seqconv.sweeps.job.SECONDS_TO_SAVE", 0)
+    words = ["threads=1", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir='0'"]
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        words += ["hydra/job_logging=none", "hydra.job.num=0", "hydra.job.id=0"]
+        config = compose("train", words, return_hydra_config=True)
+    callbacks = SimpleNamespace(on_job_start=lambda **_: None, on_job_end=lambda **_: None)
+    job = process.HydraJob(config=config, task_function=SweepJob(tmp_path), callbacks=callbacks)
+    (tmp_path / "0").mkdir()
+    with (
+        locked(tmp_path / "0"),
+        pytest.raises(SystemExit, match="0: another process is working on this run"),
+    ):
+        process.run_hydra_job(SimpleNamespace(enter=lambda: None), job)
