@@ -84,10 +84,11 @@ class SeqconvHalving(SeqconvSweeper):
     Args:
         first: epochs of all jobs.
         factor: of epochs from one choice to the next; one job in so many goes on.
+        params: what is swept besides the command line.
     """
 
-    def __init__(self, first: int, factor: int) -> None:
-        super().__init__()
+    def __init__(self, first: int, factor: int, params: dict[str, str] | None = None) -> None:
+        super().__init__(params)
         self.plan = {"first": first, "factor": factor}
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -103,10 +104,18 @@ class SeqconvSearch(SeqconvSweeper):
         sampler: `tpe` or `random`.
         seed: of the sampler.
         at_once: trials that are asked for before the results of the others are known.
+        params: what is searched besides the command line.
     """
 
-    def __init__(self, trials: int, sampler: str, seed: int, at_once: int) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        trials: int,
+        sampler: str,
+        seed: int,
+        at_once: int,
+        params: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(params)
         self.plan = {"trials": trials, "sampler": sampler, "seed": seed, "at_once": at_once}
         self.config: Any = None
 
@@ -143,12 +152,13 @@ ConfigStore.instance().store(
         "sampler": "tpe",
         "seed": 0,
         "at_once": 2,
+        "params": None,
     },
     provider="seqconv",
 )
 ConfigStore.instance().store(
     group="hydra/sweeper",
     name="halving",
-    node={"_target_": f"{HERE}.SeqconvHalving", "first": 1, "factor": 3},
+    node={"_target_": f"{HERE}.SeqconvHalving", "first": 1, "factor": 3, "params": None},
     provider="seqconv",
 )

@@ -432,7 +432,7 @@ class SweepProgress:
             return "time left unknown"
         # A job that has failed or stopped early has nothing left; one that has not begun is like the others.
         left: float = sum(job.epochs - job.epoch for job in self._jobs if job.status == "running")
-        left += (self._count - len(self._jobs)) * self._jobs[-1].epochs
+        left += (self._count - len(self._jobs)) * max(job.epochs for job in self._jobs)
         spent = time.monotonic() - self._begun
         return f"about {_duration(spent * left / done)} left"
 

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
 
+from seqconv.cli.overrides import CONFIG_MODULE
 from seqconv.runs.lock import locked
 from seqconv.training import run as training
 
@@ -470,8 +473,8 @@ def test_a_signal_lets_every_job_save_and_a_moved_sweep_goes_on(record, tmp_path
     deadline = time.monotonic() + 60
     while not list(first.glob("*/metrics.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    # As a terminal does: to the whole group.
-    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    # As a terminal does, and `timeout`: to the whole group.
+    os.killpg(process.pid, number)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number, stderr
     assert "Traceback" not in stderr
@@ -563,3 +566,51 @@ def test_a_section_of_sweeps_that_is_taken_away(command, in_empty_folder, withou
     answer = command(["-m", "model=conv1d,gru", word])
     assert answer.exit_code == 2
     assert re.search(r"must name one, such as seqconv|sweep.on_failure: is missing", answer.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_job_server_imports(record, tmp_path, number):
+    """To the whole group, as a terminal does: the server lives on until the jobs have ended."""
+    code = "from seqconv.cli.train import main; main()"
+    words = ["model=conv1d", "lookback=144", "seed=1,2", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "-m", *SMALL, record, *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "sweep/sweep.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, stderr
+    assert "Traceback" not in stderr
+    assert "interrupted: 0 of 2 jobs are done" in stderr
+
+
+def test_a_value_that_is_none_keeps_no_other_job_from_running(command, record):
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "trainer.baselines=false"]
+    code, stdout, stderr = command([*words, "trainer.epochs=1,abc"])
+    assert code == 5, stderr
+    assert statuses(stdout) == ["completed", "failed"]
+    assert re.search(r"job 1 failed after .*trainer.epochs: .*received 'abc'", stderr)
+    assert os.listdir(sweep_dir() / "1") == ["metrics.json"]
+
+
+@pytest.mark.parametrize("word", ["folds=2", "ensemble=2"])
+def test_halving_of_jobs_that_are_several_runs(command, record, word):
+    words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "seed=1,2"]
+    answer = command([*words, word, "hydra/sweeper=halving"])
+    assert answer.exit_code == 2
+    assert f"{word[:-2]}: makes several runs of a job" in answer.stderr
+
+
+@pytest.mark.parametrize("sweeper", ["halving", "search"])
+def test_every_sweeper_of_ours_takes_a_grid_from_a_file(sweeper):
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        words = [f"hydra/sweeper={sweeper}", "hydra.sweeper.params={seed: '1,2'}"]
+        composed = compose("train", words, return_hydra_config=True)
+        assert instantiate(composed.hydra.sweeper).plan

@@ -18,10 +18,10 @@ WORDS = [
 
 
 class Launcher:
-    """Writes results; the process ends before the job of a number."""
+    """Writes results; the process ends before the job of a number, or the sweep stops after it."""
 
-    def __init__(self, folder, dies_at=None, **status):
-        self.folder, self.dies_at = folder, dies_at
+    def __init__(self, folder, dies_at=None, stops_at=None):
+        self.folder, self.dies_at, self.stops_at = folder, dies_at, stops_at
         self.launched, self.words = [], {}
 
     def __call__(self, shared, jobs):
@@ -39,6 +39,7 @@ class Launcher:
             run_dir = self.folder / str(number)
             run_dir.mkdir(exist_ok=True)
             (run_dir / "metrics.json").write_text(json.dumps(result))
+        return self.stops_at not in jobs
 
 
 def plan(**changes):
@@ -77,6 +78,25 @@ def test_killed_and_resumed_every_trial_is_there_once(tmp_path):
     last = Launcher(tmp_path)
     search(plan(), overrides(), tmp_path, last)
     assert last.launched == []
+
+
+def test_a_failure_ends_the_search_where_that_is_wanted(tmp_path):
+    launcher = Launcher(tmp_path, stops_at=4)
+    search(plan(), overrides(), tmp_path, launcher)
+    assert launcher.launched == list(range(6))
+    # What was done counts.
+    again = Launcher(tmp_path, stops_at=6)
+    search(plan(), overrides(), tmp_path, again)
+    assert again.launched == [6, 7]
+
+
+def test_how_a_search_is_run_is_no_part_of_it(tmp_path):
+    """Such as the advice to repeat the command with `sweep.resume`."""
+    search(plan(trials=2), overrides(), tmp_path, Launcher(tmp_path))
+    other = [f"sweep.resume={tmp_path}", "sweep.on_failure=stop", "trainer.checkpoint_seconds=9"]
+    launcher = Launcher(tmp_path)
+    search(plan(trials=3), overrides(*other, *WORDS), tmp_path, launcher)
+    assert launcher.launched == [2]
 
 
 def test_a_search_of_other_settings(tmp_path):

@@ -57,7 +57,7 @@ def halve(
     plan: Halving,
     jobs: Mapping[int, list[str]],
     sweep_dir: Path,
-    launch: Callable[[Mapping[int, list[str]]], None],
+    launch: Callable[[Mapping[int, list[str]]], bool],
 ) -> None:
     """Run jobs, fewer and fewer for longer and longer.
 
@@ -65,7 +65,7 @@ def halve(
         plan: how.
         jobs: words of each, by number.
         sweep_dir: of the sweep; what is done there is not done again.
-        launch: runs jobs to their ends, of words by number.
+        launch: runs jobs to their ends, of words by number; whether others may follow.
 
     Raises:
         ConfigError: if the plan cannot be.
@@ -76,8 +76,9 @@ def halve(
     alive = sorted(jobs)
     for epochs in plan.rungs:
         left = [number for number in alive if not _is_done(sweep_dir / str(number), epochs)]
-        if left:
-            launch({number: [*jobs[number], f"trainer.epochs={epochs}"] for number in left})
+        words = {number: [*jobs[number], f"trainer.epochs={epochs}"] for number in left}
+        if left and not launch(words):
+            return
         found = {number: _best(plan, sweep_dir / str(number), epochs) for number in alive}
         ranked = sorted((value, number) for number, value in found.items() if value is not None)
         kept = math.ceil(len(ranked) / plan.factor)
@@ -97,8 +98,12 @@ def _is_done(run_dir: Path, epochs: int) -> bool:
 
 
 def _best(plan: Halving, run_dir: Path, epochs: int) -> float | None:
-    """The objective of the best of the first epochs, the smaller the better; None if the job has failed."""
+    """The objective of the best of the first epochs, the smaller the better; None if the job did not get so far."""
     values = objective_values(read_epochs(run_dir)[:epochs], plan.objective)
-    if not values:
+    result = read_result(run_dir)
+    # A job that diverged later was chosen among the others then, and is when the sweep is resumed.
+    later = result is not None and result.status == "diverged" and len(values) == epochs
+    completed = result is not None and result.status == "completed"
+    if not values or not (completed or later):
         return None
     return -max(values) if plan.larger_is_better else min(values)

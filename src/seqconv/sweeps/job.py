@@ -40,6 +40,7 @@ class SweepJob:
         configs: of all jobs, or why one cannot start.
         reported: directories of jobs whose lines for scripts are written.
         reports: whether a job's line is written as soon as it ends.
+        stopped: whether a job did not complete, and no other is to start (`sweep.on_failure=stop`).
         error: what kept the launcher from its work; raised when Hydra has returned.
         process: that made this object.
         folder: its working directory, which relative paths of data refer to.
@@ -52,9 +53,21 @@ class SweepJob:
     configs: Sequence[Config | ConfigError] = ()
     reported: set[Path] = field(default_factory=set)
     reports: bool = True
+    stopped: bool = False
     error: SeqconvError | None = None
     process: int = field(default_factory=os.getpid)
     folder: Path = field(default_factory=Path.cwd)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Each job's process is sent this object, and needs nothing of the other jobs: 1.5 MB of 1,000.
+        of_all: dict[str, Any] = {
+            "words": {},
+            "labels": {},
+            "pending": (),
+            "configs": (),
+            "reported": set(),
+        }
+        return {**self.__dict__, **of_all}
 
     def launch_pending(self, launcher: Any) -> None:
         """Let a launcher run the jobs that are not done."""
@@ -67,9 +80,11 @@ class SweepJob:
         """Let Optuna choose the jobs, and a launcher run them."""
         from seqconv.sweeps.search import Search, search
 
-        def launch(shared: list[str], jobs: Mapping[int, list[str]]) -> None:
+        def launch(shared: list[str], jobs: Mapping[int, list[str]]) -> bool:
             self.labels = {number: " ".join(words) for number, words in jobs.items()}
-            self._launch(launcher, {number: [*shared, *words] for number, words in jobs.items()})
+            return self._launch(
+                launcher, {number: [*shared, *words] for number, words in jobs.items()}
+            )
 
         full = Search(**plan, larger_is_better=larger_is_better(str(config.objective)))
         overrides = OverridesParser.create().parse_overrides(list(arguments))
@@ -100,14 +115,17 @@ class SweepJob:
         except SeqconvError as error:
             self.error = error
 
-    def _launch(self, launcher: Any, jobs: Mapping[int, Sequence[str]]) -> None:
+    def _launch(self, launcher: Any, jobs: Mapping[int, Sequence[str]]) -> bool:
         """Run jobs to their ends, each in the directory of its number.
+
+        Returns:
+            Whether others may follow.
 
         Raises:
             SeqconvError: if the launcher cannot.
         """
         if not jobs:
-            return
+            return True
         words = [[*own, *_place_of(number, self.sweep_dir)] for number, own in jobs.items()]
         before = self._traces(jobs)
         try:
@@ -128,6 +146,7 @@ class SweepJob:
             # Such as a cluster that is not there.
             problem = Problem("hydra/launcher", f"{name} cannot run the jobs ({reason})")
             raise ConfigError([problem]) from error
+        return not self.stopped
 
     def _traces(self, jobs: Iterable[int]) -> list[float | None]:
         """When each job has last written to its log, so that it shows whether one has begun."""
@@ -145,6 +164,13 @@ class SweepJob:
         if any(config.trainer.schedule == "cosine" for config in known):
             rule = "cosine depends on the number of epochs, which halving changes; use constant or plateau"
             problems.append(Problem("trainer.schedule", rule))
+        for key, several in (
+            ("folds", any(config.settings.folds_to_run for config in known)),
+            ("ensemble", any(config.ensemble is not None for config in known)),
+        ):
+            if several:
+                rule = "makes several runs of a job, which halving cannot compare epoch by epoch; leave it out"
+                problems.append(Problem(key, rule))
         if len({config.trainer.epochs for config in known}) > 1:
             problems.append(Problem("trainer.epochs", "must be the same in all jobs of halving"))
         if len({config.objective for config in known}) > 1:
@@ -199,6 +225,8 @@ class SweepJob:
             result = resume.finished(run_dir, config, point)
             if result is not None:
                 return training.Outcome(result, run_dir)
+            # However this process ends, how an earlier one has ended is no longer so.
+            (run_dir / layout.METRICS).unlink(missing_ok=True)
             return _start(config, run_dir, point, signals)
         except SeqconvError as error:
             return training.not_started(error, run_dir)

@@ -15,7 +15,7 @@ from seqconv.config.schema import parse_tree
 from seqconv.runs.layout import LOG
 from seqconv.runs.result import Result, read_result
 from seqconv.sweeps.machine import jobs_at_once
-from seqconv.sweeps.pool import Pool, Start
+from seqconv.sweeps.pool import Pool, Refused, Start
 from seqconv.sweeps.process import Surroundings
 from seqconv.training.ensemble import Member, run_member
 from seqconv.training.run import Outcome
@@ -81,7 +81,7 @@ def _run(surroundings: Surroundings, payload: tuple[dict[str, Any], Path, float]
         run_member(parse_tree(tree), run_dir, signals)
 
 
-def _failed(start: Start, result: Result) -> bool:
+def _failed(start: Start | Refused, result: Result) -> bool:
     return result.status != "completed"
 
 

@@ -8,14 +8,22 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from seqconv import console
-from seqconv.config.errors import SeqconvError
+from seqconv.config.errors import ConfigError, InterruptedRun, OutputError, SeqconvError
 from seqconv.runs import layout
-from seqconv.runs.result import Result, objective_values, read_epochs, read_result
+from seqconv.runs.lock import locked
+from seqconv.runs.result import (
+    ErrorResult,
+    Result,
+    Status,
+    objective_values,
+    read_epochs,
+    read_result,
+)
 from seqconv.sweeps import process
 from seqconv.sweeps.machine import jobs_at_once
 from seqconv.training.signals import Signals
@@ -46,6 +54,21 @@ class Start:
     payload: Any
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A run that cannot start.
+
+    Attributes:
+        state: what people see of it.
+        run_dir: its directory.
+        error: why.
+    """
+
+    state: console.JobState
+    run_dir: Path
+    error: ConfigError
+
+
 @dataclass
 class Running:
     """A run in a process.
@@ -55,12 +78,17 @@ class Running:
         process: its process.
         output: what libraries in it write.
         size: of its `metrics.jsonl` when that was last read.
+        before: the `metrics.json` of an earlier process, if there is one.
     """
 
     start: Start
     process: Any
-    output: Path
+    output: IO[bytes]
     size: int = -1
+    before: tuple[int, int] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.before = _result_file(self.start.run_dir)
 
     def look(self) -> None:
         """See how far it is."""
@@ -93,10 +121,10 @@ class Pool:
 
     def __init__(
         self,
-        starts: Iterator[Start],
+        starts: Iterator[Start | Refused],
         count: int,
         at_once: int | None,
-        ended: Callable[[Start, Result], bool],
+        ended: Callable[[Start | Refused, Result], bool],
     ):
         self.starts = starts
         self.left = count
@@ -106,54 +134,71 @@ class Pool:
         self.running: list[Running] = []
         self.progress = console.SweepProgress(count)
         self.stopping: int | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="seqconv-jobs-"))
 
     def run(self) -> int | None:
         """Run all of them; the number of a signal that came, after which every run has saved."""
         with Signals() as signals, signals.held(), self.progress.live():
             try:
-                while self.running or (self.left and self.stopping is None):
-                    self._start_some()
-                    self._wait()
-                    if signals.number is not None and self.stopping is None:
-                        self._stop(signals.number)
+                self._run(signals)
             except BaseException:
                 # A second interrupt: what is not saved by now is lost, but nothing is left running.
                 self._end_at_once()
                 raise
-            finally:
-                for path in self.folder.glob("*"):
-                    path.unlink(missing_ok=True)
-                self.folder.rmdir()
         return signals.number
+
+    def _run(self, signals: Signals) -> None:
+        try:
+            while self.running or (self.left and self.stopping is None):
+                self._start_some()
+                ended = self._wait()
+                if signals.number is not None and self.stopping is None:
+                    self._stop(signals.number)
+                for job in ended:
+                    self._end(job)
+        except Exception:
+            self._stop(signal.SIGTERM)
+            for job in self.running:
+                job.process.join()
+            raise
 
     def _start_some(self) -> None:
         while self.left and self.stopping is None:
             if self.at_once is not None and len(self.running) >= self.at_once:
                 return
             start = next(self.starts)
-            if self.at_once is None:
-                self.at_once = jobs_at_once(start.threads)
-            self.progress.at_once = self.at_once
             self.left -= 1
-            self._start(start)
+            if isinstance(start, Refused):
+                self._refuse(start)
+            else:
+                self._start(start)
+
+    def _refuse(self, start: Refused) -> None:
+        from seqconv.training.run import not_started
+
+        start.run_dir.mkdir(exist_ok=True)
+        self.progress.started(start.state)
+        self._report(start, not_started(start.error, start.run_dir).result)
 
     def _start(self, start: Start) -> None:
-        output = self.folder / str(start.state.number)
-        surroundings = process.Surroundings(environment=dict(os.environ), output=output)
+        if self.at_once is None:
+            self.at_once = jobs_at_once(start.threads)
+        self.progress.at_once = self.at_once
+        output = tempfile.TemporaryFile()  # noqa: SIM115
+        surroundings = process.Surroundings(environment=dict(os.environ), output=output.fileno())
         # Processes that the system ends at its own end would leave half-written files.
         job = self.context.Process(
             target=start.target, args=(surroundings, start.payload), daemon=False
         )
         self.progress.larger_is_better = start.objective[1]
-        job.start()
         running = Running(start, job, output)
+        job.start()
+        self.running.append(running)
         running.look()
         start.state.resumed = start.state.epoch
-        self.running.append(running)
         self.progress.started(start.state)
 
-    def _wait(self) -> None:
+    def _wait(self) -> list[Running]:
+        """Look after the runs for a moment; those that have ended."""
         sentinels = {job.process.sentinel: job for job in self.running}
         ready = multiprocessing.connection.wait(list(sentinels), SECONDS_BETWEEN_LOOKS)
         for job in self.running:
@@ -162,8 +207,7 @@ class Pool:
             if job.start.state.epoch != before:
                 self.progress.epoch(job.start.state)
         self.progress.refresh()
-        for sentinel in ready:
-            self._end(sentinels[sentinel])
+        return [sentinels[sentinel] for sentinel in ready]
 
     def _end(self, job: Running) -> None:
         """Take note of a run that has ended, and see to it that it has a result."""
@@ -171,25 +215,27 @@ class Pool:
         self.running.remove(job)
         result = self._result_of(job)
         job.process.close()
-        job.output.unlink(missing_ok=True)
-        stop = self.ended(job.start, result)
-        job.start.state.status = result.status
+        job.output.close()
+        self._report(job.start, result)
+
+    def _report(self, start: Start | Refused, result: Result) -> None:
+        stop = self.ended(start, result)
+        start.state.status = result.status
         reason = result.error.message if result.error is not None else ""
-        self.progress.ended(job.start.state, reason)
+        self.progress.ended(start.state, reason)
         if stop and self.stopping is None:
             self._stop(signal.SIGTERM)
 
-    @staticmethod
-    def _result_of(job: Running) -> Result:
-        from seqconv.training.run import not_started
-
-        run_dir = job.start.run_dir
+    def _result_of(self, job: Running) -> Result:
+        run_dir, code = job.start.run_dir, job.process.exitcode
         result = read_result(run_dir)
-        if result is not None:
+        # One that an earlier process has left says nothing of this one.
+        if result is not None and (code == 0 or _result_file(run_dir) != job.before):
             return result
-        run_dir.mkdir(exist_ok=True)
-        cause = _cause(job.process.exitcode, job.output)
-        return not_started(SeqconvError(cause), run_dir).result
+        if self.stopping is not None and code != -signal.SIGKILL:
+            # It had not begun to listen for signals, nor to train: what is there stays as it is.
+            return _unsaved("interrupted", InterruptedRun(self.stopping))
+        return _failed(SeqconvError(_cause(code, job.output)), run_dir)
 
     def _stop(self, number: int) -> None:
         """Let every run save and end; no other is started."""
@@ -203,13 +249,38 @@ class Pool:
             with contextlib.suppress(OSError, ValueError):
                 job.process.kill()
                 job.process.join()
+            job.output.close()
 
 
-def _cause(code: int | None, output: Path) -> str:
+def _result_file(run_dir: Path) -> tuple[int, int] | None:
+    """What tells a `metrics.json` from an earlier one; None if there is none."""
+    try:
+        found = (run_dir / layout.METRICS).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _failed(error: SeqconvError, run_dir: Path) -> Result:
+    """The result of a run that has left none, written unless another process has the directory."""
+    from seqconv.training.run import not_started
+
+    run_dir.mkdir(exist_ok=True)
+    try:
+        with locked(run_dir):
+            return not_started(error, run_dir).result
+    except OutputError:
+        return _unsaved("failed", error)
+
+
+def _unsaved(status: Status, error: SeqconvError) -> Result:
+    return Result(status=status, error=ErrorResult(message=str(error), exit_code=error.exit_code))
+
+
+def _cause(code: int | None, output: IO[bytes]) -> str:
     """Why a process has ended without a result."""
-    last: list[str] = []
-    with contextlib.suppress(OSError):
-        last = output.read_text(errors="replace").splitlines()[-LAST_LINES:]
+    output.seek(0)
+    last = output.read().decode(errors="replace").splitlines()[-LAST_LINES:]
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         memory = "; the system may have run out of memory" if name == "SIGKILL" else ""

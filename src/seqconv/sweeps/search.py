@@ -23,6 +23,7 @@ from seqconv import console
 from seqconv.config.errors import ConfigError, OutputError, Problem
 from seqconv.runs.layout import JOURNAL
 from seqconv.runs.result import read_result
+from seqconv.sweeps.manifest import OF_NO_EFFECT
 
 Study = Any
 Trial = Any
@@ -66,7 +67,7 @@ def search(
     plan: Search,
     overrides: Sequence[Override],
     sweep_dir: Path,
-    launch: Callable[[list[str], Mapping[int, list[str]]], None],
+    launch: Callable[[list[str], Mapping[int, list[str]]], bool],
 ) -> None:
     """Run trials until there are as many as are wanted.
 
@@ -74,7 +75,7 @@ def search(
         plan: how.
         overrides: of the command line; those with several values or an interval are searched.
         sweep_dir: of the sweep.
-        launch: runs jobs to their ends, of words that all have and those of each, by number.
+        launch: runs jobs to their ends, of words that all have and those of each, by number; whether others may follow.
 
     Raises:
         ConfigError: if Optuna is not installed, or nothing is searched.
@@ -88,20 +89,21 @@ def search(
         rule = "searches among keys with several values (a,b,c), range(...) or interval(...); there are none"
         raise ConfigError([Problem("hydra/sweeper", rule)])
     fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
-    study = _study(plan, sweep_dir, sorted(str(o.input_line) for o in overrides))
+    study = _study(plan, sweep_dir, sorted(_that_matter(overrides)))
 
-    def run(trials: Sequence[Trial]) -> None:
-        launch(fixed, {trial.number: _words(trial, space) for trial in trials})
+    def run(trials: Sequence[Trial]) -> bool:
+        go_on = launch(fixed, {trial.number: _words(trial, space) for trial in trials})
         for trial in trials:
             _tell(study, trial, sweep_dir)
+        return go_on
 
-    interrupted = _under_way(study)
-    if interrupted:
+    goes_on = True
+    if interrupted := _under_way(study):
         numbers = ", ".join(str(trial.number) for trial in interrupted)
         console.info(f"{sweep_dir}: going on with trials {numbers} of {plan.trials}")
-        run(interrupted)
-    while (left := plan.trials - len(study.trials)) > 0:
-        run([study.ask() for _ in range(min(left, plan.at_once))])
+        goes_on = run(interrupted)
+    while goes_on and (left := plan.trials - len(study.trials)) > 0:
+        goes_on = run([study.ask() for _ in range(min(left, plan.at_once))])
     done = [trial for trial in study.trials if trial.value is not None]
     if done:
         best = study.best_trial
@@ -109,6 +111,14 @@ def search(
         console.info(
             f"the best of {len(study.trials)} trials: {best.number} with {best.value:.5g} ({found})"
         )
+
+
+def _that_matter(overrides: Sequence[Override]) -> Iterator[str]:
+    """The words that say what is searched, and not how the sweep is run or what is kept of it."""
+    for override in overrides:
+        key = override.key_or_group
+        if override.is_sweep_override() or not (key.startswith("sweep.") or key in OF_NO_EFFECT):
+            yield str(override.input_line)
 
 
 def _study(plan: Search, sweep_dir: Path, space: list[str]) -> Study:

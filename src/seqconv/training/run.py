@@ -84,8 +84,8 @@ class Outcome:
 
 
 def not_started(error: SeqconvError, run_dir: Path) -> Outcome:
-    """The outcome of a job that has a directory, but a configuration that it cannot start with."""
-    return finish(Result(), run_dir, error)
+    """The outcome of a job that has a directory, but came to no training."""
+    return finish(Result(status=_status(error)), run_dir, error)
 
 
 def load_task(config: Config, stored: StoredPreparation | None = None) -> Task:
