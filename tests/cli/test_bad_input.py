@@ -746,6 +746,11 @@ HALVING = [*GRID, "hydra/sweeper=halving"]
             id="search-by-a-grid",
         ),
         pytest.param(
+            [*SEARCH, "threads=null,2"],
+            "threads: null stands for 1 in a sweep: write 1",
+            id="search-of-no-threads",
+        ),
+        pytest.param(
             [*SEARCH, "seed=1"],
             "hydra/sweeper: searches among keys with several values",
             id="search-of-nothing",

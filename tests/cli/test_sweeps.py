@@ -7,9 +7,10 @@ from omegaconf import OmegaConf
 
 from seqconv.cli import sweep as cli
 from seqconv.cli.overrides import read_command_line
+from seqconv.config.errors import SweepError
 from seqconv.config.schema import to_yaml
 from seqconv.sweeps.job import SweepJob
-from seqconv.sweeps.manifest import results_of
+from seqconv.sweeps.manifest import Job, results_of
 from seqconv.training.signals import Signals
 
 WORDS = ["-m", "model=conv1d", "trainer.epochs=3", "seed=1,2,3"]
@@ -123,6 +124,12 @@ def test_a_sweep_that_was_killed_while_its_manifest_was_written(left, tmp_path):
     _, launched, stderr = left(*WORDS, f"hydra.sweep.dir={folder}", "sweep.resume=auto")
     assert launched == [0, 1, 2], stderr
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "sweep.json"]
+
+
+def test_a_trial_that_failed_is_named_by_its_number(tmp_path):
+    trial, job = Job(number=3, key="", words=()), Job(number=4, key="x", words=("seed=1",))
+    with pytest.raises(SweepError, match=r"job 3, job 4 \(seed=1\): was not started"):
+        cli._judge({}, [trial, job], tmp_path)
 
 
 def test_a_sweep_that_is_interrupted_says_what_becomes_of_its_jobs(

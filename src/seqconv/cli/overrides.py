@@ -489,6 +489,8 @@ def _sweep_problems(composed: DictConfig, swept: Sequence[Override]) -> Iterator
         elif sweeper in OF_GRIDS and not override.is_discrete_sweep():
             rule = "an interval holds no values to run; list some, or draw from it by hydra/sweeper=search"
             yield Problem(key, f"{rule}; received {override.input_line}")
+        elif sweeper not in OF_GRIDS and "threads=null" in _alternatives(override):
+            yield Problem(key, "null stands for 1 in a sweep: write 1")
     if sweeper == SEARCH and not swept:
         rule = "searches among keys with several values (a,b,c), range(...) or interval(...); there are none"
         yield Problem("hydra/sweeper", rule)

@@ -287,7 +287,7 @@ def _judge(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) 
     """Raise if a job did not complete, or else if one does not meet its requirements."""
     failed = [job for job in jobs if not _completed(results.get(job.number))]
     if failed:
-        labels = {job.number: f"job {job.number} ({job.label})" for job in failed}
+        labels = {job.number: _named(job) for job in failed}
         reasons = _by_value({job.number: _why(results.get(job.number)) for job in failed})
         lines = [
             f"  {', '.join(labels[number] for number in numbers)}: {reason}"
@@ -303,6 +303,11 @@ def _judge(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) 
         raise RequirementError(
             f"`require` is not met by {len(unmet)} of {len(jobs)} jobs: {_listed(unmet)}"
         )
+
+
+def _named(job: Job) -> str:
+    """A job as its failure names it; what a search has chosen for it is not known here."""
+    return f"job {job.number} ({job.label})" if job.label else f"job {job.number}"
 
 
 def _completed(result: Result | None) -> bool:

@@ -366,7 +366,11 @@ class HeatMap:
 
 def _heat_maps(rows: Sequence[Row], keys: Sequence[str]) -> Iterator[HeatMap]:
     """One for each two settings that have several values."""
-    known = [row for row in rows if row.status == "completed" and row.objective in row.metrics]
+    known = [
+        row
+        for row in rows
+        if row.status == "completed" and row.objective in row.metrics and row.values
+    ]
     swept = [key for key in keys if key != SEED and len({_label(row, key) for row in known}) > 1]
     for left, right in itertools.combinations(swept[:MOST_KEYS], 2):
         cells: dict[tuple[str, str], list[float]] = {}
