@@ -1,6 +1,11 @@
 """What people see on a terminal: the table of a sweep's jobs, and tables that have no room."""
 
+import contextlib
 import io
+import os
+import re
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -99,8 +104,54 @@ def test_lines_without_a_terminal(capsys):
         progress.ended(state, "no\x1b[31m memory")
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "job 7 begins (1 of 2): seed=7"
-    assert lines[1] == "job 7  epoch 1/4  best 0.25  30 s left"
+    assert re.fullmatch(
+        r"job 7  epoch 1/4  best 0.25  30 s left; the sweep: about \d+ s left", lines[1]
+    )
     assert lines[2].endswith(r"best 0.25: no\x1b[31m memory")
+
+
+def test_the_sweep_without_a_terminal(monkeypatch, capsys):
+    now = iter([0.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(now, 8.0))
+    progress = SweepProgress(3)
+    state = job(0)
+    progress.started(state)
+    state.epoch = 2
+    progress.epoch(state)
+    # 2 epochs took 8 s; 2 of this job and 8 of two that have not begun are left.
+    assert capsys.readouterr().err.splitlines()[1].endswith("; the sweep: about 40 s left")
+
+
+@contextlib.contextmanager
+def stdout(monkeypatch, opened):
+    """Write to a file in the place of stdout, which may be replaced."""
+    with contextlib.suppress(OSError), opened, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", opened)
+        yield
+        sys.stdout.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+@pytest.mark.parametrize("table_first", [False, True])
+def test_a_full_disk_behind_stdout_is_reported_once(monkeypatch, capsys, table_first):
+    with stdout(monkeypatch, Path("/dev/full").open("w")):
+        if table_first:
+            console.result_table("", ["run"], [["1"]])
+        console.result("{}")
+        console.result("{}")
+        console.result_table("", ["run"], [["1"]])
+    assert capsys.readouterr().err == (
+        "stdout cannot be written (No space left on device): what was to follow there is lost\n"
+    )
+
+
+def test_a_reader_that_has_gone_is_not_worth_a_word(monkeypatch, capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with stdout(monkeypatch, open(writer, "w")):
+        console.result("{}")
+        console.result("{}")
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

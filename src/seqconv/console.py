@@ -130,12 +130,21 @@ def native_notices_in_log() -> Iterator[None]:
 
 
 def result(line: str) -> None:
-    """One line for scripts, on stdout. A reader that has gone away is no failure of the run."""
-    try:
+    """One line for scripts, on stdout. A reader that has gone away, or a full disk, is no failure of the run."""
+    with _lost_stdout():
         print(line, flush=True)
-    except BrokenPipeError:
+
+
+@contextlib.contextmanager
+def _lost_stdout() -> Iterator[None]:
+    """Say once that stdout cannot be written; of a reader that has seen enough nothing need be said."""
+    try:
+        yield
+    except OSError as error:
         # Python would complain again when it flushes stdout at exit.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        if not isinstance(error, BrokenPipeError):
+            info(f"stdout cannot be written ({error.strerror}): what was to follow there is lost")
 
 
 def job_result(line: str) -> None:
@@ -198,7 +207,7 @@ def result_table(
         shown.add_column(printable(columns[column]), overflow="fold")
     for row in rows:
         shown.add_row(*(printable(row[column]) for column in kept))
-    with contextlib.suppress(BrokenPipeError):
+    with _lost_stdout():
         console.print(shown)
     if len(kept) < len(columns):
         missing = [name for place, name in enumerate(columns) if place not in kept]
@@ -364,7 +373,7 @@ class SweepProgress:
         if self._live is None:
             info(
                 f"job {job.number}  epoch {job.epoch}/{job.epochs}  best {_value(job.best)}  "
-                f"{self._left(job)}"
+                f"{self._left(job)}; the sweep: {self._sweep_left()}"
             )
 
     def ended(self, job: JobState, reason: str) -> None:

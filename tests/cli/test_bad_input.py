@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import http.server
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -681,6 +682,95 @@ def test_an_output_folder_that_holds_files(refuse: Refuse, file_in_the_way: Path
     folder = file_in_the_way.parent
     refuse([f"hydra.run.dir={folder}"], WRONG, f"{folder}: holds files already")
     assert file_in_the_way.read_text() == "mine"
+
+
+# Sweeps
+
+GRID = ["-m", "model=conv1d,gru"]
+SEARCH = ["-m", "hydra/sweeper=search"]
+HALVING = [*GRID, "hydra/sweeper=halving"]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        pytest.param(
+            [*GRID, "trainer.learning_rate=interval(1e-4,1e-2)"],
+            "trainer.learning_rate: an interval holds no values to run; list some, or draw from it by "
+            "hydra/sweeper=search; received trainer.learning_rate=interval(1e-4,1e-2)",
+            id="interval-in-a-grid",
+        ),
+        pytest.param(
+            [*HALVING, "trainer.learning_rate=interval(1e-4,1e-2)"],
+            "trainer.learning_rate: an interval holds no values to run",
+            id="interval-in-halving",
+        ),
+        pytest.param(
+            [*GRID, "hydra.launcher.jobs=1,2"],
+            "hydra.launcher.jobs: must be one for all jobs; received hydra.launcher.jobs=1,2",
+            id="several-values-of-hydra",
+        ),
+        pytest.param(
+            [*GRID, "hydra/launcher=basic,seqconv"],
+            "hydra/launcher: must be one for all jobs",
+            id="several-launchers",
+        ),
+        pytest.param(
+            [*GRID, "hydra/launcher=basic", "sweep.on_failure=stop"],
+            "sweep.on_failure: stop needs hydra/launcher=seqconv",
+            id="stop-with-another-launcher",
+        ),
+        pytest.param(
+            [*HALVING, "hydra.sweeper.first=0"],
+            "hydra.sweeper.first: must be greater than or equal to 1; received 0",
+            id="halving-after-no-epoch",
+        ),
+        pytest.param(
+            [*HALVING, "hydra.sweeper.factor=x"],
+            "hydra.sweeper.factor: must be a valid integer; received 'x'",
+            id="halving-by-a-word",
+        ),
+        pytest.param(
+            [*HALVING, "trainer.schedule=cosine"],
+            "trainer.schedule: cosine depends on the number of epochs",
+            id="halving-of-a-schedule",
+        ),
+        pytest.param(
+            [*SEARCH, "seed=1,2", "hydra.sweeper.trials=0"],
+            "hydra.sweeper.trials: must be greater than or equal to 1; received 0",
+            id="search-without-trials",
+        ),
+        pytest.param(
+            [*SEARCH, "seed=1,2", "hydra.sweeper.sampler=grid"],
+            "hydra.sweeper.sampler: must be 'tpe' or 'random'; received 'grid'",
+            id="search-by-a-grid",
+        ),
+        pytest.param(
+            [*SEARCH, "threads=null,2"],
+            "threads: null stands for 1 in a sweep: write 1",
+            id="search-of-no-threads",
+        ),
+        pytest.param(
+            [*SEARCH, "seed=1"],
+            "hydra/sweeper: searches among keys with several values",
+            id="search-of-nothing",
+        ),
+        pytest.param(
+            [*SEARCH, "seed=1,x,2", "batch_size=0"],
+            "batch_size: ",
+            id="search-in-which-nothing-can-start",
+        ),
+    ],
+)
+def test_a_wrong_sweep(refuse: Refuse, words: list[str], problem: str):
+    refuse(words, WRONG, problem)
+
+
+def test_a_search_without_optuna(refuse: Refuse, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    refuse(
+        [*SEARCH, "seed=1,2"], WRONG, "hydra/sweeper: needs Optuna: pip install 'seqconv[optuna]'"
+    )
 
 
 # Where 2 and 3 both apply

@@ -34,6 +34,11 @@ def records(*words):
     return json.loads(answer(*words, "--format", "json"))
 
 
+def set_status(sweep, number, status):
+    path = sweep / str(number) / "metrics.json"
+    path.write_text(path.read_text().replace("completed", status, 1))
+
+
 @pytest.fixture
 def sweep(in_empty_folder, without_tensorflow):
     """Two models with three seeds each; one run is not finished. No process has trained them."""
@@ -112,12 +117,69 @@ def test_sorting_and_choosing(sweep):
 
 
 def test_over_seeds(sweep):
-    first, second = records("compare", sweep, "--over-seeds")
-    assert (first["model"], first["seeds"], first["val_loss"]) == ("conv1d", 3, pytest.approx(0.5))
+    best, second = records("compare", sweep, "--over-seeds")
+    assert (second["model"], second["seeds"], second["val_loss"]) == (
+        "conv1d",
+        3,
+        pytest.approx(0.5),
+    )
     # Student's t of two degrees of freedom is 4.303; the deviation of 0.4, 0.5, 0.6 is 0.1.
-    assert first["val_loss +-"] == pytest.approx(4.30265 * 0.1 / np.sqrt(3), rel=1e-5)
+    assert second["val_loss +-"] == pytest.approx(4.30265 * 0.1 / np.sqrt(3), rel=1e-5)
     # One of its runs is not finished.
-    assert (second["model"], second["seeds"], second["val_loss"]) == ("gru", 3, None)
+    assert (best["model"], best["seeds"], best["val_loss"]) == ("gru", 2, pytest.approx(0.25))
+    assert (best["not completed"], second["not completed"]) == (1, 0)
+
+
+def test_runs_that_did_not_complete_are_in_no_mean(sweep):
+    for number, status in ((1, "interrupted"), (3, "diverged"), (4, "failed")):
+        set_status(sweep, number, status)
+    first, second = records("compare", sweep, "--over-seeds")
+    assert (first["model"], first["seeds"], first["not completed"]) == ("conv1d", 2, 1)
+    assert first["val_loss"] == pytest.approx((0.5 + 0.6) / 2)
+    assert (second["model"], second["seeds"], second["not completed"]) == ("gru", 0, 3)
+    assert second["val_loss"] is None
+    assert "not completed" not in records("compare", sweep / "0", sweep / "2", "--over-seeds")[0]
+
+
+def test_of_a_seed_that_was_run_twice_the_run_that_completed_counts(sweep):
+    again = sweep / "6"
+    shutil.copytree(sweep / "1", again)
+    set_status(sweep, 1, "interrupted")
+    groups = comparing.groups_over_seeds(comparing.read_rows(comparing.find_runs([sweep])))
+    assert [row.run_dir.name for row in groups[0].completed] == ["0", "6", "2"]
+
+
+def test_over_seeds_in_the_order_that_is_asked_for(sweep):
+    by_metric = records("compare", sweep, "--over-seeds", "--sort", "test_mae")
+    assert [row["model"] for row in by_metric] == ["gru", "conv1d"]
+    by_setting = records("compare", sweep, "--over-seeds", "--sort", "model")
+    assert [row["model"] for row in by_setting] == ["conv1d", "gru"]
+
+
+def test_the_best_of_each_is_the_best_whatever_the_order(sweep):
+    best = records("compare", sweep, "--best-per", "model", "--sort", "seed")
+    assert [(row["model"], row["val_loss"]) for row in best] == [("conv1d", 0.4), ("gru", 0.2)]
+    best = records("compare", sweep, "--best-per", "model", "--sort", "model")
+    assert [(row["model"], row["val_loss"]) for row in best] == [("conv1d", 0.4), ("gru", 0.2)]
+    set_status(sweep, 4, "interrupted")
+    best = records("compare", sweep, "--best-per", "model")
+    assert [(row["model"], row["val_loss"]) for row in best] == [("gru", 0.3), ("conv1d", 0.4)]
+
+
+@pytest.mark.parametrize("other", ["dataset", "file"])
+def test_samples_of_different_data_are_not_paired(sweep, other):
+    if other == "dataset":
+        for number in (3, 4):
+            config = read_command_line(["dataset=jena", "model=gru", f"seed={number}"]).only_job
+            (sweep / str(number) / "config.yaml").write_text(to_yaml(config))
+    for number in range(5):
+        path = sweep / str(number) / "metrics.json"
+        data = {"fingerprint": "sha256:0" if other == "dataset" or number < 3 else "sha256:1"}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": data}))
+    with pytest.raises(
+        SeqconvError, match="--significance: the best and the next are runs of diff"
+    ):
+        answer("compare", sweep, "--significance")
 
 
 def test_forms_of_a_comparison(sweep):
@@ -398,8 +460,7 @@ def test_a_page_says_why_runs_did_not_complete(sweep):
 
 
 def test_the_best_of_a_page_has_completed(sweep):
-    path = sweep / "4" / "metrics.json"
-    path.write_text(path.read_text().replace("completed", "interrupted", 1))
+    set_status(sweep, 4, "interrupted")
     _, text = page(sweep)
     assert f"The best has val_loss 0.3: {sweep / '3'}." in text
     best = (sweep / "3" / "config.yaml").read_text()
@@ -417,6 +478,9 @@ def test_a_heat_map_can_be_read_as_a_table(sweep):
     )
     cells = re.findall("<t[hd][^>]*>([^<]*)</t[hd]>", found[1])
     assert cells == ["", "3", "6", "gru", "0.2", "0.3", "conv1d", "0.4", "0.55"]
+    set_status(sweep, 0, "interrupted")
+    _, text = page(sweep)
+    assert re.findall("conv1d</th>(.*?)</tr>", text)[-1].count('"0.6"') == 1
 
 
 def test_curves_can_be_read_as_a_table(sweep):

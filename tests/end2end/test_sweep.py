@@ -507,7 +507,7 @@ def test_a_search(command, record, tmp_path):
     assert "begins" not in stderr
     refused = command([*words, "hydra.sweeper.trials=0"])
     assert refused.exit_code == 2
-    assert "hydra.sweeper.trials: must be 1 or more" in refused.stderr
+    assert "hydra.sweeper.trials: must be greater than or equal to 1" in refused.stderr
 
 
 def test_halving_is_the_same_run_resumed(command, record, tmp_path):

@@ -6,8 +6,10 @@ Hydra composes; only when it refuses is the command line looked at word by word,
 from __future__ import annotations
 
 import copy
+import importlib.util
 import itertools
 import math
+import operator
 import os
 import re
 import sys
@@ -33,7 +35,7 @@ from seqconv.config.errors import ConfigError, Problem, did_you_mean, unknown_ke
 from seqconv.sweeps.cluster import missing_extra, problems_of
 
 if TYPE_CHECKING:
-    from seqconv.config.schema import Config, SweepSettings
+    from seqconv.config.schema import Checked, Config, SweepSettings
     from seqconv.tasks.contract import Json
 
 CONFIG_MODULE = "seqconv.conf"
@@ -41,12 +43,17 @@ CONFIG_NAME = "train"
 # A value of `resume`.
 AUTO = "auto"
 LAUNCHER = "hydra_plugins.seqconv_sweeps.SeqconvLauncher"
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 SWEEPER = "hydra_plugins.seqconv_sweeps.SeqconvSweeper"
 SEARCH = "hydra_plugins.seqconv_sweeps.SeqconvSearch"
 HALVING = "hydra_plugins.seqconv_sweeps.SeqconvHalving"
+# Sweepers whose jobs are those of the grid; others choose theirs as they go.
+OF_GRIDS = (SWEEPER, HALVING)
 SINGLE_RUN_THREADS = 2
 # Composing one takes 30 ms, and nobody reads a table of more.
 MOST_JOBS = 10_000
+# Composed for a sweeper that chooses its jobs, to find one that can start.
+MOST_SAMPLES = 20
 # What a run that is resumed knows itself.
 PLACES = ("hydra.run", "hydra.sweep", "hydra.mode", "hydra.output_subdir")
 # A ValueError is for what Hydra has no error of its own for, such as `~trainer=0` or a number of 5,000 digits.
@@ -68,8 +75,10 @@ class CommandLine:
         sweep: how its jobs are started; None for one run.
         knows_jobs: whether the jobs are those of the grid; another sweeper chooses them as it goes.
         halves: whether only the best of them go on to their ends.
-        job_words: what each job overrides, Hydra's own keys aside.
-        jobs: the checked configuration of each job, or the error that keeps it from starting.
+        detached: whether jobs may still run when the command has been interrupted, as on a cluster.
+        job_words: what each job of a grid overrides, Hydra's own keys aside.
+        jobs: the checked configuration of each job, or the error that keeps it from starting; of another sweeper
+            samples.
     """
 
     flags: list[str]
@@ -82,6 +91,7 @@ class CommandLine:
     sweep: SweepSettings | None = None
     knows_jobs: bool = True
     halves: bool = False
+    detached: bool = False
     job_words: list[list[str]] = field(default_factory=list)
     jobs: list[Config | ConfigError] = field(default_factory=list)
 
@@ -161,7 +171,6 @@ class _Reader:
     def __init__(self, arguments: Namespace, loader: ConfigLoader, prepare: Callable[[], object]):
         self.prepare = prepare
         self.problems: list[Problem] = []
-        self.chosen_threads: list[str] = []
         self.config_name = arguments.config_name or CONFIG_NAME
         self.multirun = bool(arguments.multirun)
         self.loader = loader
@@ -213,20 +222,19 @@ class _Reader:
         choices = [word for o in self.choices for word in self._valid_choice(o)]
         if self.problems:
             raise ConfigError(self._diagnosis(choices))
-        self._refuse_too_many()
         try:
-            all_words = list(_jobs(self.overrides))
-            first = self._compose(all_words[0])
+            first = self._compose(next(_jobs(self.overrides)))
             if self._take_params(first):
+                first = self._compose(next(_jobs(self.overrides)))
+            knows_jobs = _sweeper(first) in OF_GRIDS
+            if knows_jobs:
                 self._refuse_too_many()
-                all_words = list(_jobs(self.overrides))
-                first = self._compose(all_words[0])
             self._prepare(first)
-            jobs = [first, *(self._compose(words) for words in all_words[1:])]
+            jobs = [first, *self._others(first)]
         except REFUSALS as error:
             raise ConfigError(self._diagnosis(choices) or [_refusal(error)]) from error
         multirun = self._is_sweep(first)
-        self._choose_threads(jobs, 1 if multirun else SINGLE_RUN_THREADS)
+        threads = [_choose_threads(job, 1 if multirun else SINGLE_RUN_THREADS) for job in jobs]
         self.problems += self._problems_of_kind(first)
         sweep = self._sweep_settings(first) if multirun else None
         checked = [_check(job) for job in jobs]
@@ -235,15 +243,18 @@ class _Reader:
             raise ConfigError([*self.problems, *(p for error in errors for p in error.problems)])
         return CommandLine(
             flags=flags,
-            overrides=[*(str(o.input_line) for o in self.overrides), *self.chosen_threads],
+            overrides=[*(str(o.input_line) for o in self.overrides), *threads[0]],
             resume=_unresolved(first).get("resume"),
             multirun=multirun,
             run_dir=str(first.hydra.run.dir),
             sweep_dir=str(first.hydra.sweep.dir),
             sweep=sweep,
-            knows_jobs=_sweeper(first) in (SWEEPER, HALVING),
+            knows_jobs=knows_jobs,
             halves=_sweeper(first) == HALVING,
-            job_words=[[*words, *self.chosen_threads] for words in _jobs(self._task_overrides)],
+            detached=_launcher(first) not in (LAUNCHER, BASIC_LAUNCHER),
+            job_words=list(map(operator.add, _jobs(self._task_overrides), threads))
+            if knows_jobs
+            else [],
             jobs=checked,
         )
 
@@ -260,11 +271,15 @@ class _Reader:
 
     def _prepare(self, first: DictConfig) -> None:
         """Composing the others of a sweep takes as long as getting ready for them."""
-        if self._is_sweep(first) and _part(first, "hydra", "launcher").get("_target_") == LAUNCHER:
-            job = copy.deepcopy(first)
-            self._choose_threads([job], 1)
-            if not isinstance(_check(job), ConfigError):
-                self.prepare()
+        if self._is_sweep(first) and _launcher(first) == LAUNCHER and _can_start(first):
+            self.prepare()
+
+    def _others(self, first: DictConfig) -> Iterator[DictConfig]:
+        """The jobs after the first; of a sweeper that chooses its jobs samples, where the first cannot start."""
+        if _sweeper(first) in OF_GRIDS:
+            yield from map(self._compose, itertools.islice(_jobs(self.overrides), 1, None))
+        elif not _can_start(first):
+            yield from map(self._compose, _samples(self.overrides))
 
     @property
     def _task_overrides(self) -> list[Override]:
@@ -276,36 +291,36 @@ class _Reader:
             rule = f"stands for {count:,} jobs; at most {MOST_JOBS:,} are run in one sweep: leave out values"
             raise ConfigError([*self.problems, Problem("the sweep", rule)])
 
-    def _choose_threads(self, jobs: list[DictConfig], count: int) -> None:
-        """Write down how many threads a run has where the configuration leaves it open."""
-        if all(_unresolved(job).get("threads") is not None for job in jobs):
-            return
-        for job in jobs:
-            OmegaConf.update(job, "threads", count)
-        self.chosen_threads = [f"threads={count}"]
-
     def _sweep_settings(self, composed: DictConfig) -> SweepSettings | None:
-        from seqconv.config.schema import LauncherSettings, SweepSettings, read_section
+        from seqconv.config.schema import (
+            HalvingSettings,
+            LauncherSettings,
+            SearchSettings,
+            SweepSettings,
+        )
 
-        sweep = None
+        sections = {LAUNCHER: LauncherSettings, SEARCH: SearchSettings, HALVING: HalvingSettings}
+        sweep = self._read(SweepSettings, _part(composed, "sweep"), "sweep.")
+        launcher, sweeper = (_part(composed, "hydra", name) for name in ("launcher", "sweeper"))
+        self.problems += problems_of(launcher)
+        # What it says has been added to the command line.
+        sweeper.pop("params", None)
+        for group, values in (("launcher", launcher), ("sweeper", sweeper)):
+            target = values.pop("_target_", None)
+            if not isinstance(target, str):
+                self.problems.append(Problem(f"hydra/{group}", "must name one, such as seqconv"))
+            elif target in sections:
+                self._read(sections[target], values, f"hydra.{group}.")
+        return sweep
+
+    def _read(self, cls: type[Checked], values: Json, prefix: str) -> Checked | None:
+        from seqconv.config.schema import read_section
+
         try:
-            sweep = read_section(SweepSettings, _part(composed, "sweep"), "sweep.")
+            return read_section(cls, values, prefix)
         except ConfigError as error:
             self.problems += error.problems
-        launcher = _part(composed, "hydra", "launcher")
-        for group, chosen in (
-            ("launcher", launcher),
-            ("sweeper", _part(composed, "hydra", "sweeper")),
-        ):
-            if not isinstance(chosen.get("_target_"), str):
-                self.problems.append(Problem(f"hydra/{group}", "must name one, such as seqconv"))
-        self.problems += problems_of(launcher)
-        if launcher.pop("_target_", None) == LAUNCHER:
-            try:
-                read_section(LauncherSettings, launcher, "hydra.launcher.")
-            except ConfigError as error:
-                self.problems += error.problems
-        return sweep
+            return None
 
     def _compose(self, words: Sequence[str]) -> DictConfig:
         return hydra.compose(
@@ -318,10 +333,12 @@ class _Reader:
     def _problems_of_kind(self, composed: DictConfig) -> Iterator[Problem]:
         """What does not go together with one run, or with a sweep."""
         multirun = self._is_sweep(composed)
-        for override in self.overrides:
-            if override.is_sweep_override() and not multirun:
-                rule = "several values make a sweep; add -m to run one"
-                yield Problem(override.key_or_group, rule)
+        swept = [o for o in self.overrides if o.is_sweep_override()]
+        if multirun:
+            yield from _sweep_problems(composed, swept)
+        else:
+            rule = "several values make a sweep; add -m to run one"
+            yield from (Problem(o.key_or_group, rule) for o in swept)
         resume = _unresolved(composed).get("resume")
         if resume not in (None, AUTO):
             rule = f"must be null or auto here, or name a run directory; received {resume!r}"
@@ -374,7 +391,7 @@ class _Reader:
                 ours = [key for key in known if not key.startswith("hydra.")]
                 self.problems.append(unknown_key(key, ours))
         self.problems += self._problems_of_kind(base)
-        self._choose_threads([base], SINGLE_RUN_THREADS)
+        _choose_threads(base, SINGLE_RUN_THREADS)
         checked = _check(base)
         return [*self.problems, *(checked.problems if isinstance(checked, ConfigError) else ())]
 
@@ -448,12 +465,56 @@ def _check(composed: DictConfig) -> Config | ConfigError:
         return error
 
 
+def _choose_threads(job: DictConfig, count: int) -> list[str]:
+    """Write down how many threads a job has where its configuration leaves it open; the words that say so."""
+    if _unresolved(job).get("threads") is not None:
+        return []
+    OmegaConf.update(job, "threads", count)
+    return [f"threads={count}"]
+
+
+def _can_start(job: DictConfig) -> bool:
+    job = copy.deepcopy(job)
+    _choose_threads(job, 1)
+    return not isinstance(_check(job), ConfigError)
+
+
+def _sweep_problems(composed: DictConfig, swept: Sequence[Override]) -> Iterator[Problem]:
+    """What does not go together with a sweep's launcher or sweeper."""
+    sweeper, launcher = _sweeper(composed), _launcher(composed)
+    for override in swept:
+        key = override.key_or_group
+        if override.is_hydra_override():
+            yield Problem(key, f"must be one for all jobs; received {override.input_line}")
+        elif sweeper in OF_GRIDS and not override.is_discrete_sweep():
+            rule = "an interval holds no values to run; list some, or draw from it by hydra/sweeper=search"
+            yield Problem(key, f"{rule}; received {override.input_line}")
+        elif sweeper not in OF_GRIDS and "threads=null" in _alternatives(override):
+            yield Problem(key, "null stands for 1 in a sweep: write 1")
+    if sweeper == SEARCH and not swept:
+        rule = "searches among keys with several values (a,b,c), range(...) or interval(...); there are none"
+        yield Problem("hydra/sweeper", rule)
+    if sweeper == SEARCH and importlib.util.find_spec("optuna") is None:
+        yield Problem("hydra/sweeper", "needs Optuna: pip install 'seqconv[optuna]'")
+    if _part(composed, "sweep").get("on_failure") == "stop" and launcher != LAUNCHER:
+        rule = (
+            "stop needs hydra/launcher=seqconv; another one runs all jobs whatever becomes of them"
+        )
+        yield Problem("sweep.on_failure", rule)
+
+
 def _jobs(overrides: Sequence[Override]) -> Iterator[list[str]]:
     """The words of each job, in the order of Hydra's own sweeper."""
-    # Intervals are for sweepers that draw from them; those jobs are not known before.
-    known = [o for o in overrides if not o.is_sweep_override() or o.is_discrete_sweep()]
-    for job in itertools.product(*map(_alternatives, known)):
+    for job in itertools.product(*filter(None, map(_alternatives, overrides))):
         yield list(job)
+
+
+def _samples(overrides: Sequence[Override]) -> Iterator[list[str]]:
+    """The words of jobs that have all values of each key between them, as far as there are not too many."""
+    columns = list(filter(None, map(_alternatives, overrides)))
+    count = max(map(len, columns), default=1)
+    for place in range(min(count, MOST_SAMPLES)):
+        yield [column[place % len(column)] for column in columns]
 
 
 def _wrong_number(override: Override) -> str:
@@ -470,7 +531,7 @@ def _wrong_number(override: Override) -> str:
 
 
 def _alternatives(override: Override) -> list[str]:
-    """The words that an override stands for, one for each value of a sweep."""
+    """The words that an override stands for, one for each value of a sweep; none for an interval."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
     if not override.is_discrete_sweep():
@@ -495,6 +556,10 @@ def _part(composed: DictConfig, *path: str) -> dict[str, Json]:
 
 def _sweeper(composed: DictConfig) -> str:
     return str(_part(composed, "hydra", "sweeper").get("_target_"))
+
+
+def _launcher(composed: DictConfig) -> str:
+    return str(_part(composed, "hydra", "launcher").get("_target_"))
 
 
 def _keys(tree: Json, prefix: str = "") -> Iterator[str]:

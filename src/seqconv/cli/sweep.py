@@ -20,16 +20,16 @@ from seqconv.config.errors import (
 from seqconv.config.schema import Config
 from seqconv.runs import layout
 from seqconv.runs.compare import read_row, sorted_rows
-from seqconv.runs.files import json_line
+from seqconv.runs.files import json_line, remove_staging
 from seqconv.runs.layout import JOURNAL, MANIFEST
 from seqconv.runs.lock import locked
 from seqconv.runs.result import Result, summary
 from seqconv.sweeps.job import SweepJob
 from seqconv.sweeps.manifest import (
-    FINAL,
     Job,
     Manifest,
     checksum,
+    is_done,
     key_of,
     read_manifest,
     results_of,
@@ -48,7 +48,10 @@ def sweep(line: CommandLine) -> None:
         SeqconvError: if the sweep cannot start, or a job does not end well.
         InterruptedRun: after a signal.
     """
-    keys = [_key(job, words) for job, words in zip(line.jobs, line.job_words, strict=True)]
+    # Another sweeper's jobs are not known, and have no words.
+    keys = [_key(job, words) for job, words in zip(line.jobs, line.job_words, strict=False)]
+    if line.halves:
+        SweepJob(Path(), configs=line.jobs).shared()
     # A job listens for signals itself. Between two of them Hydra is at work: it starts the next job after an
     # Exception, but not after SystemExit.
     with Signals(error=lambda number: SystemExit(128 + number)) as signals:
@@ -74,6 +77,7 @@ def _run_searching(line: CommandLine, sweep_dir: Path, signals: Signals) -> None
 
 def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signals) -> None:
     """Run the jobs of a sweep whose directory is locked."""
+    remove_staging(sweep_dir)
     known = read_manifest(sweep_dir) or Manifest()
     manifest = known.with_jobs(zip(keys, _differing(line.job_words), strict=True))
     by_key = manifest.by_key()
@@ -83,8 +87,14 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
     before = results_of(sweep_dir, jobs)
     # Of jobs of one configuration the first.
     places = {by_key[key].number: place for place, key in reversed(list(enumerate(keys)))}
-    _say_what_cannot_start({job.number: line.jobs[places[job.number]] for job in jobs})
-    done = {number: result for number, result in before.items() if result.status in FINAL}
+    configs = {job.number: line.jobs[places[job.number]] for job in jobs}
+    _say_what_cannot_start(configs)
+    done = {
+        number: result
+        for number, result in before.items()
+        if isinstance(config := configs[number], Config)
+        and is_done(sweep_dir / str(number), config, result)
+    }
     run_job = SweepJob(
         sweep_dir,
         words={job.number: line.job_words[places[job.number]] for job in jobs},
@@ -92,7 +102,8 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
         pending=[job.number for job in jobs if job.number not in done],
         configs=line.jobs,
     )
-    if before:
+    # Halving leaves most of them behind, and says so itself.
+    if before and not line.halves:
         left = len(run_job.pending)
         console.info(f"{sweep_dir}: {len(done)} of {len(jobs)} jobs are done, {left} left")
     if not line.halves:
@@ -124,7 +135,7 @@ def _launch(
             results = results_of(run_job.sweep_dir, jobs())
             _report(run_job, results)
     if interrupted is not None:
-        _say_how_far(results, jobs(), run_job.sweep_dir)
+        _say_how_far(line, results, jobs(), run_job.sweep_dir)
         raise InterruptedRun(interrupted)
     if run_job.error is not None:
         raise run_job.error
@@ -157,13 +168,19 @@ def _show(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) -
     )
 
 
-def _say_how_far(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) -> None:
+def _say_how_far(
+    line: CommandLine, results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path
+) -> None:
     """What is left after a signal."""
     done = sum(_completed(results.get(job.number)) for job in jobs)
-    console.info(
-        f"interrupted: {done} of {len(jobs)} jobs are done, those under way have saved. To go on: the same command "
-        f"with sweep.resume={sweep_dir}"
+    # What halving has left behind completed too, and will not go on.
+    count = "" if line.halves else f"{done} of {len(jobs)} jobs are done, "
+    others = (
+        "those under way may go on by themselves. When they have ended"
+        if line.detached
+        else "those under way have saved. To go on"
     )
+    console.info(f"interrupted: {count}{others}: the same command with sweep.resume={sweep_dir}")
 
 
 def _report(run_job: SweepJob, results: Mapping[int, Result]) -> None:
@@ -225,6 +242,7 @@ def _directory(line: CommandLine, keys: Sequence[str]) -> Path:
     if resume == AUTO:
         found = target if chosen else _newest(target.parent, keys)
         if found is not None and layout.is_sweep(found):
+            _check_kind(line, found, "hydra.sweep.dir")
             return found
         console.info("sweep.resume=auto: no sweep has a job of this command line; a new one begins")
     elif resume is not None:
@@ -232,13 +250,28 @@ def _directory(line: CommandLine, keys: Sequence[str]) -> Path:
         if not layout.is_sweep(path):
             rule = f"must be auto or a sweep's directory; {path} has no {MANIFEST} and no {JOURNAL}"
             raise ConfigError([Problem("sweep.resume", rule)])
+        _check_kind(line, path, "sweep.resume")
         return path
     layout.check_free(target)
     return own_directory(line.sweep_dir, chosen=chosen)
 
 
+def _check_kind(line: CommandLine, path: Path, key: str) -> None:
+    """Refuse to go on with a grid as a search or the other way round: their jobs have the same numbers.
+
+    Raises:
+        ConfigError: if the directory holds the other one.
+    """
+    here, other = ("a grid", "a search") if line.knows_jobs else ("a search", "a grid")
+    if not (path / (MANIFEST if line.knows_jobs else JOURNAL)).is_file():
+        rule = (
+            f"{path} holds {other}, and this command line is {here}: give it a directory of its own"
+        )
+        raise ConfigError([Problem(key, rule)])
+
+
 def _newest(folder: Path, keys: Sequence[str]) -> Path | None:
-    """The newest sweep that has one of the jobs."""
+    """The newest sweep that has one of the jobs; a search has none that are known before."""
     wanted = set(keys)
     for path in sorted(folder.glob("*"), reverse=True):
         try:
@@ -254,7 +287,7 @@ def _judge(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) 
     """Raise if a job did not complete, or else if one does not meet its requirements."""
     failed = [job for job in jobs if not _completed(results.get(job.number))]
     if failed:
-        labels = {job.number: f"job {job.number} ({job.label})" for job in failed}
+        labels = {job.number: _named(job) for job in failed}
         reasons = _by_value({job.number: _why(results.get(job.number)) for job in failed})
         lines = [
             f"  {', '.join(labels[number] for number in numbers)}: {reason}"
@@ -270,6 +303,11 @@ def _judge(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) 
         raise RequirementError(
             f"`require` is not met by {len(unmet)} of {len(jobs)} jobs: {_listed(unmet)}"
         )
+
+
+def _named(job: Job) -> str:
+    """A job as its failure names it; what a search has chosen for it is not known here."""
+    return f"job {job.number} ({job.label})" if job.label else f"job {job.number}"
 
 
 def _completed(result: Result | None) -> bool:

@@ -10,9 +10,10 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from annotated_types import Ge
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
@@ -158,6 +159,30 @@ class LauncherSettings(Section):
 
     jobs: Count | None
     """Jobs at once; None: as many as there are cores and memory for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSettings(Section):
+    """The keys of `hydra.sweeper` for `hydra/sweeper=search`."""
+
+    trials: Count
+    """How many settings to try."""
+    sampler: Literal["tpe", "random"]
+    """How Optuna chooses them."""
+    seed: Seed
+    """Of the sampler."""
+    at_once: Count
+    """Trials that are asked for before the results of the others are known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HalvingSettings(Section):
+    """The keys of `hydra.sweeper` for `hydra/sweeper=halving`."""
+
+    first: Count
+    """Epochs of all jobs."""
+    factor: Annotated[int, Ge(2)]
+    """Of epochs from one choice to the next; one job in so many goes on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

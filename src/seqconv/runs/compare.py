@@ -71,10 +71,18 @@ class Group:
     rows: tuple[Row, ...]
     values: dict[str, Json]
 
+    @property
+    def completed(self) -> tuple[Row, ...]:
+        """The runs that were trained to their ends, which alone can be compared."""
+        return tuple(row for row in self.rows if row.status == "completed")
+
     def mean(self, name: str) -> tuple[float, float] | None:
-        """Mean of a metric and half the width of its confidence interval (Student's t); None if a run lacks it."""
-        values = [row.metrics[name] for row in self.rows if name in row.metrics]
-        if len(values) < len(self.rows):
+        """Mean of a metric over the completed runs and half the width of its confidence interval (Student's t).
+
+        None if none completed, or one lacks the metric.
+        """
+        values = [row.metrics[name] for row in self.completed if name in row.metrics]
+        if not values or len(values) < len(self.completed):
             return None
         if len(values) == 1:
             return values[0], math.nan
@@ -328,19 +336,16 @@ def _order(value: Json) -> tuple[int, float, str]:
 
 def groups_over_seeds(rows: Sequence[Row]) -> list[Group]:
     """Runs that differ in their seeds alone, together; in the order of the first of each."""
-    found: dict[str, list[Row]] = {}
+    found: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         shared = {key: value for key, value in row.values.items() if key != SEED}
-        members = found.setdefault(_text(shared), [])
-        # The same run once more says nothing new.
-        if all(member.values.get(SEED) != row.values.get(SEED) for member in members):
-            members.append(row)
+        members = found.setdefault(_text(shared), {})
+        members.setdefault(_text(row.values.get(SEED)), []).append(row)
+    # The same run once more says nothing new.
+    groups = [tuple(map(best_of, members.values())) for members in found.values()]
     return [
-        Group(
-            tuple(members),
-            {key: value for key, value in members[0].values.items() if key != SEED},
-        )
-        for members in found.values()
+        Group(group, {key: value for key, value in group[0].values.items() if key != SEED})
+        for group in groups
     ]
 
 

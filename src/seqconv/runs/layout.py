@@ -110,7 +110,7 @@ def _is_free(path: Path) -> bool:
     names = {entry.name for entry in path.iterdir()}
     if not names:
         return True
-    staging = {name for name in names if name.startswith(f".{CONFIG}.")}
+    staging = {name for name in names if name.startswith((f".{CONFIG}.", f".{MANIFEST}."))}
     if LOCK not in names or names - staging - {LOCK, CONFIG, HYDRA, LOG}:
         return False
     check_own_files(path)

@@ -183,7 +183,7 @@ def _sections(
         parts.append(
             "<h2>The objective over two settings</h2>"
             f'<p><label>Settings <select id="pair">{options}</select></label> '
-            '<span class="faint">means over the runs there are</span></p>' + shown
+            '<span class="faint">means over the runs that completed</span></p>' + shown
         )
     if "curves" in divs:
         parts.append(
@@ -366,7 +366,11 @@ class HeatMap:
 
 def _heat_maps(rows: Sequence[Row], keys: Sequence[str]) -> Iterator[HeatMap]:
     """One for each two settings that have several values."""
-    known = [row for row in rows if row.objective in row.metrics and row.values]
+    known = [
+        row
+        for row in rows
+        if row.status == "completed" and row.objective in row.metrics and row.values
+    ]
     swept = [key for key in keys if key != SEED and len({_label(row, key) for row in known}) > 1]
     for left, right in itertools.combinations(swept[:MOST_KEYS], 2):
         cells: dict[tuple[str, str], list[float]] = {}
@@ -374,21 +378,21 @@ def _heat_maps(rows: Sequence[Row], keys: Sequence[str]) -> Iterator[HeatMap]:
             cell = (_label(row, left), _label(row, right))
             cells.setdefault(cell, []).append(row.metrics[row.objective])
         names = (left.removesuffix(".name"), right.removesuffix(".name"))
+        means = {cell: math.fsum(values) / len(values) for cell, values in cells.items()}
+        counts = [len(values) for values in cells.values()]
         yield HeatMap(
             title=f"{names[0]} x {names[1]}",
-            figure=_heat_map(cells, names, known[0].objective),
-            table=_heat_table(cells, names, known[0].objective),
+            figure=_heat_map(means, counts, names, known[0].objective),
+            table=_heat_table(means, names, known[0].objective),
         )
 
 
-def _heat_table(
-    cells: dict[tuple[str, str], list[float]], names: tuple[str, str], objective: str
-) -> str:
+def _heat_table(means: dict[tuple[str, str], float], names: tuple[str, str], objective: str) -> str:
     """The numbers of a heat map, for those who cannot see it."""
-    across, down = (_ordered({cell[axis] for cell in cells}) for axis in (0, 1))
+    across, down = (_ordered({cell[axis] for cell in means}) for axis in (0, 1))
     lines = "".join(
         f'<tr><th scope="row">{html.escape(label)}</th>'
-        + "".join(_cell(_mean(cells.get((other, label))), text=False) for other in across)
+        + "".join(_cell(means.get((other, label)), text=False) for other in across)
         + "</tr>"
         for label in reversed(down)
     )
@@ -396,19 +400,17 @@ def _heat_table(
     return _as_table(caption, ("", *across), lines)
 
 
-def _mean(values: list[float] | None) -> float | None:
-    return None if values is None else math.fsum(values) / len(values)
-
-
 def _heat_map(
-    cells: dict[tuple[str, str], list[float]], names: tuple[str, str], objective: str
+    means: dict[tuple[str, str], float],
+    counts: Sequence[int],
+    names: tuple[str, str],
+    objective: str,
 ) -> Figure:
     """The means as colours and numbers."""
     from bokeh.models import BasicTicker, ColorBar, HoverTool, LinearColorMapper
     from bokeh.palettes import Viridis256
     from bokeh.plotting import figure
 
-    means = {cell: math.fsum(values) / len(values) for cell, values in cells.items()}
     better_large = larger_is_better(objective)
     palette = Viridis256 if better_large else Viridis256[::-1]
     low, high = min(means.values()), max(means.values())
@@ -438,7 +440,7 @@ def _heat_map(
         "y": [cell[1] for cell in means],
         "value": list(means.values()),
         "text": [f"{value:.4g}" for value in means.values()],
-        "runs": [len(values) for values in cells.values()],
+        "runs": counts,
         # Light text on the dark end of the palette.
         "ink": [
             "white" if (value - low > (high - low) / 2) != better_large else "black"

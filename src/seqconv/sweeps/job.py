@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from seqconv import console
-from seqconv.config.errors import ConfigError, Problem, SeqconvError, SweepError
+from seqconv.config.errors import ConfigError, OutputError, Problem, SeqconvError, SweepError
 from seqconv.config.requirements import Objective
 from seqconv.config.schema import Config, parse
 from seqconv.runs import layout, resume
@@ -98,7 +98,7 @@ class SweepJob:
         # A job ends several times; its line for scripts is the last one.
         self.reports = False
         with self._keeping_error():
-            objective, epochs = self._shared()
+            objective, epochs = self.shared()
             full = Halving(
                 **plan,
                 epochs=epochs,
@@ -153,7 +153,7 @@ class SweepJob:
         logs = [self.sweep_dir / str(number) / layout.LOG for number in jobs]
         return [log.stat().st_mtime if log.exists() else None for log in logs]
 
-    def _shared(self) -> tuple[Objective, int]:
+    def shared(self) -> tuple[Objective, int]:
         """What all jobs must have in common to be chosen among.
 
         Raises:
@@ -221,6 +221,10 @@ class SweepJob:
             if not _is_begun(run_dir):
                 return _start(config, run_dir, None, signals)
             layout.check_own_files(run_dir)
+            if not resume.is_same(run_dir, config):
+                raise OutputError(
+                    f"{run_dir}: holds a run of another configuration; move it elsewhere"
+                )
             point = resume.find_resume_point(run_dir)
             result = resume.finished(run_dir, config, point)
             if result is not None:

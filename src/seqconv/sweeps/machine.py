@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Of a job in training; what it shares with the others counts once.
 JOB_BYTES = 700 * 2**20
 CGROUP = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def available_cores() -> int:
@@ -24,13 +25,44 @@ def _slurm_cores() -> int | None:
     return int(text) if text.isdecimal() and int(text) else None
 
 
-def _group_cores() -> int | None:
-    """Whole cores of a quota, such as a container's; None without one."""
+def _groups(controller: str) -> Iterator[Path]:
+    """The control groups of version 1 or 2 that this process is in, up to the root: each sets limits of its own."""
     try:
-        quota, period = (CGROUP / "cpu.max").read_text().split()
-        return None if quota == "max" else max(1, math.floor(int(quota) / int(period)))
+        lines = OWN_GROUPS.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = CGROUP / controller if controllers else CGROUP
+        # A container may see its own group as the root, and none of those around it.
+        names = [name for name in path.split("/") if name and ".." not in path]
+        for count in range(len(names), -1, -1):
+            yield root.joinpath(*names[:count])
+
+
+def _numbers(path: Path) -> list[int]:
+    """Those in a file of a control group; none where it says that there is no limit."""
+    try:
+        return [int(word) for word in path.read_text().split()]
     except (OSError, ValueError):
-        return None
+        return []
+
+
+def _group_cores() -> int | None:
+    """Whole cores of the smallest quota, such as a container's or a job's of SLURM; None without one."""
+    quotas = []
+    for group in _groups("cpu"):
+        found = _numbers(group / "cpu.max") or [
+            number
+            for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            for number in _numbers(group / name)
+        ]
+        # Version 1 has -1 for none.
+        if len(found) == 2 and min(found) > 0:
+            quotas.append(max(1, found[0] // found[1]))
+    return min(quotas, default=None)
 
 
 def available_memory() -> int | None:
@@ -49,12 +81,26 @@ def _free_memory() -> int | None:
 
 
 def _group_memory() -> int | None:
+    """What is left of the smallest limit; None without one."""
+    left = []
+    for group in _groups("memory"):
+        for limit, used, cache in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            found = [*_numbers(group / limit), *_numbers(group / used)]
+            if len(found) == 2:
+                left.append(max(0, found[0] - found[1] + _reclaimable(group, cache)))
+    return min(left, default=None)
+
+
+def _reclaimable(group: Path, name: str) -> int:
+    """Bytes of files that were read and are kept while nobody needs the room: `used` counts them."""
     try:
-        limit = (CGROUP / "memory.max").read_text().strip()
-        used = int((CGROUP / "memory.current").read_text())
-        return None if limit == "max" else max(0, int(limit) - used)
-    except (OSError, ValueError):
-        return None
+        lines = (group / "memory.stat").read_text().splitlines()
+        return int(dict(line.split(" ", 1) for line in lines)[name])
+    except (OSError, ValueError, KeyError):
+        return 0
 
 
 def jobs_at_once(threads: int) -> int:

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from seqconv.config.errors import OutputError
+from seqconv.config.errors import ConfigError, OutputError
 from seqconv.config.fields import STRICT, Count, NonNegative, read_values
-from seqconv.config.schema import Config
+from seqconv.config.schema import Config, load_config
 from seqconv.runs.files import read_json, write_json
-from seqconv.runs.layout import MANIFEST
+from seqconv.runs.layout import CONFIG, MANIFEST
 from seqconv.runs.result import Result, read_result
 from seqconv.tasks.contract import Json
 
@@ -142,6 +142,19 @@ def write_manifest(sweep_dir: Path, manifest: Manifest) -> None:
         write_json(sweep_dir / MANIFEST, {"version": VERSION, "jobs": jobs})
     except OSError as error:
         raise OutputError(f"{sweep_dir}: cannot be written ({error.strerror})") from error
+
+
+def is_done(run_dir: Path, config: Config, result: Result) -> bool:
+    """Whether a job has nothing left to do: one that halving has left behind was of fewer epochs."""
+    if result.status not in FINAL:
+        return False
+    if result.epochs is not None and result.epochs.completed >= config.trainer.epochs:
+        return True
+    # It stopped early, or diverged.
+    try:
+        return key_of(load_config(run_dir / CONFIG)) == key_of(config)
+    except ConfigError:
+        return False
 
 
 def results_of(sweep_dir: Path, jobs: Sequence[Job]) -> dict[int, Result]:

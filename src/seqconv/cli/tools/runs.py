@@ -123,19 +123,22 @@ def compare(
     With --over-seeds: the mean over seeds and half the width of its 95 % confidence interval (Student's t).
     """
     rows = comparing.sorted_rows(_rows(folders, where), sort)
+    name = _metric_of(rows, sort)
     if per is not None:
-        rows = _best_of_each(rows, comparing.named_key(rows, per, "--best-per"))
+        ranked = comparing.sorted_rows(rows, name if sort == name else None)
+        best = _best_of_each(ranked, comparing.named_key(rows, per, "--best-per"))
+        rows = [row for row in rows if row.run_dir in best]
     _note_differences(rows)
     groups = comparing.groups_over_seeds(rows)
-    name = _metric_of(rows, sort)
-    groups = comparing.sorted_groups(groups, name)
+    ranked_groups = comparing.sorted_groups(groups, name)
     if over_seeds:
-        records, title = _group_records(groups, short=form == Format.table), "over seeds"
+        shown = ranked_groups if sort in (None, name) else groups
+        records, title = _group_records(shown, short=form == Format.table), "over seeds"
     else:
         records, title = _records(rows, short=form == Format.table), "runs, the best first"
     _write(records, form, title, [name for name in _names(rows, short=True) if name != sort][1:])
     if significance:
-        _say_significance(groups, name)
+        _say_significance(ranked_groups, name)
 
 
 @runs.command()
@@ -190,11 +193,12 @@ def _metric_of(rows: Sequence[Row], sort: str | None) -> str:
     return rows[0].objective
 
 
-def _best_of_each(rows: Sequence[Row], key: str) -> list[Row]:
-    seen: dict[str, Row] = {}
+def _best_of_each(rows: Sequence[Row], key: str) -> set[Path]:
+    """The directories of the best for each value of a setting, from rows that are sorted."""
+    found: dict[str, list[Row]] = {}
     for row in rows:
-        seen.setdefault(json.dumps(row.values.get(key)), row)
-    return list(seen.values())
+        found.setdefault(json.dumps(row.values.get(key)), []).append(row)
+    return {comparing.best_of(alike).run_dir for alike in found.values()}
 
 
 def _note_differences(rows: Sequence[Row]) -> None:
@@ -243,7 +247,9 @@ def _group_records(groups: Sequence[Group], *, short: bool) -> list[dict[str, Js
     records = []
     for group in groups:
         record: dict[str, Json] = {key.removesuffix(".name"): group.values.get(key) for key in keys}
-        record["seeds"] = len(group.rows)
+        record["seeds"] = len(group.completed)
+        if any(len(each.completed) < len(each.rows) for each in groups):
+            record["not completed"] = len(group.rows) - len(group.completed)
         for name in names:
             found = group.mean(name)
             if short:
@@ -263,7 +269,7 @@ def _say_significance(groups: Sequence[Group], name: str) -> None:
     """Whether the best is better than the next by more than noise, in words."""
     from seqconv.training.evaluation import test_errors
 
-    ready = [group for group in groups if all(row.status == "completed" for row in group.rows)]
+    ready = [group for group in groups if group.completed]
     if len(ready) < 2:
         raise ConfigError(
             [
@@ -273,12 +279,13 @@ def _say_significance(groups: Sequence[Group], name: str) -> None:
                 )
             ]
         )
+    _refuse_other_data(ready[:2])
     ours, theirs = (
-        comparing.mean_errors([test_errors(row.run_dir) for row in group.rows])
+        comparing.mean_errors([test_errors(row.run_dir) for row in group.completed])
         for group in ready[:2]
     )
     found = comparing.compare_errors(ours, theirs)
-    firsts = [group.rows[0] for group in ready[:2]]
+    firsts = [group.completed[0] for group in ready[:2]]
     keys = comparing.differing_keys([group.rows[0] for group in groups])
     keys = [key for key in keys if key != comparing.SEED]
     labels = [comparing.label_of(row, keys) for row in firsts]
@@ -288,6 +295,27 @@ def _say_significance(groups: Sequence[Group], name: str) -> None:
         f"have, the errors of the best are smaller by {found.mean:.4g} (95 % interval {found.low:.4g} to "
         f"{found.high:.4g}, block bootstrap; in the unit of the primary metric): {verdict}"
     )
+
+
+def _refuse_other_data(groups: Sequence[Group]) -> None:
+    """Samples are paired by their numbers, which say nothing of other data.
+
+    Raises:
+        ConfigError: if the runs were not all trained on the same data.
+    """
+    rows = [row for group in groups for row in group.completed]
+    names = dict.fromkeys(f"{row.values.get('dataset.name')} {_fingerprint(row)}" for row in rows)
+    if len(names) > 1:
+        rule = (
+            f"the best and the next are runs of different data ({', '.join(names)}), whose samples "
+            "cannot be paired; choose by --where"
+        )
+        raise ConfigError([Problem("--significance", rule)])
+
+
+def _fingerprint(row: Row) -> Json:
+    result = read_result(row.run_dir)
+    return ((result and result.dataset) or {}).get("fingerprint", "")
 
 
 def _write(

@@ -1,0 +1,147 @@
+"""Which jobs a command line of a sweep stands for, and which of them are left to run; no process trains here."""
+
+import json
+
+import pytest
+from omegaconf import OmegaConf
+
+from seqconv.cli import sweep as cli
+from seqconv.cli.overrides import read_command_line
+from seqconv.config.errors import SweepError
+from seqconv.config.schema import to_yaml
+from seqconv.sweeps.job import SweepJob
+from seqconv.sweeps.manifest import Job, results_of
+from seqconv.training.signals import Signals
+
+WORDS = ["-m", "model=conv1d", "trainer.epochs=3", "seed=1,2,3"]
+
+
+def test_threads_are_chosen_where_they_are_left_open(without_tensorflow):
+    line = read_command_line(["-m", "threads=2,null"])
+    assert [job.threads for job in line.jobs] == [2, 1]
+    assert line.job_words == [["threads=2"], ["threads=null", "threads=1"]]
+    assert read_command_line(["-m", "seed=1,2"]).job_words == [
+        ["seed=1", "threads=1"],
+        ["seed=2", "threads=1"],
+    ]
+    assert read_command_line([]).only_job.threads == 2
+
+
+@pytest.mark.parametrize("sweeper", ["search", "basic"])
+def test_a_sweeper_that_chooses_its_jobs_may_have_any_number_to_choose_from(
+    without_tensorflow, sweeper
+):
+    words = ["-m", f"hydra/sweeper={sweeper}", "seed=range(1000)", "batch_size=range(1,1001)"]
+    line = read_command_line(words)
+    assert len(line.jobs) == 1
+    assert not line.knows_jobs
+
+
+def test_a_search_starts_when_some_of_its_jobs_can(without_tensorflow):
+    words = ["-m", "hydra/sweeper=search", "lookback=721,720", "model=conv1d,gru"]
+    assert not read_command_line(words).knows_jobs
+
+
+@pytest.fixture
+def left(command, in_empty_folder, without_tensorflow, monkeypatch):
+    """`left(*words)`: exit code, numbers of the jobs that would be run, and what people see."""
+
+    def launch(line, run_job, signals, jobs):
+        launched.extend(run_job.pending)
+        return results_of(run_job.sweep_dir, jobs())
+
+    def run(*words):
+        launched.clear()
+        code, _, stderr = command(words)
+        return code, list(launched), stderr
+
+    launched = []
+    monkeypatch.setattr(cli, "_launch", launch)
+    return run
+
+
+def end(sweep_dir, number, words, status="completed", epochs=3):
+    """A job as it has ended."""
+    run_dir = sweep_dir / str(number)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    config = read_command_line(words).only_job
+    (run_dir / "config.yaml").write_text(to_yaml(config))
+    metrics = {"status": status, "epochs": {"completed": epochs, "best": 1}}
+    (run_dir / "metrics.json").write_text(json.dumps(metrics))
+
+
+def test_what_halving_has_left_behind_is_not_done(left, tmp_path):
+    place = [f"hydra.sweep.dir={tmp_path / 'sweep'}", "sweep.resume=auto"]
+    assert left(*WORDS, *place)[1] == [0, 1, 2]
+    one = ["model=conv1d", "threads=1"]
+    end(tmp_path / "sweep", 0, [*one, "seed=1", "trainer.epochs=1"], epochs=1)
+    end(tmp_path / "sweep", 1, [*one, "seed=2", "trainer.epochs=3"])
+    # It stopped early.
+    end(tmp_path / "sweep", 2, [*one, "seed=3", "trainer.epochs=3"], epochs=2)
+    _, launched, stderr = left(*WORDS, *place)
+    assert launched == [0]
+    assert "2 of 3 jobs are done, 1 left" in stderr
+    end(tmp_path / "sweep", 0, [*one, "seed=1", "trainer.epochs=1"], "diverged", epochs=1)
+    end(tmp_path / "sweep", 1, [*one, "seed=2", "trainer.epochs=3"], "diverged", epochs=1)
+    assert left(*WORDS, *place)[1] == [0]
+    (tmp_path / "sweep/2/config.yaml").unlink()
+    assert left(*WORDS, *place)[1] == [0, 2]
+
+
+@pytest.mark.parametrize("resume", ["auto", "{}"])
+@pytest.mark.parametrize(
+    ("file", "sweeper", "message"),
+    [
+        ("study.log", "seqconv", "holds a search, and this command line is a grid"),
+        ("study.log", "halving", "holds a search, and this command line is a grid"),
+        ("sweep.json", "search", "holds a grid, and this command line is a search"),
+    ],
+)
+def test_a_grid_is_no_search(left, tmp_path, resume, file, sweeper, message):
+    folder = tmp_path / "sweep"
+    end(folder, 0, ["seed=7", "model=conv1d"])
+    (folder / file).write_text('{"version": 1, "jobs": []}')
+    place = [f"hydra.sweep.dir={folder}", f"sweep.resume={resume.format(folder)}"]
+    code, launched, stderr = left(*WORDS, f"hydra/sweeper={sweeper}", *place)
+    assert (code, launched) == (2, [])
+    assert message in stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["0", file]
+
+
+def test_a_job_does_not_go_on_with_another_ones_run(tmp_path, without_tensorflow):
+    end(tmp_path, 0, ["model=conv1d", "seed=1"], "interrupted")
+    config = read_command_line(["model=conv1d", "seed=2"]).only_job
+    with Signals() as signals:
+        outcome = SweepJob._run(OmegaConf.create(config.tree), tmp_path / "0", signals)
+    assert "0: holds a run of another configuration" in str(outcome.error)
+
+
+def test_a_sweep_that_was_killed_while_its_manifest_was_written(left, tmp_path):
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    for name in (".lock", ".sweep.json.1234"):
+        (folder / name).touch()
+    _, launched, stderr = left(*WORDS, f"hydra.sweep.dir={folder}", "sweep.resume=auto")
+    assert launched == [0, 1, 2], stderr
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "sweep.json"]
+
+
+def test_a_trial_that_failed_is_named_by_its_number(tmp_path):
+    trial, job = Job(number=3, key="", words=()), Job(number=4, key="x", words=("seed=1",))
+    with pytest.raises(SweepError, match=r"job 3, job 4 \(seed=1\): was not started"):
+        cli._judge({}, [trial, job], tmp_path)
+
+
+def test_a_sweep_that_is_interrupted_says_what_becomes_of_its_jobs(
+    capsys, without_tensorflow, tmp_path
+):
+    for words, message in (
+        ([], "0 of 0 jobs are done, those under way have saved. To go on: the same command"),
+        (
+            ["hydra/launcher=joblib"],
+            "those under way may go on by themselves. When they have ended",
+        ),
+        (["hydra/sweeper=halving"], "interrupted: those under way have saved"),
+    ):
+        cli._say_how_far(read_command_line([*WORDS, *words]), {}, [], tmp_path)
+        assert message in capsys.readouterr().err
