@@ -218,11 +218,18 @@ class Forecasting:
         return IntervalScores(level) if known and level is not None else None
 
     def _interval(
-        self, samples: WindowSamples, predictions: np.ndarray, part: slice
+        self,
+        samples: WindowSamples,
+        predictions: np.ndarray,
+        part: slice,
+        leads: slice = slice(None),
     ) -> tuple[np.ndarray, np.ndarray]:
         """The ends of prediction intervals, `(samples, leads, columns)` float64 in the targets' own units."""
-        low, high = outer_forecasts(predictions, self._quantiles)
+        low, high = outer_forecasts(predictions[:, leads], self._quantiles)
         margins = self.preparation.margins
+        if margins is None:
+            raise ValueError("no intervals without margins")
+        margins = margins[leads]
         return samples.in_own_unit(low - margins, part), samples.in_own_unit(high + margins, part)
 
     def calibrated(self, predicted: Predicted) -> Forecasting:
@@ -491,8 +498,8 @@ class Forecasting:
             sums["persistence"] += np.abs(now - all_truth).sum(axis=0)
             rows[part] = samples.target_rows(part)[:, -1]
             if with_interval:
-                ends = self._interval(samples, predicted.predictions[part], part)
-                low[part], high[part] = (end[:, last][:, 0] for end in ends)
+                ends = self._interval(samples, predicted.predictions[part], part, last)
+                low[part], high[part] = (end[:, 0] for end in ends)
         draw_forecast(
             folder,
             Stretches(
