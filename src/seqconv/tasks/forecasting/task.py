@@ -219,11 +219,17 @@ class Forecasting:
         return IntervalScores(level) if known and level is not None else None
 
     def _interval(
-        self, samples: WindowSamples, predictions: np.ndarray, part: slice
+        self,
+        samples: WindowSamples,
+        predictions: np.ndarray,
+        part: slice,
+        leads: slice = slice(None),
     ) -> tuple[np.ndarray, np.ndarray]:
         """The ends of prediction intervals, `(samples, leads, columns)` float64 in the targets' own units."""
         margins = self.preparation.margins
-        low, high = interval_ends(predictions, self._quantiles, margins)  # type: ignore[arg-type]
+        if margins is None:
+            raise ValueError("no intervals without margins")
+        low, high = interval_ends(predictions[:, leads], self._quantiles, margins[leads])
         return samples.in_own_unit(low, part), samples.in_own_unit(high, part)
 
     def calibrated(self, predicted: Predicted) -> Forecasting:
@@ -501,8 +507,8 @@ class Forecasting:
             sums["persistence"] += np.abs(now - all_truth).sum(axis=0)
             rows[part] = samples.target_rows(part)[:, -1]
             if with_interval:
-                ends = self._interval(samples, predicted.predictions[part], part)
-                low[part], high[part] = (end[:, last][:, 0] for end in ends)
+                ends = self._interval(samples, predicted.predictions[part], part, last)
+                low[part], high[part] = (end[:, 0] for end in ends)
         draw_forecast(
             folder,
             Stretches(
