@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from seqconv.config.errors import ConfigError
 from seqconv.sweeps.halving import Halving, halve
 
 
@@ -114,9 +113,3 @@ def test_scores_are_made_large(tmp_path):
 def test_rungs():
     assert plan(epochs=20, first=2).rungs == [2, 6, 18, 20]
     assert plan(epochs=1).rungs == [1]
-
-
-@pytest.mark.parametrize("changes", [{"first": 0}, {"factor": 1}, {"factor": "x"}])
-def test_a_plan_that_cannot_be(tmp_path, changes):
-    with pytest.raises(ConfigError, match=f"hydra.sweeper.{next(iter(changes))}: must be"):
-        halve(plan(**changes), JOBS, tmp_path, Launcher(tmp_path))

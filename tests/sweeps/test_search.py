@@ -7,7 +7,6 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from seqconv.config.errors import ConfigError, OutputError
-from seqconv.runs.layout import JOURNAL
 from seqconv.sweeps.search import Search, search
 
 WORDS = [
@@ -103,20 +102,6 @@ def test_a_search_of_other_settings(tmp_path):
     search(plan(trials=2), overrides(), tmp_path, Launcher(tmp_path))
     with pytest.raises(OutputError, match="holds a search of other settings"):
         search(plan(), overrides(*WORDS, "seed=1"), tmp_path, Launcher(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"trials": 0}, "hydra.sweeper.trials: must be 1 or more; received 0"),
-        ({"at_once": "x"}, "hydra.sweeper.at_once: must be 1 or more"),
-        ({"sampler": "grid"}, "hydra.sweeper.sampler: must be tpe or random"),
-    ],
-)
-def test_a_plan_that_cannot_be(tmp_path, changes, message):
-    with pytest.raises(ConfigError, match=message):
-        search(plan(**changes), overrides(), tmp_path, Launcher(tmp_path))
-    assert not (tmp_path / JOURNAL).exists()
 
 
 def test_nothing_to_search(tmp_path):

@@ -7,12 +7,11 @@ goes on is the same run, resumed exactly; one that does not keeps what it had.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from seqconv import console
-from seqconv.config.errors import ConfigError, Problem
 from seqconv.runs.result import objective_values, read_epochs, read_result
 
 
@@ -33,14 +32,6 @@ class Halving:
     epochs: int
     objective: str
     larger_is_better: bool
-
-    def problems(self) -> Iterator[Problem]:
-        """What is out of range."""
-        for key, value, least in (("first", self.first, 1), ("factor", self.factor, 2)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                yield Problem(
-                    f"hydra.sweeper.{key}", f"must be {least} or more; received {value!r}"
-                )
 
     @property
     def rungs(self) -> list[int]:
@@ -66,13 +57,7 @@ def halve(
         jobs: words of each, by number.
         sweep_dir: of the sweep; what is done there is not done again.
         launch: runs jobs to their ends, of words by number; whether others may follow.
-
-    Raises:
-        ConfigError: if the plan cannot be.
     """
-    problems = list(plan.problems())
-    if problems:
-        raise ConfigError(problems)
     alive = sorted(jobs)
     for epochs in plan.rungs:
         left = [number for number in alive if not _is_done(sweep_dir / str(number), epochs)]

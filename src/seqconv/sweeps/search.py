@@ -53,15 +53,6 @@ class Search:
     at_once: int
     larger_is_better: bool
 
-    def problems(self) -> Iterator[Problem]:
-        """What is out of range."""
-        for key, value in (("trials", self.trials), ("at_once", self.at_once)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                yield Problem(f"hydra.sweeper.{key}", f"must be 1 or more; received {value!r}")
-        if self.sampler not in ("tpe", "random"):
-            rule = f"must be tpe or random; received {self.sampler!r}"
-            yield Problem("hydra.sweeper.sampler", rule)
-
 
 def search(
     plan: Search,
@@ -81,9 +72,6 @@ def search(
         ConfigError: if Optuna is not installed, or nothing is searched.
         OutputError: if the directory's study is of another search.
     """
-    problems = list(plan.problems())
-    if problems:
-        raise ConfigError(problems)
     space = {o.get_key_element(): o for o in overrides if o.is_sweep_override()}
     if not space:
         rule = "searches among keys with several values (a,b,c), range(...) or interval(...); there are none"
