@@ -84,7 +84,12 @@ def silent_address():
 
 
 @pytest.mark.parametrize(
-    "address", [silent_address(), "127.0.0.1:99999", "ray://nowhere.invalid:1"]
+    "address",
+    [
+        pytest.param(silent_address(), id="silent"),
+        "127.0.0.1:99999",
+        "ray://nowhere.invalid:1",
+    ],
 )
 @pytest.mark.parametrize("by_variable", [False, True])
 def test_ray_that_does_not_answer(monkeypatch, address, by_variable):
