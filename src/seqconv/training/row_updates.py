@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from seqconv.models.layers.regions import RegionMax
+
+
+def row_tables(model: Any) -> Iterator[Any]:
+    """The weights of a model whose gradients are rows."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from row_tables(layer)
+        elif isinstance(layer, RegionMax):
+            yield layer.table
+
 
 class RMSprop(keras.optimizers.RMSprop):
-    """`keras.optimizers.RMSprop` for weights with the attribute `row_updates`, too, whose gradient is `IndexedSlices`.
+    """`keras.optimizers.RMSprop` for tables, too, whose gradient is `IndexedSlices` of different rows.
 
     Without a gradient RMSprop leaves a weight as it is and multiplies its mean square by `rho`. For a row that a batch
     lacks this is put off until a batch has it. The step at which a row was last updated is a variable of the optimizer.
 
-    The rows of a gradient must be different ones.
+    Args:
+        tables: weights with such gradients.
+        settings: of Keras' class.
     """
 
-    def __init__(self, **settings: Any):
+    def __init__(self, tables: list[Any], **settings: Any):
         super().__init__(name="rmsprop", **settings)
+        self._tables = tables
 
     def build(self, variables: list[Any]) -> None:
         """Make the optimizer's variables."""
@@ -26,13 +41,12 @@ class RMSprop(keras.optimizers.RMSprop):
             return
         super().build(variables)
         self._last_steps = {
-            self._var_key(variable): self.add_variable(
-                (variable.shape[0],),
+            self._var_key(table): self.add_variable(
+                (table.shape[0],),
                 dtype="int32",
-                name=f"{variable.path}_last_step".replace("/", "_"),
+                name=f"{table.path}_last_step".replace("/", "_"),
             )
-            for variable in variables
-            if getattr(variable, "row_updates", False)
+            for table in self._tables
         }
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,10 +22,10 @@ def build_optimizer(trainer: TrainerConfig, model: KerasModel) -> KerasOptimizer
     """The Keras optimizer of the configuration, its variables made."""
     import keras
 
-    from seqconv.training.row_updates import RMSprop
+    from seqconv.training.row_updates import RMSprop, row_tables
 
     optimizers = {
-        "rmsprop": RMSprop,
+        "rmsprop": partial(RMSprop, list(row_tables(model))),
         "adam": keras.optimizers.Adam,
         "adamw": keras.optimizers.AdamW,
         "nadam": keras.optimizers.Nadam,

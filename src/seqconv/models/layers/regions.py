@@ -53,7 +53,6 @@ class RegionMax(keras.layers.Layer):
             shape=(self.size * self.vocabulary, self.filters),
             initializer=keras.initializers.RandomNormal(stddev=0.01),
         )
-        self.table.row_updates = True  # for `seqconv.training.row_updates`
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
