@@ -32,7 +32,6 @@ LEVELS = (
     ("training.serving",),
     (
         "training.steps",
-        "training.row_updates",
         "training.tensorflow_import",
         "training.signals",
         "training.sampling",

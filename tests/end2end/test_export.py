@@ -172,9 +172,7 @@ def test_quantiles(train, table, target):
         np.testing.assert_allclose(found[..., 1], expected, rtol=1e-5, atol=1e-5, err_msg=form)
 
 
-@pytest.mark.parametrize(
-    "model", ["conv1d", "region_cnn", pytest.param("gru", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("model", ["conv1d", pytest.param("gru", marks=pytest.mark.slow)])
 def test_texts(train, in_empty_folder, model):
     run = train("dataset=reviews_demo", f"model={model}", "trainer=smoke")
     inputs = run.read_inputs(["What a lovely film", "so bad that it hurts", "the film"])
@@ -185,6 +183,18 @@ def test_texts(train, in_empty_folder, model):
         np.testing.assert_allclose(found, predicted, rtol=1e-5, atol=1e-5, err_msg=form)
     signature = json.loads((run.run_dir / "export-onnx" / "signature.json").read_text())
     assert signature["output"]["classes"] == ["negative", "positive"]
+
+
+def test_regions_of_words_are_exported_where_they_can_be_looped_over(train, in_empty_folder):
+    run = train("dataset=reviews_demo", "model=region_cnn", "trainer=smoke")
+    inputs = run.read_inputs(["What a lovely film", "so bad that it hurts", "the film"])
+    tokens, _ = inputs.samples(slice(None)).batch(np.arange(3))
+    (predicted,) = [inputs.array(*block) for block in run.outputs(inputs)]
+    for form in ("saved_model", "onnx"):
+        found = RUNTIMES[form](export_run(run, form), tokens)
+        np.testing.assert_allclose(found, predicted, rtol=1e-5, atol=1e-5, err_msg=form)
+    with pytest.raises(ConfigError, match="--format: litert cannot loop over parts of a text"):
+        export_run(run, "litert")
 
 
 @pytest.mark.parametrize("model", ["nbow", pytest.param("joined", marks=pytest.mark.slow)])

@@ -40,11 +40,17 @@ class RegionCNNConfig(ModelSection):
     def shape_problems(self, spec: SequenceSpec) -> Iterator[Problem]:
         """Only texts have words, and a region is no longer than the longest text."""
         if spec.vocabulary is None:
-            rule = "`region_cnn` is a model of texts; received a series. Use model=conv1d"
+            rule = "`region_cnn` is a model of texts; received a series. Choose another model"
             yield Problem("name", rule)
         elif max(self.regions) > spec.time:
             rule = f"must be at most max_len={spec.time} tokens; received {list(self.regions)}"
             yield Problem("regions", rule)
+
+    def export_problems(self, form: str) -> Iterator[Problem]:
+        """LiteRT does not loop over slices of a text."""
+        if form == "litert":
+            rule = "litert cannot loop over parts of a text, as `region_cnn` does"
+            yield Problem("--format", f"{rule}; received {form}. Use saved_model or onnx")
 
 
 # Functional model

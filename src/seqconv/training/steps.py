@@ -22,7 +22,7 @@ def build_optimizer(trainer: TrainerConfig, model: KerasModel) -> KerasOptimizer
     """The Keras optimizer of the configuration, its variables made."""
     import keras
 
-    from seqconv.training.row_updates import RMSprop, row_tables
+    from seqconv.models.layers.row_updates import RMSprop, row_tables
 
     optimizers = {
         "rmsprop": partial(RMSprop, list(row_tables(model))),
