@@ -120,10 +120,22 @@ def test_every_trainer(command, settings, trainer):
     assert code == 0, stderr
 
 
+def dataset_of(experiment):
+    """What an experiment chooses, or the one that it builds on."""
+    defaults = yaml.safe_load(CONF.joinpath(f"experiment/{experiment}.yaml").read_text())[
+        "defaults"
+    ]
+    for word in defaults:
+        if isinstance(word, str):
+            return dataset_of(word)
+        if "override /dataset" in word:
+            return word["override /dataset"]
+    raise ValueError(f"{experiment} chooses no dataset")
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_in_smoke(command, settings, experiment):
-    chosen = yaml.safe_load(CONF.joinpath(f"experiment/{experiment}.yaml").read_text())["defaults"]
-    (dataset,) = (word["override /dataset"] for word in chosen if "override /dataset" in word)
+    dataset = dataset_of(experiment)
     code, stdout, stderr = command(
         # A share of a few small texts that has every class.
         [f"experiment={experiment}", "trainer=smoke", *settings(dataset), *own_share(dataset)]
