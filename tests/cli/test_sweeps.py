@@ -138,7 +138,7 @@ def test_a_sweep_that_is_interrupted_says_what_becomes_of_its_jobs(
     for words, message in (
         ([], "0 of 0 jobs are done, those under way have saved. To go on: the same command"),
         (
-            ["hydra/launcher=joblib"],
+            ["hydra/launcher=submitit_local"],
             "those under way may go on by themselves. When they have ended",
         ),
         (["hydra/sweeper=halving"], "interrupted: those under way have saved"),
