@@ -24,6 +24,7 @@ from seqconv.runs.files import json_line, remove_staging
 from seqconv.runs.layout import JOURNAL, MANIFEST
 from seqconv.runs.lock import locked
 from seqconv.runs.result import Result, summary
+from seqconv.sweeps.halving import in_common
 from seqconv.sweeps.job import SweepJob
 from seqconv.sweeps.manifest import (
     Job,
@@ -51,7 +52,7 @@ def sweep(line: CommandLine) -> None:
     # Another sweeper's jobs are not known, and have no words.
     keys = [_key(job, words) for job, words in zip(line.jobs, line.job_words, strict=False)]
     if line.halves:
-        SweepJob(Path(), configs=line.jobs).shared()
+        in_common(line.jobs)
     # A job listens for signals itself. Between two of them Hydra is at work: it starts the next job after an
     # Exception, but not after SystemExit.
     with Signals(error=lambda number: SystemExit(128 + number)) as signals:

@@ -389,17 +389,17 @@ def compare_errors(ours: SampleErrors, theirs: SampleErrors, seed: int = 0) -> D
     _, places = np.unique(times, return_inverse=True)
     sums, counts = np.bincount(places, differences), np.bincount(places)
     block = max(1, min(max(ours.block, theirs.block), len(sums) // 2))
-    # All blocks there are, of which as many are drawn as fill the time.
+    # Of all blocks there are as many are drawn as fill the time.
+    drawn = math.ceil(len(sums) / block)
+    if drawn < 2:
+        return Difference(mean, -math.inf, math.inf, len(ids))
     sums, counts = _sums_of_blocks(sums, block), _sums_of_blocks(counts, block)
-    drawn = math.ceil(len(np.unique(places)) / block)
     generator = np.random.default_rng(seed)
     means = np.empty(RESAMPLES)
     for index in range(RESAMPLES):
         chosen = generator.integers(0, len(sums), drawn)
         means[index] = sums[chosen].sum() / counts[chosen].sum()
     tail = (1 - CONFIDENCE) / 2
-    if drawn < 2:
-        return Difference(mean, -math.inf, math.inf, len(ids))
     low, high = mean + (np.quantile(means, [tail, 1 - tail]) - mean) * _stretch(drawn)
     return Difference(mean, float(low), float(high), len(ids))
 

@@ -7,11 +7,14 @@ goes on is the same run, resumed exactly; one that does not keeps what it had.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from seqconv import console
+from seqconv.config.errors import ConfigError, Problem
+from seqconv.config.requirements import Objective
+from seqconv.config.schema import Config
 from seqconv.runs.result import objective_values, read_epochs, read_result
 
 
@@ -42,6 +45,38 @@ class Halving:
             found.append(epochs)
             epochs *= self.factor
         return [*found, self.epochs]
+
+
+def in_common(configs: Sequence[Config | ConfigError]) -> tuple[Objective, int]:
+    """What the jobs of a grid must have in common to be chosen among: objective and epochs.
+
+    Args:
+        configs: of all jobs, or why one cannot start.
+
+    Raises:
+        ConfigError: if they have not.
+    """
+    known = [config for config in configs if isinstance(config, Config)]
+    problems = []
+    if any(config.trainer.schedule == "cosine" for config in known):
+        rule = (
+            "cosine depends on the number of epochs, which halving changes; use constant or plateau"
+        )
+        problems.append(Problem("trainer.schedule", rule))
+    for key, several in (
+        ("folds", any(config.settings.folds_to_run for config in known)),
+        ("ensemble", any(config.ensemble is not None for config in known)),
+    ):
+        if several:
+            rule = "makes several runs of a job, which halving cannot compare epoch by epoch; leave it out"
+            problems.append(Problem(key, rule))
+    if len({config.trainer.epochs for config in known}) > 1:
+        problems.append(Problem("trainer.epochs", "must be the same in all jobs of halving"))
+    if len({config.objective for config in known}) > 1:
+        problems.append(Problem("objective", "must be the same in all jobs of halving"))
+    if problems:
+        raise ConfigError(problems)
+    return known[0].objective, known[0].trainer.epochs
 
 
 def halve(

@@ -16,7 +16,6 @@ from omegaconf import DictConfig
 
 from seqconv import console
 from seqconv.config.errors import ConfigError, OutputError, Problem, SeqconvError, SweepError
-from seqconv.config.requirements import Objective
 from seqconv.config.schema import Config, parse
 from seqconv.runs import layout, resume
 from seqconv.runs.compare import larger_is_better
@@ -93,12 +92,12 @@ class SweepJob:
 
     def halve(self, launcher: Any, plan: Mapping[str, Any]) -> None:
         """Let many jobs begin, and the best go on."""
-        from seqconv.sweeps.halving import Halving, halve
+        from seqconv.sweeps.halving import Halving, halve, in_common
 
         # A job ends several times; its line for scripts is the last one.
         self.reports = False
         with self._keeping_error():
-            objective, epochs = self.shared()
+            objective, epochs = in_common(self.configs)
             full = Halving(
                 **plan,
                 epochs=epochs,
@@ -152,32 +151,6 @@ class SweepJob:
         """When each job has last written to its log, so that it shows whether one has begun."""
         logs = [self.sweep_dir / str(number) / layout.LOG for number in jobs]
         return [log.stat().st_mtime if log.exists() else None for log in logs]
-
-    def shared(self) -> tuple[Objective, int]:
-        """What all jobs must have in common to be chosen among.
-
-        Raises:
-            ConfigError: if they have not.
-        """
-        known = [config for config in self.configs if isinstance(config, Config)]
-        problems = []
-        if any(config.trainer.schedule == "cosine" for config in known):
-            rule = "cosine depends on the number of epochs, which halving changes; use constant or plateau"
-            problems.append(Problem("trainer.schedule", rule))
-        for key, several in (
-            ("folds", any(config.settings.folds_to_run for config in known)),
-            ("ensemble", any(config.ensemble is not None for config in known)),
-        ):
-            if several:
-                rule = "makes several runs of a job, which halving cannot compare epoch by epoch; leave it out"
-                problems.append(Problem(key, rule))
-        if len({config.trainer.epochs for config in known}) > 1:
-            problems.append(Problem("trainer.epochs", "must be the same in all jobs of halving"))
-        if len({config.objective for config in known}) > 1:
-            problems.append(Problem("objective", "must be the same in all jobs of halving"))
-        if problems:
-            raise ConfigError(problems)
-        return known[0].objective, known[0].trainer.epochs
 
     def label_of(self, number: int, words: Sequence[str]) -> str:
         """What a job is called."""

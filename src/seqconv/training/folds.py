@@ -48,27 +48,17 @@ def start(
     Raises:
         DataError: if the data has changed since a fold or a member was started.
     """
-    if config.settings.folds_to_run:
-        loaded = task or load_task(config)
-        return run_folds(
-            config,
-            run_dir,
-            loaded,
-            resume_point=resume_point,
-            signals=signals,
-            run_members=run_members,
-        )
-    if config.ensemble is not None:
-        loaded = task or load_task(config)
-        return run_ensemble(
-            config,
-            run_dir,
-            loaded,
-            resume_point=resume_point,
-            signals=signals,
-            run_members=run_members,
-        )
-    return run(config, run_dir, task, resume_point=resume_point, signals=signals)
+    if not config.settings.folds_to_run and config.ensemble is None:
+        return run(config, run_dir, task, resume_point=resume_point, signals=signals)
+    run_parts = run_folds if config.settings.folds_to_run else run_ensemble
+    return run_parts(
+        config,
+        run_dir,
+        task or load_task(config),
+        resume_point=resume_point,
+        signals=signals,
+        run_members=run_members,
+    )
 
 
 def run_folds(

@@ -396,7 +396,8 @@ class Forecasting:
     ) -> None:
         """Count the intervals of a block, whose forecasts are widened by margins."""
         unit, scaled = self._primary_unit(samples, part), samples.in_trained_unit(forecast, part)
-        low, high = (samples.in_own_unit(end, part) for end in (scaled - margins, scaled + margins))
+        ends = interval_ends(scaled, (), margins)
+        low, high = (samples.in_own_unit(end, part) for end in ends)
         scores.add(low / unit, high / unit, truth / unit)
 
     # What people and files are given
