@@ -132,6 +132,11 @@ class Predicted:
     targets: np.ndarray
     losses: np.ndarray
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays in bytes."""
+        return self.predictions.nbytes + self.targets.nbytes + self.losses.nbytes
+
 
 @dataclass(frozen=True)
 class SampleErrors:

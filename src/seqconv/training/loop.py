@@ -21,7 +21,7 @@ from seqconv.console import TrainingProgress
 from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
 from seqconv.runs.progress import EpochRecord, Progress
 from seqconv.runs.report import epoch_line
-from seqconv.tasks.contract import Task
+from seqconv.tasks.contract import Predicted, Task
 from seqconv.tasks.metrics import value_of
 from seqconv.training.predictor import (
     AVERAGE,
@@ -34,6 +34,9 @@ from seqconv.training.predictor import (
 from seqconv.training.sampling import TrainingOrder
 from seqconv.training.signals import Signals
 from seqconv.training.steps import as_tensor, build_optimizer, compile_training
+
+# Predictions of the validation split that are kept from the best epoch to the end of the run.
+KEPT_BYTES = 64 * 2**20
 
 
 def learning_rate(
@@ -72,6 +75,10 @@ class Training:
         checkpoints: where to save.
         signals: asked between steps.
         record_epoch: called with each finished epoch.
+
+    Attributes:
+        best_validation: what the best epoch predicted of the validation split, so that the end of a run need not
+            repeat it; None if another process has trained that epoch, or if it is larger than `KEPT_BYTES`.
     """
 
     def __init__(
@@ -100,6 +107,7 @@ class Training:
             self.samples.lengths if predictor.padding else None,
         )
         self.progress = Progress()
+        self.best_validation: Predicted | None = None
         self.steps_done = 0
         self.seconds_in_steps = 0.0
         self.optimizer = build_optimizer(config.trainer, predictor.model)
@@ -120,13 +128,14 @@ class Training:
                 started = time.perf_counter() - self.progress.epoch_seconds
                 self._train_epoch(shown, started)
                 shown.status("validation")
-                validation = self._validate()
+                predicted, validation = self._validate()
                 self.progress.epoch_seconds = time.perf_counter() - started
-                self._end_epoch(validation, shown)
+                if self._end_epoch(validation, shown):
+                    self.best_validation = predicted if predicted.nbytes <= KEPT_BYTES else None
         return self.progress
 
-    def _validate(self) -> dict[str, Any]:
-        """Measure the validation split; if that is stopped, save what there was before it.
+    def _validate(self) -> tuple[Predicted, dict[str, Any]]:
+        """Predict and measure the validation split; if that is stopped, save what there was before it.
 
         Keras' LSTM draws dropout masks outside training too, so its random state moves on while a validation
         runs. One that is repeated must begin from the same state.
@@ -140,7 +149,9 @@ class Training:
         except InterruptedRun:
             self.save(best=False, variables=before)
             raise
-        return {metric.name: value_of(found, metric.name) for metric in self.task.metrics}
+        return predicted, {
+            metric.name: value_of(found, metric.name) for metric in self.task.metrics
+        }
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -222,8 +233,12 @@ class Training:
                 "Lower `trainer.learning_rate`, or set `trainer.clip_norm=1.0`"
             )
 
-    def _end_epoch(self, validation: dict[str, Any], shown: TrainingProgress) -> None:
-        """Judge the epoch, save it, and record it."""
+    def _end_epoch(self, validation: dict[str, Any], shown: TrainingProgress) -> bool:
+        """Judge the epoch, save it, and record it.
+
+        Returns:
+            Whether it is the best so far.
+        """
         progress = self.progress
         better = self._judge(validation)
         record = self._record(validation)
@@ -235,6 +250,7 @@ class Training:
         self.save(best=better)
         self.record_epoch(record)
         shown.epoch(epoch_line(record, self.trainer.epochs, best=better))
+        return better
 
     def _judge(self, validation: dict[str, Any]) -> bool:
         """Whether the epoch is the best so far; patience and plateau are counted.

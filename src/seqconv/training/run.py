@@ -44,7 +44,7 @@ from seqconv.runs.result import (
 )
 from seqconv.runs.resume import ResumePoint
 from seqconv.runs.tracking.trackers import Trackers, trackers_of
-from seqconv.tasks.contract import Json, StoredPreparation, Task
+from seqconv.tasks.contract import Json, Predicted, StoredPreparation, Task
 from seqconv.tasks.metrics import nested
 from seqconv.training import tensorflow_import
 from seqconv.training.loop import Training
@@ -229,7 +229,7 @@ def _train(
         with signals.raised():
             signals.check()
             predictor.restore(training.checkpoints.load("best"))
-            evaluate(config, task, predictor, result, run_dir, signals)
+            evaluate(config, task, predictor, result, run_dir, signals, training.best_validation)
             report.draw_history(task, config.model.name, result, training.progress, run_dir)
             report.show_results(task, config.model.name, result)
     console.info(f"run directory {run_dir}")
@@ -255,12 +255,24 @@ def evaluate(
     result: Result,
     run_dir: Path,
     signals: Signals,
+    validated: Predicted | None = None,
 ) -> None:
-    """Baselines, and the validation and test splits by the weights of the best checkpoint."""
+    """Baselines, and the validation and test splits by the weights of the best checkpoint.
+
+    Args:
+        config: of the run.
+        task: prepared.
+        predictor: with those weights.
+        result: filled.
+        run_dir: of the run.
+        signals: asked between batches.
+        validated: what those weights have predicted of the validation split already.
+    """
     # Only now, since they would delay the first step by seconds.
     baselines = task.baselines(slow=config.trainer.baselines)
     result.baselines = {name: found.metrics for name, found in baselines.items()}
-    validated = predictor.predict(task.samples("validation"), signals.check)
+    if validated is None:
+        validated = predictor.predict(task.samples("validation"), signals.check)
     task = task.calibrated(validated)
     write_json(run_dir / layout.PREPARATION, task.preparation.to_json())
     predicted = predictor.predict(task.samples("test"), signals.check)

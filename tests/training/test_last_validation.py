@@ -1,0 +1,46 @@
+"""The validation split is not predicted again at the end of a run that has the best epoch's predictions."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seqconv.training import loop
+from seqconv.training.predictor import Predictor
+
+WORDS = ["trainer=smoke", "trainer.epochs=1", "model=conv1d", "trainer.baselines=false"]
+LEARNT = ("metrics.json", "preparation.json")
+
+
+@pytest.fixture
+def predicted(monkeypatch):
+    """How many samples each call of `Predictor.predict` was for."""
+    counts = []
+    predict = Predictor.predict
+
+    def counted(self, samples, *arguments):
+        counts.append(len(samples))
+        return predict(self, samples, *arguments)
+
+    monkeypatch.setattr(Predictor, "predict", counted)
+    return counts
+
+
+def _trained(command, folder: str) -> list[dict]:
+    code, _, stderr = command([*WORDS, f"hydra.run.dir={folder}"])
+    assert code == 0, stderr
+    found = [json.loads((Path(folder) / name).read_text()) for name in LEARNT]
+    del found[0]["timing"]
+    return found
+
+
+def test_predictions_of_the_best_epoch_are_kept(command, in_empty_folder, predicted, monkeypatch):
+    kept = _trained(command, "kept")
+    # One epoch: its validation, and the test split.
+    assert len(predicted) == 2
+    predicted.clear()
+    # Larger than what is kept: the same results, with a third call.
+    monkeypatch.setattr(loop, "KEPT_BYTES", 0)
+    assert _trained(command, "again") == kept
+    assert len(predicted) == 3
+    assert predicted[0] == predicted[1]
