@@ -120,6 +120,9 @@ def test_every_trainer(command, settings, trainer):
     assert code == 0, stderr
 
 
+LONG = ("weather_192", "weather_336", "weather_720")
+
+
 def dataset_of(experiment):
     """What an experiment chooses, or the one that it builds on."""
     defaults = yaml.safe_load(CONF.joinpath(f"experiment/{experiment}.yaml").read_text())[
@@ -133,7 +136,14 @@ def dataset_of(experiment):
     raise ValueError(f"{experiment} chooses no dataset")
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        # They are weather_96 with more leads.
+        pytest.param(name, marks=pytest.mark.slow if name in LONG else [])
+        for name in EXPERIMENTS
+    ],
+)
 def test_every_experiment_in_smoke(command, settings, experiment):
     dataset = dataset_of(experiment)
     code, stdout, stderr = command(

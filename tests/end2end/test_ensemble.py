@@ -68,6 +68,7 @@ def test_means_of_members_that_differ_in_their_seeds(train, record):
     assert metrics["objective"] == {"name": "val_loss", "value": metrics["validation"]["loss"]}
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_resumed_member_by_member(train, command):
     run_dir, _ = train("ensemble=2")
     before = metrics_of(run_dir)
@@ -93,6 +94,7 @@ def test_an_ensemble_is_resumed_member_by_member(train, command):
     assert after == before
 
 
+@pytest.mark.slow
 def test_data_that_has_changed_since_a_member_was_trained(train, command, record, write_jena):
     run_dir, _ = train("ensemble=2", "trainer.baselines=false")
     before = metrics_of(run_dir)
@@ -105,6 +107,7 @@ def test_data_that_has_changed_since_a_member_was_trained(train, command, record
     assert not (run_dir / "member_2").exists()
 
 
+@pytest.mark.slow
 def test_an_ensemble_in_a_sweep_is_what_it_is_alone(train, command, record):
     words = ["ensemble=2", "threads=2", "trainer.baselines=false"]
     code, stdout, stderr = command(["-m", *SMALL, f"dataset.path={record}", *words, "seed=5,8"])

@@ -122,6 +122,7 @@ def test_other_data_is_one_test_split(run_dir, write_jena, aside):
     assert found["test"]["mae"] > 0
 
 
+@pytest.mark.slow
 def test_the_runs_own_data_under_another_name(run_dir, record, aside):
     moved = record.rename(aside / "moved.csv")
     with pytest.raises(DataError, match=r"record\.csv: no such file"):

@@ -185,6 +185,7 @@ def test_texts(train, in_empty_folder, model):
     assert signature["output"]["classes"] == ["negative", "positive"]
 
 
+@pytest.mark.slow
 def test_regions_of_words_are_exported_where_they_can_be_looped_over(train, in_empty_folder):
     run = train("dataset=reviews_demo", "model=region_cnn", "trainer=smoke")
     inputs = run.read_inputs(["What a lovely film", "so bad that it hurts", "the film"])

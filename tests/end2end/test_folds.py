@@ -77,6 +77,7 @@ def test_means_and_spread_over_folds(train, words):
         load_run(run_dir)
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_run_again(train, words):
     run_dir, _ = train(*words, "folds=2")
     before = metrics_of(run_dir)

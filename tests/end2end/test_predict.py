@@ -191,6 +191,7 @@ def test_files_and_pipes(run_dir, table, aside):
     assert set(os.listdir(aside)) == {"hourly.csv", "forecast.parquet"}
 
 
+@pytest.mark.slow
 def test_series_that_are_scaled_apart(train, aside):
     near, far = hourly(300).with_columns(sensor=pl.lit("near")), hourly(300, seed=8)
     far = far.with_columns(pl.col("wind") * 100 + 5000, sensor=pl.lit("far"))

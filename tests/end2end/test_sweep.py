@@ -158,6 +158,7 @@ def test_a_signal_that_comes_too_late_for_a_job_ends_the_sweep_after_it(
     assert [json.loads(line)["status"] for line in stdout.splitlines()] == ["completed"]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_no_state_of_the_process_behind(command, record):
     # XLA refuses the gradient of a maximum pooling under deterministic operations: they are of one run only.
     from tensorflow.python.framework import config
@@ -271,6 +272,7 @@ class Fill(Callback):
 """
 
 
+@pytest.mark.slow
 def test_no_space_left_in_the_middle(command, record, tmp_path, monkeypatch):
     (tmp_path / "filling.py").write_text(FILLING)
     monkeypatch.syspath_prepend(tmp_path)
@@ -351,6 +353,7 @@ def test_the_same_job_twice_is_trained_once(command, record):
     assert "1 jobs have the configuration of another one" in stderr
 
 
+@pytest.mark.slow
 def test_threads_are_part_of_the_configuration(command, record):
     words = [*SMALL, record, "model=conv1d", "lookback=144"]
     code, stdout, stderr = command(["-m", *words, "threads=1,2"])

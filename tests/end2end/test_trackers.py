@@ -163,6 +163,7 @@ def assert_mlflow_has(client, run_dir):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_and_resumed(command, words, shown, stopped_at, mlflow_client):
     from tensorboard.plugins.hparams import api_pb2
 
@@ -206,6 +207,7 @@ def test_trackers_may_change_when_a_run_is_resumed_from_its_start(
     assert assert_mlflow_has(mlflow_client, run_dir).info.run_id != first.info.run_id
 
 
+@pytest.mark.slow
 def test_jobs_of_a_sweep(command, words, shown, mlflow_client):
     place = "hydra.sweep.dir=outputs/rates"
     rates = "trainer.learning_rate=0.001,0.002"
