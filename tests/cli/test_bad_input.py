@@ -368,6 +368,11 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
             "lookbak: unknown key. Did you mean `lookback`?",
             id="unknown-key-with-cfg",
         ),
+        pytest.param(
+            ["-m", "--cfg", "job"],
+            "command line: Only one of --run, --multirun, --cfg",
+            id="flags-that-exclude-each-other",
+        ),
     ],
 )
 def test_one_mistake_is_reported_in_two_lines(refuse: Refuse, words: list[str], problem: str):

@@ -187,6 +187,17 @@ def test_a_job_that_cannot_start_needs_no_process(processes, tmp_path):
     assert len(processes) == 1
 
 
+def test_a_job_that_cannot_start_writes_nothing_where_another_process_works(processes, tmp_path):
+    error = ConfigError([Problem("trainer.epochs", "must be an integer; received 'abc'")])
+    run_dir = tmp_path / "0"
+    run_dir.mkdir()
+    with locked(run_dir):
+        results, _ = run([Refused(state=state(0), run_dir=run_dir, error=error)])
+    assert results[0].status == "failed"
+    assert results[0].error.exit_code == 2
+    assert not (run_dir / "metrics.json").exists()
+
+
 def test_a_failure_stops_the_others_where_that_is_wanted(processes, tmp_path):
     starts = [start(tmp_path, n, work) for n, work in enumerate([lambda: 1, None, None])]
     results, number = run(starts, stops=lambda start, result: result.status == "failed")

@@ -77,11 +77,15 @@ def _let_hydra_answer(words: Sequence[str]) -> int:
     import io
 
     from seqconv.cli.overrides import hand_over, read_command_line
+    from seqconv.config.errors import ConfigError, Problem
 
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):
             hand_over(words, lambda composed: None)
+    except ValueError as error:
+        # Flags that exclude one another.
+        raise ConfigError([Problem("command line", str(error))]) from error
     except SystemExit as leaving:
         if leaving.code:
             read_command_line(words)

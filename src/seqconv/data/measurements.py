@@ -549,9 +549,9 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
         yield chunk if chunk.endswith(b"\n") else chunk + stream.readline()
 
 
-def _count(body: bytes, sign: str) -> int:
-    """How often a sign occurs; where it is frequent, several times as fast as `bytes.count`."""
-    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(sign)))
+def _count(body: bytes, character: str) -> int:
+    """How often a character occurs; where it is frequent, several times as fast as `bytes.count`."""
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(character)))
 
 
 def _refuse_short_rows(body: bytes, columns: int, path: Path, first_row: int) -> None:
@@ -762,7 +762,7 @@ def _refuse(
 
 
 def expand(pattern: str) -> list[Path]:
-    """The files that a path, which may hold the signs `*`, `?` and `[`, stands for, by name.
+    """The files that a path, which may hold the wildcards `*`, `?` and `[`, stands for, by name.
 
     Raises:
         FileError: if there is none.

@@ -23,7 +23,7 @@ class Tokenizer:
     """How a text becomes a list of tokens.
 
     Attributes:
-        standardize: `lower_and_strip_punctuation`, `lower` (signs are tokens of their own) or `none`.
+        standardize: `lower_and_strip_punctuation`, `lower` (punctuation marks are tokens of their own) or `none`.
         units: `words` or `characters`.
         ngrams: the longest n-grams; the n-grams of each length follow the single tokens.
     """

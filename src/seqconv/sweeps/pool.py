@@ -173,11 +173,8 @@ class Pool:
                 self._start(start)
 
     def _refuse(self, start: Refused) -> None:
-        from seqconv.training.run import not_started
-
-        start.run_dir.mkdir(exist_ok=True)
         self.progress.started(start.state)
-        self._report(start, not_started(start.error, start.run_dir).result)
+        self._report(start, _failed(start.error, start.run_dir))
 
     def _start(self, start: Start) -> None:
         if self.at_once is None:

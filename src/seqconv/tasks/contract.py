@@ -56,7 +56,7 @@ class SequenceSpec:
             them all.
         made: how many of the features, the last ones, are no columns of the record, such as the time of day.
         origin: what a forecast is measured from: the training `mean`, as the features are, the `newest` value, or by
-            mean and deviation of the `window`; None for texts.
+            mean and standard deviation of the `window`; None for texts.
     """
 
     time: int
