@@ -194,7 +194,8 @@ def test_a_signal_saves_the_step_and_it_goes_on(command, record, killed_at):
 )
 def test_a_signal_in_a_validation_repeats_only_the_validation(command, record, monkeypatch, number):
     # The LSTM of Keras draws random numbers in a validation too.
-    words = [*SERIES, record, "model=lstm", "model.dropout=0.1", *TRAINER]
+    model = ["model=lstm", "model.implementation=keras", "model.dropout=0.1"]
+    words = [*SERIES, record, *model, *TRAINER]
     twin = run_of(command(words))
     validate = Training._validate
 

@@ -600,7 +600,7 @@ def test_a_value_that_is_none_keeps_no_other_job_from_running(command, record):
     assert code == 5, stderr
     assert statuses(stdout) == ["completed", "failed"]
     assert re.search(r"job 1 failed after .*trainer.epochs: .*received 'abc'", stderr)
-    assert os.listdir(sweep_dir() / "1") == ["metrics.json"]
+    assert sorted(os.listdir(sweep_dir() / "1")) == [".lock", "metrics.json"]
 
 
 @pytest.mark.parametrize("word", ["folds=2", "ensemble=2"])

@@ -125,9 +125,11 @@ def test_the_recipes_of_texts(words):
     task, trainer = config.settings, config.trainer
     assert (task.max_features, task.max_len, task.embedding_size) == (10_000, 500, 128)
     assert task.split.validation == 0.2
-    assert [type(layer).__name__ for layer in network.layers[1:]] == TEXT_CONV1D
+    of_tokens = network.get_layer("of_tokens")
+    layers = [of_tokens.embedding, of_tokens.convolution, *network.layers[2:]]
+    assert [type(layer).__name__ for layer in layers] == TEXT_CONV1D
     assert network.count_params() == 1_315_937
-    convolutions = [layer for layer in network.layers if type(layer).__name__ == "Conv1D"]
+    convolutions = [layer for layer in layers if type(layer).__name__ == "Conv1D"]
     assert [(c.filters, c.kernel_size, c.activation.__name__) for c in convolutions] == [
         (32, (7,), "relu")
     ] * 2

@@ -9,7 +9,7 @@ keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
 
 from seqconv.models.layers import embedding  # noqa: E402
-from seqconv.models.layers.embedding import Embedding  # noqa: E402
+from seqconv.models.layers.embedding import Embedding, bucket_length  # noqa: E402
 
 # Any number of tokens, so that there are batches of less than one part, of two that overlap and of two whole ones.
 shapes = st.one_of(st.tuples(st.integers(0, 80)), st.tuples(st.integers(0, 6), st.integers(1, 40)))
@@ -192,3 +192,11 @@ class TestInAGraph:
             history = model.fit(tokens, targets, batch_size=4, epochs=2, verbose=0, shuffle=False)
             losses.append(history.history["loss"])
         np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_bucket_length():
+    time = range(1, 600)
+    padded = [int(bucket_length(tf.constant(t))) for t in time]
+    assert all(t <= p <= max(t + 7, t * 1.25) for t, p in zip(time, padded, strict=True))
+    assert all(p % 8 == 0 for p in padded)
+    assert len({p for p in padded if p <= 256}) == 16

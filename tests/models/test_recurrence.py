@@ -1,4 +1,4 @@
-"""Both implementations of a GRU in whole models: same weights, same results."""
+"""Both implementations of a GRU and an LSTM in whole models: same weights, same results."""
 
 import numpy as np
 import pytest
@@ -19,10 +19,10 @@ def built(model, implementation):
 
 
 def layer_of(model):
-    return next(layer for layer in model.layers if layer.name.startswith("gru"))
+    return next(layer for layer in model.layers if layer.name.startswith(("gru", "lstm")))
 
 
-@pytest.mark.parametrize("model", ["gru", "conv_gru"])
+@pytest.mark.parametrize("model", ["gru", "conv_gru", "lstm"])
 def test_both_implementations_agree(model):
     fused, keras = built(model, "fused"), built(model, "keras")
     keras.set_weights(fused.get_weights())
@@ -33,12 +33,14 @@ def test_both_implementations_agree(model):
     np.testing.assert_allclose(fused(windows), keras(windows), rtol=1e-5, atol=1e-6)
 
 
-def test_auto_takes_ours_without_a_gpu_and_keras_where_cudnn_serves(monkeypatch):
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_auto_takes_ours_without_a_gpu_and_keras_where_cudnn_serves(kind, monkeypatch):
     from seqconv.models import recurrence
 
     def chosen(recurrent_dropout, gpu):
         monkeypatch.setattr(recurrence, "_has_gpu", lambda: gpu)
-        layer = recurrence.gru(4, recurrent_dropout=recurrent_dropout, implementation="auto")
+        make = getattr(recurrence, kind)
+        layer = make(4, recurrent_dropout=recurrent_dropout, implementation="auto")
         return "keras" if type(layer).__module__.startswith("keras.") else "fused"
 
     assert [chosen(0.0, False), chosen(0.0, True), chosen(0.5, True)] == ["fused", "keras", "fused"]

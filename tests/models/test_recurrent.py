@@ -1,4 +1,6 @@
-"""The fused GRU against the one of Keras."""
+"""Our GRU and LSTM against those of Keras."""
+
+import threading
 
 import numpy as np
 import pytest
@@ -8,21 +10,28 @@ from hypothesis import strategies as st
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
 
-from seqconv.models.layers.recurrent import GRU, bucket_length  # noqa: E402
+from seqconv.models.layers import native, recurrent  # noqa: E402
+from seqconv.models.layers.native import tensorflow_alone  # noqa: E402
+from seqconv.models.layers.recurrent import GRU, LSTM  # noqa: E402
 
-# Float32 sums in another order; the values compared are of order 1 to 100.
-RTOL, ATOL = 1e-5, 2e-5
+# Float32 sums in another order, against the largest value of each tensor.
+TOLERANCE = 4e-6
 
+KINDS = {GRU: keras.layers.GRU, LSTM: keras.layers.LSTM}
+# Blocks of 16 samples, tiles of 4 units, vectors of 16 features, chunks of 8 steps: below, at and above each of them.
 shapes = st.fixed_dictionaries(
     {
-        "batch": st.integers(1, 5),
-        "time": st.integers(1, 6),
-        "features": st.integers(1, 4),
-        "units": st.integers(1, 5),
+        "batch": st.integers(1, 5) | st.integers(15, 34),
+        "time": st.integers(1, 6) | st.integers(7, 17),
+        "features": st.integers(1, 4) | st.integers(15, 33),
+        "units": st.integers(1, 5) | st.integers(15, 33),
     }
 )
-modes = st.fixed_dictionaries({"reset_after": st.booleans(), "return_sequences": st.booleans()})
+# The three layers there are.
+kinds = st.sampled_from([(GRU, {"reset_after": True}), (GRU, {"reset_after": False}), (LSTM, {})])
+modes = st.fixed_dictionaries({"return_sequences": st.booleans()})
 seeds = st.integers(0, 2**16)
+each_kind = pytest.mark.parametrize("kind", list(KINDS))
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +43,9 @@ def normal(seed, *shape):
     return tf.constant(np.random.default_rng(seed).normal(size=shape), tf.float32)
 
 
-def pair(inputs, units, **options):
+def pair(inputs, units, kind=GRU, **options):
     """Both layers with the same random weights, biases included."""
-    ours, theirs = GRU(units, **options), keras.layers.GRU(units, **options)
+    ours, theirs = kind(units, **options), KINDS[kind](units, **options)
     for layer in (ours, theirs):
         layer.build(inputs.shape)
     weights = [normal(i, *w.shape).numpy() / 2 for i, w in enumerate(ours.get_weights())]
@@ -51,13 +60,13 @@ def outputs_and_gradients(layer, inputs, upstream_seed=7, **call):
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         outputs = layer(inputs, **call)
-        loss = tf.reduce_sum(outputs * normal(upstream_seed, *outputs.shape))
+        loss = tf.reduce_sum(tf.cast(outputs, tf.float32) * normal(upstream_seed, *outputs.shape))
     return [outputs, *tape.gradient(loss, [inputs, *variables])]
 
 
 def assert_agree(left, right):
     for a, b in zip(left, right, strict=True):
-        np.testing.assert_allclose(a, b, rtol=RTOL, atol=ATOL)
+        np.testing.assert_allclose(a, b, rtol=0, atol=TOLERANCE * np.abs(b).max() + 1e-7)
 
 
 def assert_equal(left, right):
@@ -78,62 +87,73 @@ def inject_masks(ours, theirs, batch, features):
 
 
 class TestAgreesWithKeras:
-    @settings(max_examples=10, deadline=None)
-    @given(shapes, modes, st.booleans(), seeds)
-    def test_outputs_and_gradients(self, shape, mode, use_bias, seed):
+    @settings(max_examples=15, deadline=None)
+    @given(shapes, kinds, modes, st.booleans(), seeds)
+    def test_outputs_and_gradients(self, shape, kind, mode, use_bias, seed):
         inputs = normal(seed, shape["batch"], shape["time"], shape["features"])
-        ours, theirs = pair(inputs, shape["units"], use_bias=use_bias, **mode)
+        ours, theirs = pair(inputs, shape["units"], kind[0], use_bias=use_bias, **kind[1], **mode)
         assert_agree(outputs_and_gradients(ours, inputs), outputs_and_gradients(theirs, inputs))
 
-    @settings(max_examples=10, deadline=None)
-    @given(shapes, modes, st.booleans(), seeds)
+    @settings(max_examples=15, deadline=None)
+    @given(shapes, kinds, modes, st.booleans(), seeds)
     @pytest.mark.slow
-    def test_any_mask(self, shape, mode, zero_output, seed):
+    def test_any_mask(self, shape, kind, mode, zero_output, seed):
         inputs = normal(seed, shape["batch"], shape["time"], shape["features"])
         mask = tf.constant(np.random.default_rng(seed).random(inputs.shape[:2]) < 0.6)
-        ours, theirs = pair(inputs, shape["units"], zero_output_for_mask=zero_output, **mode)
+        ours, theirs = pair(
+            inputs, shape["units"], kind[0], zero_output_for_mask=zero_output, **kind[1], **mode
+        )
         assert_agree(
             outputs_and_gradients(ours, inputs, mask=mask),
             outputs_and_gradients(theirs, inputs, mask=mask),
         )
 
+    @each_kind
     @pytest.mark.parametrize("padding", ["pre", "post"])
-    def test_padding(self, padding):
+    def test_padding(self, padding, kind):
         lengths, time = np.array([1, 3, 6, 0]), np.arange(6)
         if padding == "pre":
             time = time[::-1]
         mask = tf.constant(time < lengths[:, None])
         inputs = normal(0, 4, 6, 3)
-        ours, theirs = pair(inputs, 5, return_sequences=True)
+        ours, theirs = pair(inputs, 5, kind, return_sequences=True)
         assert_agree(
             outputs_and_gradients(ours, inputs, mask=mask),
             outputs_and_gradients(theirs, inputs, mask=mask),
         )
 
-    def test_values_in_padding_do_not_matter(self):
+    @each_kind
+    def test_values_in_padding_do_not_matter(self, kind):
         mask = tf.constant([[True, True, False], [False, True, True]])
         inputs = normal(0, 2, 3, 4)
         spoilt = tf.where(mask[..., None], inputs, np.nan)
-        layer, _ = pair(inputs, 3)
+        layer, _ = pair(inputs, 3, kind)
         assert_equal(
             outputs_and_gradients(layer, inputs, mask=mask),
             outputs_and_gradients(layer, spoilt, mask=mask),
         )
 
-    @settings(max_examples=10, deadline=None)
-    @given(
-        shapes,
-        modes,
-        st.sampled_from([(0.3, 0.0), (0.0, 0.4), (0.2, 0.5)]),
-        seeds,
-    )
-    def test_dropout_with_the_same_masks(self, shape, mode, rates, seed):
+    def test_what_is_no_number_stays_none(self):
+        """In the sample where it is, and in the gradients of the weights."""
+        inputs = tf.tensor_scatter_nd_update(normal(0, 3, 5, 2), [[1, 2, 0]], [np.nan])
+        for kind in KINDS:
+            layer, _ = pair(inputs, 4, kind)
+            outputs, gradient, *weights = outputs_and_gradients(layer, inputs)
+            assert np.isnan(outputs).all(axis=1).tolist() == [False, True, False]
+            assert np.isnan(gradient).any(axis=(1, 2)).tolist() == [False, True, False]
+            assert all(np.isnan(weight).any() for weight in weights)
+
+    @settings(max_examples=15, deadline=None)
+    @given(shapes, kinds, modes, st.sampled_from([(0.3, 0.0), (0.0, 0.4), (0.2, 0.5)]), seeds)
+    def test_dropout_with_the_same_masks(self, shape, kind, mode, rates, seed):
         inputs = normal(seed, shape["batch"], shape["time"], shape["features"])
         ours, theirs = pair(
             inputs,
             shape["units"],
+            kind[0],
             dropout=rates[0],
             recurrent_dropout=rates[1],
+            **kind[1],
             **mode,
         )
         inject_masks(ours, theirs, shape["batch"], shape["features"])
@@ -142,39 +162,51 @@ class TestAgreesWithKeras:
             outputs_and_gradients(theirs, inputs, training=True),
         )
 
-    @pytest.mark.parametrize("reset_after", [True, False])
-    def test_stacked(self, reset_after):
+    @each_kind
+    def test_a_mask_for_each_gate_of_the_inputs_alone(self, kind):
+        inputs = normal(0, 5, 9, 3)
+        ours, theirs = pair(inputs, 6, kind, dropout=0.4, implementation=1, use_cudnn=False)
+        inject_masks(ours, theirs, 5, 3)
+        assert_agree(
+            outputs_and_gradients(ours, inputs, training=True),
+            outputs_and_gradients(theirs, inputs, training=True),
+        )
+
+    @each_kind
+    def test_stacked(self, kind):
         inputs = normal(0, 4, 9, 3)
         models = []
-        for kind in (GRU, keras.layers.GRU):
+        for layer in (kind, KINDS[kind]):
             x = keras.Input((9, 3))
-            h = kind(6, return_sequences=True, reset_after=reset_after)(x)
-            h = kind(5, reset_after=reset_after)(h)
+            h = layer(5)(layer(6, return_sequences=True)(x))
             models.append(keras.Model(x, keras.layers.Dense(1)(h)))
         models[1].set_weights(models[0].get_weights())
         ours, theirs = (outputs_and_gradients(model, inputs) for model in models)
         assert_agree(ours, theirs)
 
+    @each_kind
     @pytest.mark.parametrize("return_sequences", [True, False])
     @pytest.mark.parametrize("masked", [True, False])
-    def test_initial_and_final_state(self, return_sequences, masked):
-        inputs, state = normal(0, 3, 5, 2), normal(1, 3, 4)
+    def test_initial_and_final_state(self, return_sequences, masked, kind):
+        inputs = normal(0, 3, 5, 2)
+        states = [normal(seed, 3, 4) for seed in range(1 if kind is GRU else 2)]
         mask = tf.constant([[False, True, False, True, True]] * 3) if masked else None
         results = []
-        for layer in pair(inputs, 4, return_sequences=return_sequences, return_state=True):
+        for layer in pair(inputs, 4, kind, return_sequences=return_sequences, return_state=True):
             with tf.GradientTape() as tape:
-                tape.watch(state)
-                output, final = layer(inputs, initial_state=state, mask=mask)
-                loss = tf.reduce_sum(output**2) + tf.reduce_sum(final**3)
-            results.append([output, final, tape.gradient(loss, state)])
+                tape.watch(states)
+                output, *final = layer(inputs, initial_state=states, mask=mask)
+                loss = tf.reduce_sum(output**2) + sum(tf.reduce_sum(f**3) for f in final)
+            results.append([output, *final, *tape.gradient(loss, states)])
         assert_agree(*results)
 
-    def test_bidirectional_and_backwards(self):
+    @each_kind
+    def test_bidirectional_and_backwards(self, kind):
         inputs = normal(0, 3, 5, 2)
         mask = tf.constant([[True, True, True, False, False]] * 3)
         ours, theirs = (
-            keras.layers.Bidirectional(kind(4, return_sequences=True))
-            for kind in (GRU, keras.layers.GRU)
+            keras.layers.Bidirectional(layer(4, return_sequences=True))
+            for layer in (kind, KINDS[kind])
         )
         ours.build(inputs.shape)
         theirs.build(inputs.shape)
@@ -184,44 +216,75 @@ class TestAgreesWithKeras:
             outputs_and_gradients(theirs, inputs, mask=mask),
         )
 
-    def test_stateful(self):
+    @each_kind
+    def test_stateful(self, kind):
         inputs = normal(0, 3, 5, 2)
-        ours, theirs = pair(inputs, 4, stateful=True)
+        ours, theirs = pair(inputs, 4, kind, stateful=True)
         for _ in range(2):
             assert_agree([ours(inputs)], [theirs(inputs)])
 
 
-@pytest.mark.parametrize("reset_after", [True, False])
-def test_finite_differences(reset_after):
-    """All gradients in float64, without Keras as a middleman."""
-    rng = np.random.default_rng(0)
-    layer = GRU(
-        3, reset_after=reset_after, dropout=0.3, recurrent_dropout=0.3, dtype="float64", seed=1
+@each_kind
+@pytest.mark.parametrize("dtype", ["float64", "mixed_bfloat16"])
+def test_numbers_of_another_kind_run_as_in_keras(kind, dtype):
+    inputs = normal(0, 3, 5, 2)
+    options = {"dropout": 0.3, "recurrent_dropout": 0.3, "seed": 1, "dtype": dtype}
+    ours, theirs = pair(inputs, 4, kind, **options)
+    assert_equal(
+        outputs_and_gradients(ours, inputs, training=True),
+        outputs_and_gradients(theirs, inputs, training=True),
     )
-    layer.build((3, 4, 2))
-    masks = layer.draw_masks(3, 2)
-    layer.draw_masks = lambda *_: masks
-    inputs = tf.constant(rng.normal(size=(3, 4, 2)))
-    upstream = tf.constant(rng.normal(size=(3, 3)))
 
-    def loss(inputs, *weights):
-        for variable, weight in zip(layer.trainable_variables, weights, strict=True):
-            variable.assign(weight)
-        return tf.reduce_sum(layer(inputs, training=True) * upstream)
 
-    point = [inputs, *(rng.normal(size=w.shape) for w in layer.trainable_variables)]
-    loss(*point)
-    with tf.GradientTape() as tape:
-        tape.watch(inputs)
-        value = tf.reduce_sum(layer(inputs, training=True) * upstream)
-    gradients = tape.gradient(value, [inputs, *layer.trainable_variables])
-    for index, gradient in enumerate(gradients):
-        direction = rng.normal(size=gradient.shape)
-        moved = [list(point), list(point)]
-        for sign, values in zip((1, -1), moved, strict=True):
-            values[index] = point[index] + sign * 1e-5 * direction
-        numeric = (loss(*moved[0]) - loss(*moved[1])) / 2e-5
-        np.testing.assert_allclose(np.sum(gradient * direction), numeric, rtol=1e-7, atol=1e-9)
+@each_kind
+def test_a_model_that_xla_compiles_has_the_loop_of_keras(kind):
+    inputs = normal(0, 3, 5, 2)
+    ours, theirs = pair(inputs, 4, kind)
+    compiled = tf.function(lambda: outputs_and_gradients(ours, inputs), jit_compile=True)
+    with tensorflow_alone():
+        found = compiled()
+    assert_agree(found, outputs_and_gradients(theirs, inputs))
+
+
+class TestThreads:
+    @each_kind
+    def test_the_number_of_threads_changes_no_bit(self, kind, monkeypatch):
+        inputs = normal(0, 70, 20, 5)
+        layer, _ = pair(inputs, 9, kind, return_sequences=True)
+        found = []
+        for threads in (1, 2, 3, 8):
+            monkeypatch.setattr(native, "_threads", lambda count=threads: count)
+            found.append(outputs_and_gradients(layer, inputs))
+        for other in found[1:]:
+            assert_equal(found[0], other)
+
+    def test_they_compute_at_once(self, monkeypatch):
+        """Two blocks wait for each other, which one thread could not."""
+        monkeypatch.setattr(native, "_threads", lambda: 2)
+        meeting = threading.Barrier(2, timeout=60)
+        samples = np.zeros((32, 1, 1), np.float32)
+        loop = recurrent.kernels.Loop(
+            32, 1, 1, 4, 4, 1, True, False, False, samples, *[np.zeros(0, np.float32)] * 3
+        )
+        recurrent._run(lambda *_: meeting.wait(), loop)
+        assert not meeting.broken
+
+    def test_an_error_in_another_thread_comes_out(self, monkeypatch):
+        monkeypatch.setattr(native, "_threads", lambda: 2)
+        meeting = threading.Barrier(2, timeout=60)
+        samples = np.zeros((32, 1, 1), np.float32)
+        loop = recurrent.kernels.Loop(
+            32, 1, 1, 4, 4, 1, True, False, False, samples, *[np.zeros(0, np.float32)] * 3
+        )
+        caller = threading.current_thread()
+
+        def fail(*_):
+            meeting.wait()
+            if threading.current_thread() is not caller:
+                raise ArithmeticError("no")
+
+        with pytest.raises(ArithmeticError):
+            recurrent._run(fail, loop)
 
 
 class TestDropout:
@@ -236,20 +299,23 @@ class TestDropout:
         assert 0 < dropped.mean() < 1
         np.testing.assert_array_equal(dropped, np.repeat(dropped[:, :1], 8, axis=1))
 
-    def test_masks(self):
-        layer = GRU(50, **self.options)
+    @each_kind
+    def test_masks(self, kind):
+        layer = kind(50, **self.options)
         inputs, state = layer.draw_masks(40, 30)
-        assert inputs.shape == (3, 40, 30)
-        assert state.shape == (3, 40, 50)
+        gates = 3 if kind is GRU else 4
+        assert inputs.shape == (gates, 40, 30)
+        assert state.shape == (gates, 40, 50)
         for mask, rate in ((inputs, 0.3), (state, 0.4)):
             values = np.unique(mask)
             np.testing.assert_allclose(values, [0, 1 / (1 - rate)], rtol=1e-6)
             assert np.mean(mask == 0) == pytest.approx(rate, abs=0.03)
             assert not np.array_equal(mask[0], mask[1])
 
-    def test_two_draws_per_training_call_and_none_else(self):
+    @each_kind
+    def test_two_draws_per_training_call_and_none_else(self, kind):
         inputs = normal(0, 4, 5, 3)
-        layer, _ = pair(inputs, 4, **self.options)
+        layer, _ = pair(inputs, 4, kind, **self.options)
         state = layer.seed_generator.state
         start = state.numpy()
         outputs = layer(inputs)
@@ -265,12 +331,13 @@ class TestDropout:
         assert any(variable is state for variable in model.variables)
         assert not any(variable is state for variable in model.trainable_variables)
 
+    @each_kind
     @pytest.mark.parametrize("deterministic", [False, True])
-    def test_the_same_seed_gives_the_same_bits(self, deterministic):
+    def test_the_same_seed_gives_the_same_bits(self, deterministic, kind):
         inputs = normal(0, 34, 60, 14)
 
         def run():
-            layer, _ = pair(inputs, 32, return_sequences=True, **self.options)
+            layer, _ = pair(inputs, 32, kind, return_sequences=True, **self.options)
             step = tf.function(lambda: outputs_and_gradients(layer, inputs, training=True))
             return [tensor for _ in range(3) for tensor in step()]
 
@@ -289,14 +356,15 @@ class TestDropout:
 
 
 class TestInAModel:
-    @pytest.mark.parametrize("time", [1, 7, 8, 9, 70])
-    def test_unknown_time_and_batch(self, time):
-        ours, theirs = pair(normal(0, 1, 1, 3), 4, return_sequences=True)
+    @each_kind
+    def test_unknown_time_and_batch(self, kind):
+        ours, theirs = pair(normal(0, 1, 1, 3), 4, kind, return_sequences=True)
         signature = tf.TensorSpec((None, None, 3))
         run = tf.function(ours, input_signature=[signature])
-        for batch in (1, 4):
+        for batch, time in ((1, 1), (4, 7), (17, 70)):
             inputs = normal(time, batch, time, 3)
             assert_agree([run(inputs)], [theirs(inputs)])
+        assert run.experimental_get_tracing_count() == 1
 
     def test_unknown_time_gradients(self):
         inputs = normal(0, 5, 11, 3)
@@ -318,13 +386,14 @@ class TestInAModel:
 
         assert_agree(run(inputs, mask), outputs_and_gradients(theirs, inputs, mask=mask))
 
+    @each_kind
     @pytest.mark.parametrize("eager", [False, True])
-    def test_fit(self, eager):
+    def test_fit(self, eager, kind):
         inputs, targets = normal(0, 10, 12, 3), normal(1, 10, 1)
         losses = []
-        for kind in (GRU, keras.layers.GRU):
+        for layer in (kind, KINDS[kind]):
             keras.utils.set_random_seed(1)
-            layers = [keras.Input((None, 3)), kind(4), keras.layers.Dense(1)]
+            layers = [keras.Input((None, 3)), layer(4), keras.layers.Dense(1)]
             model = keras.Sequential(layers)
             model.compile("sgd", "mse", run_eagerly=eager)
             history = model.fit(inputs, targets, batch_size=4, epochs=2, verbose=0, shuffle=False)
@@ -347,9 +416,10 @@ class TestInAModel:
 
 
 class TestConfiguration:
-    def test_weights_load_either_way(self):
+    @each_kind
+    def test_weights_load_either_way(self, kind):
         inputs = normal(0, 3, 4, 2)
-        ours, theirs = GRU(5), keras.layers.GRU(5)
+        ours, theirs = kind(5), KINDS[kind](5)
         for layer in (ours, theirs):
             layer.build(inputs.shape)
         assert [w.name for w in ours.weights] == [w.name for w in theirs.weights]
@@ -360,34 +430,29 @@ class TestConfiguration:
         ours.set_weights(theirs.get_weights())
         assert_agree([ours(inputs)], [theirs(inputs)])
 
-    def test_round_trip(self):
-        layer = GRU(
+    @each_kind
+    def test_round_trip(self, kind):
+        own = {"reset_after": False} if kind is GRU else {"unit_forget_bias": False}
+        layer = kind(
             4,
             dropout=0.1,
             recurrent_dropout=0.2,
-            reset_after=False,
             return_sequences=True,
             go_backwards=True,
             kernel_regularizer="l2",
             seed=9,
             name="encoder",
+            **own,
         )
         config = layer.get_config()
-        again = GRU.from_config(config)
+        again = kind.from_config(config)
         assert again.get_config() == config
-        assert config.keys() == keras.layers.GRU(4).get_config().keys()
+        assert config.keys() == KINDS[kind](4).get_config().keys()
 
+    @each_kind
     @pytest.mark.parametrize(
         "option", [{"activation": "relu"}, {"recurrent_activation": None}, {"activation": None}]
     )
-    def test_other_activations_are_refused(self, option):
+    def test_other_activations_are_refused(self, option, kind):
         with pytest.raises(ValueError, match=next(iter(option))):
-            GRU(4, **option)
-
-
-def test_bucket_length():
-    time = range(1, 600)
-    padded = [int(bucket_length(tf.constant(t))) for t in time]
-    assert all(t <= p <= max(t + 7, t * 1.25) for t, p in zip(time, padded, strict=True))
-    assert all(p % 8 == 0 for p in padded)
-    assert len({p for p in padded if p <= 256}) == 16
+            kind(4, **option)

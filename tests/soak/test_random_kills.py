@@ -114,7 +114,7 @@ def kill_and_go_on(twins, tally):
 
     def one(number: int, folder: Path) -> str:
         rng = np.random.default_rng([SEED, number])
-        # conv_gru takes twice as long to start: its GRU is compiled.
+        # conv_gru takes longer to start: its kernels are loaded.
         name = "conv_gru" if number % 4 == 0 else "conv1d"
         while True:
             delay = rng.uniform(0, BEYOND * median(spans[name][-LATEST:]))

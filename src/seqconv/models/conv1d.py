@@ -8,7 +8,7 @@ from typing import Literal
 from seqconv.config.fields import PaddingRule, Share
 from seqconv.config.registry import KerasModel, register_model
 from seqconv.models.convolutions import StackSection
-from seqconv.models.stem import head, stem
+from seqconv.models.stem import head
 from seqconv.tasks.contract import SequenceSpec
 
 # Config
@@ -39,13 +39,14 @@ def build(config: Conv1DConfig, spec: SequenceSpec) -> KerasModel:
     """A `keras.Model` from `(batch, time, features)` to `(batch, *outputs)`."""
     import keras
 
+    from seqconv.models.layers.pooling import GlobalMaxPooling1D
+
     flatten = {
-        "global_max": keras.layers.GlobalMaxPooling1D,
+        "global_max": GlobalMaxPooling1D,
         "global_average": keras.layers.GlobalAveragePooling1D,
         "flatten": keras.layers.Flatten,
     }[config.flattening]
-    inputs, sequence, _ = stem(spec, fixed_length=config.padding_rule() is None)
-    sequence, _ = config.convolve(sequence)
+    inputs, sequence, _ = config.begin(spec, fixed_length=config.padding_rule() is None)
     features = flatten(name=config.flattening)(sequence)
     if config.dropout:
         features = keras.layers.Dropout(config.dropout, name="dropout")(features)

@@ -9,7 +9,7 @@ from seqconv.config.fields import Count, PaddingRule, Share
 from seqconv.config.registry import KerasModel, register_model
 from seqconv.models.convolutions import StackSection
 from seqconv.models.recurrence import Implementation, gru
-from seqconv.models.stem import head, mask_of, stem
+from seqconv.models.stem import head, mask_of
 from seqconv.tasks.contract import SequenceSpec
 
 # Config
@@ -42,8 +42,7 @@ class ConvGRUConfig(StackSection):
 @register_model(ConvGRUConfig)
 def build(config: ConvGRUConfig, spec: SequenceSpec) -> KerasModel:
     """A `keras.Model` from `(batch, time, features)` to `(batch, *outputs)`."""
-    inputs, sequence, present = stem(spec)
-    sequence, present = config.convolve(sequence, present)
+    inputs, sequence, present = config.begin(spec)
     features = gru(
         config.units,
         dropout=config.dropout,

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from seqconv.config.errors import Problem
 from seqconv.config.fields import Count, Counts, ModelSection
+from seqconv.models.stem import Stem, stem, text
+from seqconv.tasks.contract import SequenceSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,29 +27,30 @@ class StackSection(ModelSection):
     """Time steps pooled into one, between convolutions."""
     pooling: Literal["max", "average"]
 
-    def convolve(self, sequence: Any, present: Any = None) -> tuple[Any, Any]:
-        """Apply the layers.
+    def begin(self, spec: SequenceSpec, *, fixed_length: bool = False) -> Stem:
+        """The beginning of a model, and these layers.
 
         Args:
-            sequence: `(batch, time, features)`.
-            present: `(batch, time, 1)`, 0 where there is padding; or None.
+            spec: shapes.
+            fixed_length: as for `stem`.
 
         Returns:
-            `(batch, shorter time, filters[-1])`, and `present` for it: 1 where a filter sees any token.
+            With `sequence` `(batch, shorter time, filters[-1])`, and `present` 1 where a filter sees any token.
         """
         import keras
 
         from seqconv.models.layers.convolution import Conv1D
+        from seqconv.models.layers.pooling import MaxPooling1D
 
-        pools = {"max": keras.layers.MaxPooling1D, "average": keras.layers.AveragePooling1D}
-        for index, size in enumerate(self.filters):
-            if index:
-                sequence = pools[self.pooling](self.pool_size, name=f"pooling_{index}")(sequence)
-                present = _any_of(present, self.pool_size, self.pool_size)
-            convolution = Conv1D(size, self.kernel_size, name=f"convolution_{index + 1}")
+        pools = {"max": MaxPooling1D, "average": keras.layers.AveragePooling1D}
+        inputs, sequence, present = _first(self.filters[0], self.kernel_size, spec, fixed_length)
+        for number, size in enumerate(self.filters[1:], start=1):
+            sequence = pools[self.pooling](self.pool_size, name=f"pooling_{number}")(sequence)
+            present = _any_of(present, self.pool_size, self.pool_size)
+            convolution = Conv1D(size, self.kernel_size, name=f"convolution_{number + 1}")
             sequence = convolution(sequence)
             present = _any_of(present, self.kernel_size, 1)
-        return sequence, present
+        return Stem(inputs, sequence, present)
 
     @property
     def receptive_field(self) -> int:
@@ -73,6 +76,25 @@ class StackSection(ModelSection):
                 f"pool_size={self.pool_size} need {self.receptive_field} time steps or more; "
                 f"a sample has {time}. Use a longer `{key}`, or fewer or smaller convolutions",
             )
+
+
+def _first(filters: int, kernel_size: int, spec: SequenceSpec, fixed_length: bool) -> Stem:
+    """The beginning of a model with its first convolution."""
+    from seqconv.models.layers.convolution import Conv1D
+    from seqconv.models.layers.token_convolution import TokenConvolution
+
+    name = "convolution_1"
+    if spec.vocabulary is None:
+        inputs, sequence, present = stem(spec, fixed_length=fixed_length)
+        sequence = Conv1D(filters, kernel_size, name=name)(sequence)
+    else:
+        inputs, embedding, present = text(spec, fixed_length=fixed_length)
+        convolution = Conv1D(filters, kernel_size, name=name)
+        # Built here, their weights are named as they are where the layers stand by themselves.
+        embedding.build(inputs.shape)
+        convolution.build((*inputs.shape, spec.embedding))
+        sequence = TokenConvolution(embedding, convolution, name="of_tokens")(inputs)
+    return Stem(inputs, sequence, _any_of(present, kernel_size, 1))
 
 
 def _any_of(present: Any, size: int, strides: int) -> Any:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from seqconv.config.fields import Counts, ModelSection, PaddingRule, Share
 from seqconv.config.registry import KerasModel, register_model
+from seqconv.models.recurrence import Implementation, lstm
 from seqconv.models.stem import head, mask_of, stem
 from seqconv.tasks.contract import SequenceSpec
 
@@ -24,6 +25,8 @@ class LSTMConfig(ModelSection):
     """Share of each layer's inputs dropped, the same ones at every time step."""
     recurrent_dropout: Share
     """Share of each layer's state dropped, the same ones at every time step."""
+    implementation: Implementation
+    """Which layer is taken; both have the same weights and results."""
 
     def padding_rule(self) -> PaddingRule:
         """Padding is masked: none of it changes the state."""
@@ -36,15 +39,14 @@ class LSTMConfig(ModelSection):
 @register_model(LSTMConfig)
 def build(config: LSTMConfig, spec: SequenceSpec) -> KerasModel:
     """A `keras.Model` from `(batch, time, features)` to `(batch, *outputs)`."""
-    import keras
-
     inputs, sequence, present = stem(spec)
     mask = mask_of(present)
     for index, units in enumerate(config.units, start=1):
-        sequence = keras.layers.LSTM(
+        sequence = lstm(
             units,
             dropout=config.dropout,
             recurrent_dropout=config.recurrent_dropout,
+            implementation=config.implementation,
             return_sequences=index < len(config.units),
             name=f"lstm_{index}",
         )(sequence, mask=mask)

@@ -24,6 +24,20 @@ class Stem(NamedTuple):
     present: Any
 
 
+class Text(NamedTuple):
+    """The beginning of a model of texts that looks embeddings up itself.
+
+    Attributes:
+        inputs: of the model, `(batch, time)`.
+        embedding: the layer, not built.
+        present: as in `Stem`.
+    """
+
+    inputs: Any
+    embedding: Any
+    present: Any
+
+
 def stem(spec: SequenceSpec, *, fixed_length: bool = False) -> Stem:
     """The input and the first sequence tensor.
 
@@ -33,15 +47,22 @@ def stem(spec: SequenceSpec, *, fixed_length: bool = False) -> Stem:
     """
     import keras
 
-    from seqconv.models.layers.embedding import Embedding
-
     if spec.vocabulary is None:
         inputs = keras.Input((spec.time, spec.features), name="window", dtype="float32")
         return Stem(inputs, inputs, None)
+    inputs, embedding, present = text(spec, fixed_length=fixed_length)
+    return Stem(inputs, embedding(inputs), present)
+
+
+def text(spec: SequenceSpec, *, fixed_length: bool = False) -> Text:
+    """As `stem`, of texts, without the embeddings."""
+    import keras
+
+    from seqconv.models.layers.embedding import Embedding
+
     inputs = keras.Input((spec.time if fixed_length else None,), name="tokens", dtype="int32")
-    embed = Embedding(spec.vocabulary, spec.embedding, name="embedding")
     present = keras.ops.cast(keras.ops.expand_dims(keras.ops.not_equal(inputs, 0), -1), "float32")
-    return Stem(inputs, embed(inputs), present)
+    return Text(inputs, Embedding(spec.vocabulary, spec.embedding, name="embedding"), present)
 
 
 def mask_of(present: Any) -> Any:

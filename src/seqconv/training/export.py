@@ -126,7 +126,9 @@ def _require_onnx() -> None:
 
 def _write(name: str) -> Callable[[KerasModel, Path], None]:
     def write(model: KerasModel, path: Path) -> None:
-        with native_notices_in_log():
+        from seqconv.models.layers.native import tensorflow_alone
+
+        with native_notices_in_log(), tensorflow_alone():
             # Keras wants a model that was called once.
             model(np.zeros((1, *model.input_shape[1:]), model.inputs[0].dtype))
             model.export(str(path), format=name, verbose=False)

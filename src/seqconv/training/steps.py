@@ -70,6 +70,8 @@ def compile_training(
     """
     import tensorflow as tf
 
+    from seqconv.models.layers.native import tensorflow_alone
+
     loss_function = _sample_losses(loss)
 
     @tf.function(
@@ -80,7 +82,7 @@ def compile_training(
     )
     def train(inputs: Tensor, targets: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
         optimizer.learning_rate.assign(rate)
-        with tf.GradientTape() as tape:
+        with tensorflow_alone(trainer.jit_compile), tf.GradientTape() as tape:
             predictions = model(inputs, training=True)
             mean = tf.reduce_mean(loss_function(targets, predictions))
         gradients = tape.gradient(mean, model.trainable_variables)

@@ -138,9 +138,10 @@ def _import_quickly() -> None:
 
 
 def import_modules() -> None:
-    """Import TensorFlow and Keras and nothing else: no device is looked for, no thread begun."""
+    """Import TensorFlow, Keras and numba and nothing else: no device is looked for, no thread begun."""
     with _without_companions(), _without_collection():
         import keras  # noqa: F401
+        import numba  # noqa: F401
         import tensorflow  # noqa: F401
 
 

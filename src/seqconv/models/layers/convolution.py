@@ -1,5 +1,8 @@
 """A convolution over time with a bias and a ReLU, as one operation forward and few backward.
 
+On a CPU these are kernels of our own (`seqconv.models.kernels.convolution`), two to three times as fast as TensorFlow's
+for few filters; docs/adr/0017 has the figures. Elsewhere they are TensorFlow's:
+
 `keras.layers.Conv1D` squeezes the added dimension before it adds the bias, which keeps TensorFlow from joining
 convolution, bias and ReLU into one kernel, and its bias gradient is a slow reduction. Here the three are joined, and
 the gradient of the bias is a matrix product (docs/adr/0009 has the figures).
@@ -14,11 +17,18 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from seqconv.models.kernels import convolution as kernels
+from seqconv.models.layers.native import call_kernel, in_parallel, takes_kernels
+from seqconv.tasks.forecasting.windows import aligned_empty
 
 Tensor: TypeAlias = Any  # TensorFlow comes without types
 
 _STRIDES = [1, 1, 1, 1]
+# Gradients of weights are summed over so many samples, and then over these parts, whatever the number of threads.
+_CHUNK = 8
 # Rows of so many float32 numbers begin at addresses that TensorFlow can use without copying.
 _ALIGNED_FEATURES = 16
 
@@ -53,12 +63,85 @@ class Conv1D(keras.layers.Conv1D):
                 "The convolution of seqconv has no padding, strides of 1, a bias and a ReLU; "
                 f"received {kwargs}. Use keras.layers.Conv1D for another kind."
             )
+        self.supports_jit = False
 
     def call(self, inputs: Tensor) -> Tensor:
         """From `(batch, time, features)` to `(batch, time - kernel_size + 1, filters)`."""
         kernel, bias = (tf.convert_to_tensor(weight) for weight in (self.kernel, self.bias))
+        if takes_kernels(self.compute_dtype):
+            return _convolve_by_kernels(inputs, kernel, bias)
         outputs = _convolve(tf.expand_dims(inputs, 1), tf.expand_dims(kernel, 0), bias)
         return tf.squeeze(outputs, 1)
+
+
+@tf.custom_gradient
+def _convolve_by_kernels(
+    inputs: Tensor, kernel: Tensor, bias: Tensor
+) -> tuple[Tensor, Callable[..., Any]]:
+    """`(batch, time, features)` with `(kernel_size, features, filters)` and `(filters,)`."""
+    batch, time, _ = inputs.shape
+    size, _, filters = kernel.shape
+    shape = (batch, None if time is None else time - size + 1, filters)
+    (outputs,) = call_kernel(_forward, [inputs, kernel, bias], [shape])
+
+    def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
+        # Two operations, since a graph leaves the first one out where the inputs are data.
+        found = call_kernel(_input_gradient, [upstream, outputs, kernel], [inputs.shape])
+        found += call_kernel(
+            _weight_gradients, [inputs, upstream, outputs, kernel], [kernel.shape, bias.shape]
+        )
+        return tuple(found)
+
+    return outputs, gradient
+
+
+def _forward(inputs: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    batch, time, _ = inputs.shape
+    size, _, filters = kernel.shape
+    outputs = aligned_empty((batch, time - size + 1, filters))
+    columns = _padded_columns(kernel.reshape(-1, filters))
+    in_parallel(kernels.forward, batch, _CHUNK, inputs, columns, bias, outputs)
+    return outputs
+
+
+def _input_gradient(upstream: np.ndarray, outputs: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    batch, steps, _ = outputs.shape
+    size, features, _ = kernel.shape
+    gradients = aligned_empty((batch, steps + size - 1, features))
+    backwards = _padded_columns(kernel[::-1].transpose(0, 2, 1).reshape(-1, features))
+    in_parallel(kernels.input_gradient, batch, _CHUNK, upstream, outputs, backwards, gradients)
+    return gradients
+
+
+def _weight_gradients(
+    inputs: np.ndarray, upstream: np.ndarray, outputs: np.ndarray, kernel: np.ndarray
+) -> list[np.ndarray]:
+    size, features, filters = kernel.shape
+    chunks, columns = -(-len(inputs) // _CHUNK), kernels.padded(filters)
+    kernel_parts = np.empty((chunks, size * features, columns), np.float32)
+    bias_parts = np.empty((chunks, columns), np.float32)
+    in_parallel(
+        kernels.weight_gradients,
+        chunks,
+        1,
+        _CHUNK,
+        inputs,
+        upstream,
+        outputs,
+        kernel_parts,
+        bias_parts,
+    )
+    return [
+        kernel_parts.sum(axis=0)[:, :filters].reshape(kernel.shape),
+        bias_parts.sum(axis=0)[:filters],
+    ]
+
+
+def _padded_columns(matrix: np.ndarray) -> np.ndarray:
+    """With zeros behind each row, up to the columns that kernels want."""
+    found = np.zeros((len(matrix), kernels.padded(matrix.shape[1])), np.float32)
+    found[:, : matrix.shape[1]] = matrix
+    return found
 
 
 @tf.custom_gradient

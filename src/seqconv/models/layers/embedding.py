@@ -15,8 +15,6 @@ from typing import Any, TypeAlias
 import keras
 import tensorflow as tf
 
-from seqconv.models.layers.recurrent import bucket_length
-
 Tensor: TypeAlias = Any  # TensorFlow comes without types
 
 
@@ -88,3 +86,20 @@ def _row_sums(rows: Tensor, tokens: Tensor, vocabulary: int) -> Tensor:
 @tf.function(jit_compile=True, autograph=False)
 def _part_sums(rows: Tensor, tokens: Tensor, vocabulary: int) -> Tensor:
     return tf.math.unsorted_segment_sum(rows, tokens, vocabulary)
+
+
+def bucket_length(time: Tensor) -> Tensor:
+    """The length to which `time` steps are padded: at most 7 steps or a quarter more.
+
+    Multiples of 8 up to 64, of 16 up to 128, of 32 up to 256 and so on: 16 lengths up to 256.
+
+    Args:
+        time: Number of time steps, a scalar integer tensor.
+
+    Returns:
+        The padded number, a scalar integer tensor.
+    """
+    steps = tf.constant([8 * 2**i for i in range(24)], time.dtype)
+    # The first step of which 8 are enough, with 8 as the smallest one.
+    step = steps[tf.searchsorted(8 * steps, time[None])[0]]
+    return -(-time // step) * step

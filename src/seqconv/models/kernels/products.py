@@ -1,0 +1,206 @@
+"""Products of small matrices in cache, at the speed of large ones.
+
+What convolutions of a few dozen filters compute are products of which one side has 16 to 128 columns. Libraries for
+large products lose most of their time there to copying into layouts of their own; loops that numba's compiler
+vectorizes, to loads and stores of the sums. So the innermost block, `rows` x 16 sums over any number of terms, is
+written as vector instructions (LLVM's, of 8 numbers): the sums stay in registers. After Goto and van de Geijn, 2008,
+"Anatomy of high-performance matrix multiplication".
+
+All matrices are float32, given by an array and the offset of their first number, and may overlap: the windows of a
+convolution are the rows of one matrix, each beginning where the step begins.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+# Numbers in a vector: AVX has 8; where there are shorter or longer registers, LLVM uses several or a part.
+_LANES = 8
+# Columns of a block, two vectors.
+WIDTH = 16
+
+_FLOAT = ir.FloatType()
+_VECTOR = ir.VectorType(_FLOAT, _LANES)
+_INT32 = ir.IntType(32)
+_POINTER = types.CPointer(types.float32)
+
+
+def _address_of(typingctx: Any, array: Any, offset: Any) -> Any:
+    """The address of the number at an offset in a contiguous array."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = context.make_array(signature.args[0])(context, builder, args[0])
+        return builder.gep(found.data, [args[1]])
+
+    return _POINTER(array, types.intp), generate
+
+
+_address: Any = intrinsic(_address_of)
+
+
+def _block(rows: int) -> Any:
+    """A function for `out[r, :16] = sum over k of a[r * a_row + k * a_step] * b[k * b_step + (0..15)]`.
+
+    With `add`, the sums are added to what stands in `out`.
+    """
+
+    @intrinsic
+    def block(
+        typingctx: Any,
+        a: Any,
+        a_row: Any,
+        a_step: Any,
+        b: Any,
+        b_step: Any,
+        out: Any,
+        out_row: Any,
+        terms: Any,
+        add: Any,
+    ) -> Any:
+        size = types.intp
+        signature = types.void(
+            _POINTER, size, size, _POINTER, size, _POINTER, size, size, types.boolean
+        )
+        return signature, lambda context, builder, _, args: _generate(context, builder, args, rows)
+
+    return block
+
+
+def _generate(context: Any, builder: Any, args: Any, rows: int) -> Any:
+    a, a_row, a_step, b, b_step, out, out_row, terms, add = args
+
+    def number(value: int) -> Any:
+        return ir.Constant(terms.type, value)
+
+    def vectors(pointer: Any) -> list[Any]:
+        places = [builder.gep(pointer, [number(_LANES * half)]) for half in range(2)]
+        return [builder.bitcast(place, _VECTOR.as_pointer()) for place in places]
+
+    def spread(value: Any) -> Any:
+        undefined = ir.Constant(_VECTOR, ir.Undefined)
+        first = builder.insert_element(undefined, value, ir.Constant(_INT32, 0))
+        zeros = ir.Constant(ir.VectorType(_INT32, _LANES), [0] * _LANES)
+        return builder.shuffle_vector(first, undefined, zeros)
+
+    # One instruction where the processor has it, a product and a sum elsewhere.
+    multiply_add = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(_VECTOR, [_VECTOR] * 3),
+        f"llvm.fmuladd.v{_LANES}f32",
+    )
+    places = [
+        place
+        for row in range(rows)
+        for place in vectors(builder.gep(out, [builder.mul(out_row, number(row))]))
+    ]
+    before = builder.block
+    load, loop, done = (builder.append_basic_block(name) for name in ("load", "loop", "done"))
+    builder.cbranch(add, load, loop)
+    builder.position_at_end(load)
+    old = [builder.load(place, align=4) for place in places]
+    builder.branch(loop)
+
+    builder.position_at_end(loop)
+    term = builder.phi(terms.type)
+    for source in (before, load):
+        term.add_incoming(number(0), source)
+    sums = []
+    for value in old:
+        phi = builder.phi(_VECTOR)
+        phi.add_incoming(ir.Constant(_VECTOR, [0.0] * _LANES), before)
+        phi.add_incoming(value, load)
+        sums.append(phi)
+    right = [
+        builder.load(place, align=4)
+        for place in vectors(builder.gep(b, [builder.mul(term, b_step)]))
+    ]
+    column = builder.gep(a, [builder.mul(term, a_step)])
+    following = []
+    for row in range(rows):
+        left = builder.load(builder.gep(column, [builder.mul(a_row, number(row))]), align=4)
+        for half in range(2):
+            following.append(
+                builder.call(multiply_add, [spread(left), right[half], sums[2 * row + half]])
+            )
+    next_term = builder.add(term, number(1))
+    term.add_incoming(next_term, loop)
+    for phi, value in zip(sums, following, strict=True):
+        phi.add_incoming(value, loop)
+    builder.cbranch(builder.icmp_signed("<", next_term, terms), loop, done)
+
+    builder.position_at_end(done)
+    for place, value in zip(places, following, strict=True):
+        builder.store(value, place, align=4)
+    return context.get_dummy_value()
+
+
+_block_of_4, _block_of_2, _block_of_1 = (_block(rows) for rows in (4, 2, 1))
+
+
+@njit(nogil=True)
+def product(  # type: ignore[no-untyped-def]
+    a, a_start, a_row, a_step, b, b_start, b_row, out, out_start, out_row, rows, terms, columns, add
+):
+    """A matrix product, `out = a @ b`, or with `add` `out += a @ b`.
+
+    Args:
+        a: contiguous array that holds `(rows, terms)`, its numbers `a_row` and `a_step` apart.
+        a_start: offset of the first one.
+        a_row: from one row to the next.
+        a_step: from one term to the next.
+        b: contiguous array that holds `(terms, columns)`.
+        b_start: offset of its first number.
+        b_row: from one row to the next.
+        out: contiguous array that holds `(rows, columns)`.
+        out_start: offset of its first number.
+        out_row: from one row to the next.
+        rows: any number.
+        terms: at least 1.
+        columns: a multiple of 16.
+        add: whether to add to what stands there.
+    """
+    for j in range(0, columns, WIDTH):
+        row = 0
+        while row + 4 <= rows:
+            _block_of_4(
+                _address(a, a_start + row * a_row),
+                a_row,
+                a_step,
+                _address(b, b_start + j),
+                b_row,
+                _address(out, out_start + row * out_row + j),
+                out_row,
+                terms,
+                add,
+            )
+            row += 4
+        if row + 2 <= rows:
+            _block_of_2(
+                _address(a, a_start + row * a_row),
+                a_row,
+                a_step,
+                _address(b, b_start + j),
+                b_row,
+                _address(out, out_start + row * out_row + j),
+                out_row,
+                terms,
+                add,
+            )
+            row += 2
+        if row < rows:
+            _block_of_1(
+                _address(a, a_start + row * a_row),
+                a_row,
+                a_step,
+                _address(b, b_start + j),
+                b_row,
+                _address(out, out_start + row * out_row + j),
+                out_row,
+                terms,
+                add,
+            )

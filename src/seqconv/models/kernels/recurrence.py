@@ -1,0 +1,1009 @@
+"""The loops of the recurrent layers, forward and backward, compiled by numba: numpy in, numpy out.
+
+Samples do not meet in a recurrence. The kernels therefore work on blocks of 16 samples, from the first time step
+to the last, and inside a block a number is always 16 numbers, one for each sample: a vector of the processor
+(`Lanes`). All that a step needs then stays in the cache, its products run at the speed of the processor's
+arithmetic, and no product needs a transposed operand. The blocks are shared out among threads; what one block gives
+does not depend on that, and gradients of weights are added up in the order of the blocks.
+
+Rows of 16 numbers make up an operand. That of a step is
+
+    state (units), one, inputs (features)
+
+where the one is for the bias; `weights` has a row for each of them and a column for each gate and unit. A recurrent
+product of the GRU's candidate counts as a gate of its own, so both layers have four:
+
+    GRU: candidate, update, reset, the candidate's recurrent product
+    LSTM: input, forget, candidate, output
+
+Where gates have dropout masks of their own, each of them has an operand of its own.
+
+All in one file: numba compiles its cache anew when the file of a kernel changes, not when another one does.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import (
+    intrinsic,
+    lower_builtin,
+    models,
+    register_jitable,
+    register_model,
+    type_callable,
+)
+
+from seqconv.models.kernels.compiling import compiled
+
+LANES = 16
+"""Samples in a block. Vectors of LLVM: two registers with AVX2, one with AVX-512, four with NEON."""
+GATES = 4
+_TILE = 4  # columns of a product at once: with 16 lanes their sums fill 8 registers of AVX2
+_CHUNK = 8  # steps whose gradients are gathered before they go into those of the weights
+
+Array: TypeAlias = Any
+"""The address of a flat float32 array: a number costs numba nothing, where an array is counted and has seven fields."""
+Vector: TypeAlias = Any
+
+# What only kernels call: compiled into them and kept with them.
+_part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+# A vector as a type of numba
+
+_FLOAT, _INT = ir.FloatType(), ir.IntType(32)
+_VECTOR = ir.VectorType(_FLOAT, LANES)
+
+
+class Lanes(types.Type):
+    """16 float32 numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Lanes")
+
+
+_lanes = Lanes()
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _VECTOR)
+
+
+def _pointer(builder: Any, address: Any, index: Any, kind: Any) -> Any:
+    number = builder.gep(builder.inttoptr(address, _FLOAT.as_pointer()), [index])
+    return number if kind is _FLOAT else builder.bitcast(number, kind.as_pointer())
+
+
+def _filled(builder: Any, value: Any) -> Any:
+    nothing = ir.Constant(_VECTOR, ir.Undefined)
+    one = builder.insert_element(nothing, value, ir.Constant(_INT, 0))
+    return builder.shuffle_vector(one, nothing, _order([0] * LANES))
+
+
+def _order(lanes: list[int]) -> Any:
+    return ir.Constant(ir.VectorType(_INT, LANES), lanes)
+
+
+@intrinsic
+def _load(typing: Any, array: Any, index: Any) -> Any:
+    """The vector that begins at an index."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, index = arguments
+        return builder.load(_pointer(builder, address, index, _VECTOR), align=4)
+
+    return _lanes(types.intp, types.intp), generate
+
+
+@intrinsic
+def _store(typing: Any, vector: Any, array: Any, index: Any) -> Any:
+    """Write a vector from an index on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector, address, index = arguments
+        builder.store(vector, _pointer(builder, address, index, _VECTOR), align=4)
+        return context.get_dummy_value()
+
+    return types.void(_lanes, types.intp, types.intp), generate
+
+
+@intrinsic
+def _spread(typing: Any, array: Any, index: Any) -> Any:
+    """One number in all lanes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, index = arguments
+        return _filled(builder, builder.load(_pointer(builder, address, index, _FLOAT), align=4))
+
+    return _lanes(types.intp, types.intp), generate
+
+
+@intrinsic
+def _copy_number(typing: Any, source: Any, s: Any, target: Any, t: Any) -> Any:
+    """Copy one number."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, s, target, t = arguments
+        value = builder.load(_pointer(builder, source, s, _FLOAT), align=4)
+        builder.store(value, _pointer(builder, target, t, _FLOAT), align=4)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 4), generate
+
+
+@intrinsic
+def _constant(typing: Any, number: Any) -> Any:
+    """A number in all lanes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value = context.cast(builder, arguments[0], signature.args[0], types.float32)
+        return _filled(builder, value)
+
+    return _lanes(number), generate
+
+
+@intrinsic
+def _add_product(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """`a * b + c`, in one operation where the processor has it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        name = f"llvm.fmuladd.v{LANES}f32"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+    return _lanes(_lanes, _lanes, _lanes), generate
+
+
+@intrinsic
+def _limited(typing: Any, value: Any, bound: Any) -> Any:
+    """Values between `-bound` and `bound`; what is no number stays none."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, high = arguments
+        low = builder.fsub(ir.Constant(_VECTOR, [-0.0] * LANES), high)
+        value = builder.select(builder.fcmp_ordered("<", value, low), low, value)
+        return builder.select(builder.fcmp_ordered(">", value, high), high, value)
+
+    return _lanes(_lanes, _lanes), generate
+
+
+@intrinsic
+def _where(typing: Any, condition: Any, value: Any, other: Any) -> Any:
+    """`value` where the condition is not zero."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        condition, value, other = arguments
+        zeros = ir.Constant(_VECTOR, [0.0] * LANES)
+        return builder.select(builder.fcmp_unordered("!=", condition, zeros), value, other)
+
+    return _lanes(_lanes, _lanes, _lanes), generate
+
+
+@intrinsic
+def _transpose_part(
+    typing: Any, source: Any, s: Any, s_stride: Any, target: Any, t: Any, t_stride: Any
+) -> Any:
+    """Turn 8 rows of 8 numbers. With AVX a shuffle is one instruction, and all rows have room in its registers."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        size = LANES // 2
+        part = ir.VectorType(_FLOAT, size)
+
+        def pointers(array: Any, first: Any, stride: Any) -> list[Any]:
+            steps = [builder.mul(stride, ir.Constant(stride.type, row)) for row in range(size)]
+            places = [builder.add(first, step) for step in steps]
+            return [_pointer(builder, array, place, part) for place in places]
+
+        rows = [builder.load(p, align=4) for p in pointers(*arguments[:3])]
+        # Pairs of rows that are 1, 2 and 4 apart exchange blocks of so many numbers.
+        for distance in (1, 2, 4):
+            turned = list(rows)
+            for i in range(size):
+                if not i & distance:
+                    for place, shift in ((i, 0), (i + distance, distance)):
+                        lanes = [
+                            (lane & ~distance) + shift + (size if lane & distance else 0)
+                            for lane in range(size)
+                        ]
+                        mask = ir.Constant(ir.VectorType(_INT, size), lanes)
+                        turned[place] = builder.shuffle_vector(rows[i], rows[i + distance], mask)
+            rows = turned
+        for row, pointer in zip(rows, pointers(*arguments[3:]), strict=True):
+            builder.store(row, pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 6), generate
+
+
+def _define(operation: Callable[..., Any], instruction: str) -> None:
+    @type_callable(operation)
+    def kind(context: Any) -> Callable[[Any, Any], Any]:
+        def of(left: Any, right: Any) -> Any:
+            both = isinstance(left, Lanes) and isinstance(right, Lanes)
+            return _lanes if both else None
+
+        return of
+
+    @lower_builtin(operation, Lanes, Lanes)
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return getattr(builder, instruction)(*arguments)
+
+
+_define(operator.add, "fadd")
+_define(operator.sub, "fsub")
+_define(operator.mul, "fmul")
+_define(operator.truediv, "fdiv")
+
+
+# Parts of the loops
+
+
+@_part
+def _transpose(source: Array, s: int, s_stride: int, target: Array, t: int, t_stride: int) -> None:
+    """Columns of 16 vectors, `s_stride` numbers apart, as vectors that are `t_stride` apart."""
+    for i in range(0, 16, 8):
+        for j in range(0, 16, 8):
+            _transpose_part(
+                source, s + i * s_stride + j, s_stride, target, t + j * t_stride + i, t_stride
+            )
+
+
+class Loop(NamedTuple):
+    """What forward and backward loops have in common.
+
+    Attributes:
+        samples: of the batch.
+        steps: of a sequence.
+        features: of a step's inputs.
+        units: of the state, a multiple of 4.
+        shown: units that are not there to make it a multiple.
+        operands: of a step: 1, or one for each gate with masks of its own.
+        reset_after: of a GRU, whether the reset gate is applied after the recurrent product.
+        skips: whether there are steps to leave out.
+        sequences: whether the states of all steps are wanted.
+        inputs: `(samples, steps, features)`.
+        keep: `(blocks, steps, 16)`, 0 for a step to leave out; 0 if there is none.
+        input_masks: `(blocks, operands, features, 16)`, factors of the inputs.
+        state_masks: `(blocks, operands, units, 16)`, factors of the state; 0 for one operand.
+    """
+
+    samples: int
+    steps: int
+    features: int
+    units: int
+    shown: int
+    operands: int
+    reset_after: bool
+    skips: bool
+    sequences: bool
+    inputs: Array
+    keep: Array
+    input_masks: Array
+    state_masks: Array
+
+
+ARRAYS = ("inputs", "keep", "input_masks", "state_masks")
+"""The fields of `Loop` that are addresses."""
+
+
+@register_jitable
+def gradient_shape(loop: Loop) -> tuple[int, int, int]:
+    """Of the sums of the weights' gradients of a block: rows, the last three unused; gates; units and unused ones."""
+    return loop.units + 1 + loop.features + 3, GATES, (loop.units + 15) // 16 * 16
+
+
+@register_jitable
+def _operand_size(loop: Loop) -> int:
+    """Numbers of an operand: `_read` writes whole vectors, `_add_weights` reads four rows at once."""
+    return (loop.units + 1 + (loop.features + 15) // 16 * 16 + 3) * 16
+
+
+@register_jitable
+def scratch_size(loop: Loop) -> int:
+    """Numbers of working memory that a kernel needs."""
+    room = max(_CHUNK * ((loop.units + 15) // 16 * 256), 2 * _operand_size(loop))
+    return _places(loop)[2] + room
+
+
+@register_jitable
+def _places(loop: Loop) -> tuple[int, int, int]:
+    """Where in its working memory a backward kernel has the gates' gradients, those of the states, and room.
+
+    In front are the operands of some steps, those of the gates and one more for the GRU.
+    """
+    gates = _CHUNK * (loop.operands + 1) * _operand_size(loop)
+    # Of the last gate whole vectors are turned, more than there are.
+    state = gates + _CHUNK * GATES * loop.units * 16 + 256
+    return gates, state, state + 2 * ((loop.units + 15) // 16 * 256)
+
+
+@_part
+def _samples_of(loop: Loop, block: int) -> int:
+    return min(16, loop.samples - block * 16)
+
+
+@_part
+def _tanh(x: Vector) -> Vector:
+    """Hyperbolic tangent to 3e-7: the quotient of two polynomials that Eigen, and so TensorFlow, has."""
+    x = _limited(x, _constant(7.90531110763549805))
+    y = x * x
+    p = _add_product(y, _constant(-2.76076847742355e-16), _constant(2.00018790482477e-13))
+    p = _add_product(y, p, _constant(-8.60467152213735e-11))
+    p = _add_product(y, p, _constant(5.12229709037114e-08))
+    p = _add_product(y, p, _constant(1.48572235717979e-05))
+    p = _add_product(y, p, _constant(6.37261928875436e-04))
+    p = _add_product(y, p, _constant(4.89352455891786e-03))
+    q = _add_product(y, _constant(1.19825839466702e-06), _constant(1.18534705686654e-04))
+    q = _add_product(y, q, _constant(2.26843463243900e-03))
+    q = _add_product(y, q, _constant(4.89352518554385e-03))
+    return x * p / q
+
+
+@_part
+def _sigmoid(x: Vector) -> Vector:
+    half = _constant(0.5)
+    return _add_product(half, _tanh(half * x), half)
+
+
+@_part
+def _product(
+    out: Array,
+    o: int,
+    weights: Array,
+    w: int,
+    depth: int,
+    operand: Array,
+    a: int,
+    rows: int,
+    tiles: int,
+    add: bool,
+) -> None:
+    """Products of columns of weights with rows of an operand, four columns at a time.
+
+    Args:
+        out: `out[o:]` gets a vector for each column.
+        o: see above.
+        weights: `(tiles, depth, 4)`; `weights[w:]` begins with the first row that counts of the first tile.
+        w: see above.
+        depth: see above.
+        operand: `operand[a:]` holds the vectors.
+        a: see above.
+        rows: of the product.
+        tiles: of the product.
+        add: whether to add to what `out` holds.
+    """
+    for tile in range(tiles):
+        at, to = w + tile * depth * 4, o + tile * 64
+        if add:
+            sum0, sum1 = _load(out, to), _load(out, to + 16)
+            sum2, sum3 = _load(out, to + 32), _load(out, to + 48)
+        else:
+            sum0 = _constant(0.0)
+            sum1, sum2, sum3 = sum0, sum0, sum0
+        for row in range(rows):
+            x = _load(operand, a + row * 16)
+            sum0 = _add_product(_spread(weights, at), x, sum0)
+            sum1 = _add_product(_spread(weights, at + 1), x, sum1)
+            sum2 = _add_product(_spread(weights, at + 2), x, sum2)
+            sum3 = _add_product(_spread(weights, at + 3), x, sum3)
+            at += 4
+        _store(sum0, out, to)
+        _store(sum1, out, to + 16)
+        _store(sum2, out, to + 32)
+        _store(sum3, out, to + 48)
+
+
+@_part
+def _read(
+    rows: Array, size: int, first: int, stride: int, samples: int, width: int, out: Array, o: int
+) -> None:
+    """Read a row of numbers of each sample as `width` vectors; up to 15 behind them are overwritten.
+
+    `rows` holds `size` numbers.
+    """
+    for column in range(0, width, 16):
+        last = first + (samples - 1) * stride + column + 16
+        if samples == 16 and last <= size:
+            _transpose(rows, first + column, stride, out, o + column * 16, 16)
+        else:
+            for c in range(column, min(column + 16, width)):
+                _store(_constant(0.0), out, o + c * 16)
+                for sample in range(samples):
+                    _copy_number(rows, first + sample * stride + c, out, o + c * 16 + sample)
+
+
+@_part
+def _write(
+    vectors: Array, v: int, rows: Array, first: int, stride: int, samples: int, width: int
+) -> None:
+    """Write `width` vectors as a row of numbers of each sample."""
+    whole = width // 16 * 16 if samples == 16 else 0
+    for column in range(0, whole, 16):
+        _transpose(vectors, v + column * 16, 16, rows, first + column, stride)
+    for c in range(whole, width):
+        for sample in range(samples):
+            _copy_number(vectors, v + c * 16 + sample, rows, first + sample * stride + c)
+
+
+@_part
+def _read_step(
+    loop: Loop, rows: Array, block: int, step: int, width: int, out: Array, o: int
+) -> None:
+    """`_read` a step of sequences."""
+    first = (block * 16 * loop.steps + step) * width
+    size = loop.samples * loop.steps * width
+    _read(rows, size, first, loop.steps * width, _samples_of(loop, block), width, out, o)
+
+
+@_part
+def _write_step(
+    loop: Loop, vectors: Array, v: int, rows: Array, block: int, step: int, width: int
+) -> None:
+    """`_write` a step of sequences."""
+    first = (block * 16 * loop.steps + step) * width
+    _write(vectors, v, rows, first, loop.steps * width, _samples_of(loop, block), width)
+
+
+@_part
+def _read_state(
+    loop: Loop, states: Array, block: int, kind: int, kinds: int, out: Array, o: int
+) -> None:
+    """Read one of the states of `(samples, kinds, shown)`, zero for the units that are not there."""
+    stride = kinds * loop.shown
+    first = block * 16 * stride + kind * loop.shown
+    size = loop.samples * stride
+    _read(states, size, first, stride, _samples_of(loop, block), loop.shown, out, o)
+    for row in range(loop.shown * 16, loop.units * 16, 16):
+        _store(_constant(0.0), out, o + row)
+
+
+@_part
+def _write_state(
+    loop: Loop, vectors: Array, v: int, states: Array, block: int, kind: int, kinds: int
+) -> None:
+    """Write one of the states of `(samples, kinds, shown)`."""
+    stride = kinds * loop.shown
+    first = block * 16 * stride + kind * loop.shown
+    _write(vectors, v, states, first, stride, _samples_of(loop, block), loop.shown)
+
+
+@_part
+def _add_step(
+    loop: Loop, rows: Array, block: int, step: int, out: Array, o: int, room: int
+) -> None:
+    """Add a step of the gradient of the states of all steps to `out[o:]`; `out[room:]` is room."""
+    _read_step(loop, rows, block, step, loop.shown, out, room)
+    for row in range(0, loop.shown * 16, 16):
+        _store(_load(out, o + row) + _load(out, room + row), out, o + row)
+
+
+@_part
+def _copy(vectors: Array, v: int, count: int, out: Array, o: int) -> None:
+    for row in range(0, count * 16, 16):
+        _store(_load(vectors, v + row), out, o + row)
+
+
+@_part
+def _set_operands(
+    loop: Loop, block: int, step: int, state: Array, s: int, out: Array, o: int
+) -> None:
+    """Write the operands of a step: state times mask; one; inputs times mask, zero in a step to leave out."""
+    units, features, size = loop.units, loop.features, _operand_size(loop)
+    inputs = o + (units + 1) * 16
+    _read_step(loop, loop.inputs, block, step, features, out, inputs)
+    if loop.skips:
+        keep = _load(loop.keep, (block * loop.steps + step) * 16)
+        for row in range(inputs, inputs + features * 16, 16):
+            _store(_where(keep, _load(out, row), _constant(0.0)), out, row)
+    # The first one last: the others are made of its inputs.
+    for operand in range(loop.operands - 1, -1, -1):
+        to, masks = o + operand * size, block * loop.operands + operand
+        if loop.operands == 1:
+            _copy(state, s, units, out, to)
+        else:
+            _multiply(state, s, loop.state_masks, masks * units * 16, units, out, to)
+        _store(_constant(1.0), out, to + units * 16)
+        to += (units + 1) * 16
+        _multiply(out, inputs, loop.input_masks, masks * features * 16, features, out, to)
+
+
+@_part
+def _multiply(vectors: Array, v: int, masks: Array, m: int, count: int, out: Array, o: int) -> None:
+    for row in range(0, count * 16, 16):
+        _store(_load(vectors, v + row) * _load(masks, m + row), out, o + row)
+
+
+@_part
+def _add_masked(
+    vectors: Array, v: int, masks: Array, m: int, count: int, out: Array, o: int
+) -> None:
+    for row in range(0, count * 16, 16):
+        value = _add_product(_load(vectors, v + row), _load(masks, m + row), _load(out, o + row))
+        _store(value, out, o + row)
+
+
+@_part
+def _add_into_state(
+    loop: Loop,
+    block: int,
+    weights: Array,
+    first: int,
+    stop: int,
+    scratch: Array,
+    g: int,
+    o: int,
+    room: int,
+) -> None:
+    """Add what the gradients of some gates are as a gradient of the state.
+
+    Args:
+        loop: see there.
+        block: see there.
+        weights: packed, a row for each gate and unit, a column for each unit.
+        first: gate.
+        stop: gate behind the last one.
+        scratch: `scratch[g:]` holds a vector for each gate and unit, `scratch[o:]` gets one for each unit, and
+            `scratch[room:]` has room for as many.
+        g: see above.
+        o: see above.
+        room: see above.
+    """
+    units, lanes = loop.units, loop.units * 16
+    tiles, depth = units // 4, GATES * units
+    if loop.operands == 1:
+        rows, w, a = (stop - first) * units, first * units * 4, g + first * lanes
+        _product(scratch, o, weights, w, depth, scratch, a, rows, tiles, True)
+        return
+    for gate in range(first, stop):
+        w, a = gate * units * 4, g + gate * lanes
+        _product(scratch, room, weights, w, depth, scratch, a, units, tiles, False)
+        mask = (block * loop.operands + gate % loop.operands) * lanes
+        _add_masked(scratch, room, loop.state_masks, mask, units, scratch, o)
+
+
+@_part
+def _write_input_gradient(
+    loop: Loop,
+    block: int,
+    step: int,
+    weights: Array,
+    gates: int,
+    scratch: Array,
+    g: int,
+    room: int,
+    out: Array,
+) -> None:
+    """Write the gradient of the inputs of a step.
+
+    Args:
+        loop: see there.
+        block: see there.
+        step: see there.
+        weights: packed, a row for each gate and unit, a column for each feature.
+        gates: how many of them the inputs go into.
+        scratch: `scratch[g:]` holds a vector for each gate and unit, `scratch[room:]` has room.
+        g: see above.
+        room: see above.
+        out: `(samples, steps, features)`.
+    """
+    units, features = loop.units, loop.features
+    depth, tiles = GATES * units, (features + 3) // 4
+    together = gates if loop.operands == 1 else 1
+    product = room + tiles * 64
+    for row in range(room, product, 16):
+        _store(_constant(0.0), scratch, row)
+    for gate in range(0, gates, together):
+        w, a, rows = gate * units * 4, g + gate * units * 16, together * units
+        _product(scratch, product, weights, w, depth, scratch, a, rows, tiles, False)
+        mask = (block * loop.operands + gate % loop.operands) * features * 16
+        _add_masked(scratch, product, loop.input_masks, mask, features, scratch, room)
+    _write_step(loop, scratch, room, out, block, step, features)
+
+
+@_part
+def _add_weight_gradient(
+    loop: Loop,
+    gate: int,
+    a: int,
+    first: int,
+    rows: int,
+    steps: int,
+    scratch: Array,
+    g: int,
+    room: int,
+    sums: Array,
+    o: int,
+) -> None:
+    """Add the gradient of the weights of a gate, summed over samples and some steps.
+
+    Args:
+        loop: see there.
+        gate: see there.
+        a: `scratch[a:]` holds the gate's operands, `scratch` those of all gates of the steps.
+        first: row of the operands that counts.
+        rows: how many of them.
+        steps: see above.
+        scratch: `scratch[g:]` holds the gates' gradients of the steps.
+        g: see above.
+        room: `scratch[room:]` has room for the turned gradients of the steps.
+        sums: `sums[o:]` has the sums so far, see `gradient_shape`.
+        o: see above.
+    """
+    columns = (loop.units + 15) // 16
+    turned, width = columns * 16, GATES * columns * 16
+    operands_step, gates_step = (loop.operands + 1) * _operand_size(loop), GATES * loop.units * 16
+    for step in range(steps):
+        for column in range(columns):
+            _transpose(
+                scratch,
+                g + step * gates_step + (gate * loop.units + column * 16) * 16,
+                16,
+                scratch,
+                room + step * 16 * turned + column * 16,
+                turned,
+            )
+    for row in range(first, first + rows, 4):
+        for column in range(columns):
+            to = o + row * width + gate * turned + column * 16
+            sum0, sum1 = _load(sums, to), _load(sums, to + width)
+            sum2, sum3 = _load(sums, to + 2 * width), _load(sums, to + 3 * width)
+            for step in range(steps):
+                at = a + step * operands_step + row * 16
+                of = room + step * 16 * turned + column * 16
+                for _sample in range(16):
+                    x = _load(scratch, of)
+                    sum0 = _add_product(_spread(scratch, at), x, sum0)
+                    sum1 = _add_product(_spread(scratch, at + 16), x, sum1)
+                    sum2 = _add_product(_spread(scratch, at + 32), x, sum2)
+                    sum3 = _add_product(_spread(scratch, at + 48), x, sum3)
+                    at += 1
+                    of += turned
+            _store(sum0, sums, to)
+            _store(sum1, sums, to + width)
+            _store(sum2, sums, to + 2 * width)
+            _store(sum3, sums, to + 3 * width)
+
+
+@_part
+def _add_plain_gates(
+    loop: Loop,
+    start: int,
+    stop: int,
+    steps: int,
+    scratch: Array,
+    gates: int,
+    room: int,
+    sums: Array,
+    o: int,
+) -> None:
+    """`_add_weight_gradient` of gates into which inputs and state go."""
+    size, depth = _operand_size(loop), loop.units + 1 + loop.features
+    for gate in range(start, stop):
+        _add_weight_gradient(
+            loop,
+            gate,
+            gate % loop.operands * size,
+            0,
+            depth,
+            steps,
+            scratch,
+            gates,
+            room,
+            sums,
+            o,
+        )
+
+
+# The GRU. Gates: candidate, update, reset, and the candidate's recurrent product.
+
+GRU_SAVED = 5
+"""Vectors a step and unit for the backward loop: the state before it, update, reset, candidate, recurrent product."""
+
+
+@compiled
+def gru_forward(
+    block: int,
+    loop: Loop,
+    weights: Array,
+    initial: Array,
+    outputs: Array,
+    finals: Array,
+    saved: Array,
+    scratch: Array,
+) -> None:
+    """Run a block of samples.
+
+    Args:
+        block: which one.
+        loop: see there.
+        weights: packed, a row for each row of an operand, a column for each gate and unit.
+        initial: states `(samples, 1, shown)`.
+        outputs: gets the states `(samples, steps, shown)` if all are wanted.
+        finals: gets the last states `(samples, 1, shown)`.
+        saved: `(blocks, steps, GRU_SAVED, units, 16)`; 0: nothing is saved.
+        scratch: working memory.
+    """
+    units, lanes, tiles = loop.units, loop.units * 16, loop.units // 4
+    depth, size = units + 1 + loop.features, _operand_size(loop)
+    gates = loop.operands * size
+    update_at, reset_at, recurrent_at = gates + lanes, gates + 2 * lanes, gates + 3 * lanes
+    masked, state = gates + 4 * lanes, gates + 5 * lanes
+    one = _constant(1.0)
+    _read_state(loop, initial, block, 0, 1, scratch, state)
+    for step in range(loop.steps):
+        _set_operands(loop, block, step, scratch, state, scratch, 0)
+        # Of the candidate first what does not depend on the state.
+        _product(
+            scratch, gates, weights, units * 4, depth, scratch, lanes, 1 + loop.features, tiles, False
+        )  # fmt: skip
+        for gate in range(1, 3):
+            a, w, out = gate % loop.operands * size, gate * tiles * depth * 4, gates + gate * lanes
+            _product(scratch, out, weights, w, depth, scratch, a, depth, tiles, False)
+        w = 3 * tiles * depth * 4
+        if loop.reset_after:
+            _product(scratch, recurrent_at, weights, w, depth, scratch, 0, units + 1, tiles, False)
+        for row in range(0, lanes, 16):
+            update = _sigmoid(_load(scratch, update_at + row))
+            reset = _sigmoid(_load(scratch, reset_at + row))
+            if loop.skips:
+                # With an update gate of exactly 1 the state stays, and all gradients of the step are exactly 0: the
+                # backward loop needs no mask.
+                update = _where(_load(loop.keep, (block * loop.steps + step) * 16), update, one)
+            _store(update, scratch, update_at + row)
+            _store(reset, scratch, reset_at + row)
+            _store(reset * _load(scratch, row), scratch, masked + row)
+        if not loop.reset_after:
+            _product(scratch, recurrent_at, weights, w, depth, scratch, masked, units, tiles, False)
+        to = (block * loop.steps + step) * GRU_SAVED * lanes
+        for row in range(0, lanes, 16):
+            update, reset = _load(scratch, update_at + row), _load(scratch, reset_at + row)
+            given, recurrent = _load(scratch, gates + row), _load(scratch, recurrent_at + row)
+            before = _load(scratch, state + row)
+            factor = reset if loop.reset_after else one
+            candidate = _tanh(_add_product(factor, recurrent, given))
+            if saved != 0:
+                _store(before, saved, to + row)
+                _store(update, saved, to + lanes + row)
+                _store(reset, saved, to + 2 * lanes + row)
+                _store(candidate, saved, to + 3 * lanes + row)
+                _store(recurrent, saved, to + 4 * lanes + row)
+            after = _add_product(update, before, (one - update) * candidate)
+            _store(after, scratch, state + row)
+        if loop.sequences:
+            _write_step(loop, scratch, state, outputs, block, step, loop.shown)
+    _write_state(loop, scratch, state, finals, block, 0, 1)
+
+
+@compiled
+def gru_backward(
+    block: int,
+    loop: Loop,
+    state_weights: Array,
+    input_weights: Array,
+    saved: Array,
+    upstream: Array,
+    final_upstream: Array,
+    input_gradient: Array,
+    initial_gradient: Array,
+    sums: Array,
+    scratch: Array,
+) -> None:
+    """Run a block of samples from the last step to the first.
+
+    Args:
+        block: which one.
+        loop: see there.
+        state_weights: packed, a row for each gate and unit, a column for each unit.
+        input_weights: the same with a column for each feature.
+        saved: by `gru_forward`.
+        upstream: gradient of its `outputs`.
+        final_upstream: gradient of its `finals`.
+        input_gradient: gets that of the inputs, `(samples, steps, features)`.
+        initial_gradient: gets that of the initial state, `(samples, 1, shown)`.
+        sums: gets that of the weights, `(blocks, *gradient_shape)`; zeros.
+        scratch: working memory.
+    """
+    units, lanes = loop.units, loop.units * 16
+    size = _operand_size(loop)
+    rows, kinds, columns = gradient_shape(loop)
+    o = block * rows * kinds * columns
+    gates, state, room = _places(loop)
+    one = _constant(1.0)
+    _read_state(loop, final_upstream, block, 0, 1, scratch, state)
+    for stop in range(loop.steps, 0, -_CHUNK):
+        start = max(stop - _CHUNK, 0)
+        for step in range(stop - 1, start - 1, -1):
+            if loop.sequences:
+                _add_step(loop, upstream, block, step, scratch, state, room)
+            at = (block * loop.steps + step) * GRU_SAVED * lanes
+            g = gates + (step - start) * GATES * lanes
+            update_at, reset_at, recurrent_at = g + lanes, g + 2 * lanes, g + 3 * lanes
+            for row in range(0, lanes, 16):
+                before, update = _load(saved, at + row), _load(saved, at + lanes + row)
+                reset = _load(saved, at + 2 * lanes + row)
+                candidate = _load(saved, at + 3 * lanes + row)
+                gradient = _load(scratch, state + row)
+                rest = gradient * (one - update)
+                d_candidate = rest * (one - candidate * candidate)
+                _store(d_candidate, scratch, g + row)
+                _store(rest * (before - candidate) * update, scratch, update_at + row)
+                _store(gradient * update, scratch, state + row)
+                if loop.reset_after:
+                    recurrent = _load(saved, at + 4 * lanes + row)
+                    d_recurrent = d_candidate * reset
+                    _store(d_recurrent, scratch, recurrent_at + row)
+                    _store(d_recurrent * recurrent * (one - reset), scratch, reset_at + row)
+                else:
+                    _store(d_candidate, scratch, recurrent_at + row)
+            if loop.reset_after:
+                _add_into_state(loop, block, state_weights, 1, 4, scratch, g, state, room)
+                continue
+            # Of the product of reset gate and state.
+            for row in range(0, lanes, 16):
+                _store(_constant(0.0), scratch, room + row)
+            _add_into_state(loop, block, state_weights, 3, 4, scratch, g, room, room + lanes)
+            for row in range(0, lanes, 16):
+                reset = _load(saved, at + 2 * lanes + row)
+                product = _load(scratch, room + row) * reset
+                d_reset = product * _load(saved, at + row) * (one - reset)
+                _store(d_reset, scratch, reset_at + row)
+                _store(_load(scratch, state + row) + product, scratch, state + row)
+            _add_into_state(loop, block, state_weights, 1, 3, scratch, g, state, room)
+        # What does not carry over from step to step.
+        steps = stop - start
+        for i in range(steps):
+            a, g = i * (loop.operands + 1) * size, gates + i * GATES * lanes
+            at = (block * loop.steps + start + i) * GRU_SAVED * lanes
+            _set_operands(loop, block, start + i, saved, at, scratch, a)
+            if not loop.reset_after:
+                reset = at + 2 * lanes
+                _multiply(scratch, a, saved, reset, units, scratch, a + loop.operands * size)
+            _write_input_gradient(
+                loop, block, start + i, input_weights, 3, scratch, g, room, input_gradient
+            )
+        _add_weight_gradient(
+            loop, 0, 0, units, 1 + loop.features, steps, scratch, gates, room, sums, o
+        )
+        _add_plain_gates(loop, 1, 3, steps, scratch, gates, room, sums, o)
+        a, count = (0, units + 1) if loop.reset_after else (loop.operands * size, units)
+        _add_weight_gradient(loop, 3, a, 0, count, steps, scratch, gates, room, sums, o)
+    _write_state(loop, scratch, state, initial_gradient, block, 0, 1)
+
+
+# The LSTM. Gates: input, forget, candidate, output.
+
+LSTM_SAVED = 7
+"""Vectors a step and unit: state and cell before it, the four gates, hyperbolic tangent of the cell after it."""
+
+
+@compiled
+def lstm_forward(
+    block: int,
+    loop: Loop,
+    weights: Array,
+    initial: Array,
+    outputs: Array,
+    finals: Array,
+    saved: Array,
+    scratch: Array,
+) -> None:
+    """As `gru_forward`, with two states `(samples, 2, shown)`, state and cell, and `LSTM_SAVED`."""
+    units, lanes, tiles = loop.units, loop.units * 16, loop.units // 4
+    depth, size = units + 1 + loop.features, _operand_size(loop)
+    gates = loop.operands * size
+    state = gates + GATES * lanes
+    cell = state + (units + 15) // 16 * 256
+    _read_state(loop, initial, block, 0, 2, scratch, state)
+    _read_state(loop, initial, block, 1, 2, scratch, cell)
+    for step in range(loop.steps):
+        _set_operands(loop, block, step, scratch, state, scratch, 0)
+        for gate in range(GATES):
+            a, w, out = gate % loop.operands * size, gate * tiles * depth * 4, gates + gate * lanes
+            _product(scratch, out, weights, w, depth, scratch, a, depth, tiles, False)
+        to = (block * loop.steps + step) * LSTM_SAVED * lanes
+        for row in range(0, lanes, 16):
+            enter = _sigmoid(_load(scratch, gates + row))
+            forget = _sigmoid(_load(scratch, gates + lanes + row))
+            candidate = _tanh(_load(scratch, gates + 2 * lanes + row))
+            leave = _sigmoid(_load(scratch, gates + 3 * lanes + row))
+            before, cell_before = _load(scratch, state + row), _load(scratch, cell + row)
+            cell_after = _add_product(forget, cell_before, enter * candidate)
+            shown = _tanh(cell_after)
+            after = leave * shown
+            if saved != 0:
+                _store(before, saved, to + row)
+                _store(cell_before, saved, to + lanes + row)
+                _store(enter, saved, to + 2 * lanes + row)
+                _store(forget, saved, to + 3 * lanes + row)
+                _store(candidate, saved, to + 4 * lanes + row)
+                _store(leave, saved, to + 5 * lanes + row)
+                _store(shown, saved, to + 6 * lanes + row)
+            if loop.skips:
+                keep = _load(loop.keep, (block * loop.steps + step) * 16)
+                after = _where(keep, after, before)
+                cell_after = _where(keep, cell_after, cell_before)
+            _store(after, scratch, state + row)
+            _store(cell_after, scratch, cell + row)
+        if loop.sequences:
+            _write_step(loop, scratch, state, outputs, block, step, loop.shown)
+    _write_state(loop, scratch, state, finals, block, 0, 2)
+    _write_state(loop, scratch, cell, finals, block, 1, 2)
+
+
+@compiled
+def lstm_backward(
+    block: int,
+    loop: Loop,
+    state_weights: Array,
+    input_weights: Array,
+    saved: Array,
+    upstream: Array,
+    final_upstream: Array,
+    input_gradient: Array,
+    initial_gradient: Array,
+    sums: Array,
+    scratch: Array,
+) -> None:
+    """As `gru_backward`, with two states `(samples, 2, shown)`."""
+    lanes, size = loop.units * 16, _operand_size(loop)
+    rows, kinds, columns = gradient_shape(loop)
+    o = block * rows * kinds * columns
+    gates, state, room = _places(loop)
+    cell = state + (loop.units + 15) // 16 * 256
+    one, zero = _constant(1.0), _constant(0.0)
+    _read_state(loop, final_upstream, block, 0, 2, scratch, state)
+    _read_state(loop, final_upstream, block, 1, 2, scratch, cell)
+    for stop in range(loop.steps, 0, -_CHUNK):
+        start = max(stop - _CHUNK, 0)
+        for step in range(stop - 1, start - 1, -1):
+            if loop.sequences:
+                _add_step(loop, upstream, block, step, scratch, state, room)
+            at = (block * loop.steps + step) * LSTM_SAVED * lanes
+            g = gates + (step - start) * GATES * lanes
+            keep = one
+            if loop.skips:
+                keep = _load(loop.keep, (block * loop.steps + step) * 16)
+            for row in range(0, lanes, 16):
+                cell_before, enter = (
+                    _load(saved, at + lanes + row),
+                    _load(saved, at + 2 * lanes + row),
+                )
+                forget = _load(saved, at + 3 * lanes + row)
+                candidate = _load(saved, at + 4 * lanes + row)
+                leave, shown = (
+                    _load(saved, at + 5 * lanes + row),
+                    _load(saved, at + 6 * lanes + row),
+                )
+                # A step to leave out has no gradients, and those of state and cell stay.
+                d_state, d_cell = _load(scratch, state + row), _load(scratch, cell + row)
+                gradient = _where(keep, d_state, zero)
+                _store(_where(keep, zero, d_state), scratch, state + row)
+                d_shown = gradient * leave
+                total = d_cell + d_shown * (one - shown * shown)
+                _store(_where(keep, total * forget, d_cell), scratch, cell + row)
+                total = _where(keep, total, zero)
+                d_enter = total * candidate * enter * (one - enter)
+                _store(d_enter, scratch, g + row)
+                _store(total * cell_before * forget * (one - forget), scratch, g + lanes + row)
+                d_candidate = total * enter * (one - candidate * candidate)
+                _store(d_candidate, scratch, g + 2 * lanes + row)
+                _store(gradient * shown * leave * (one - leave), scratch, g + 3 * lanes + row)
+            _add_into_state(loop, block, state_weights, 0, 4, scratch, g, state, room)
+        steps = stop - start
+        for i in range(steps):
+            a, g = i * (loop.operands + 1) * size, gates + i * GATES * lanes
+            at = (block * loop.steps + start + i) * LSTM_SAVED * lanes
+            _set_operands(loop, block, start + i, saved, at, scratch, a)
+            _write_input_gradient(
+                loop, block, start + i, input_weights, 4, scratch, g, room, input_gradient
+            )
+        _add_plain_gates(loop, 0, 4, steps, scratch, gates, room, sums, o)
+    _write_state(loop, scratch, state, initial_gradient, block, 0, 2)
+    _write_state(loop, scratch, cell, initial_gradient, block, 1, 2)

@@ -1,0 +1,163 @@
+"""An embedding and the convolution over it as one layer: a table of products is looked up instead of embeddings.
+
+On a CPU by kernels of our own (`seqconv.models.kernels.token_convolution`), elsewhere by the two layers one after the
+other; docs/adr/0017 has the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from seqconv.models.kernels import token_convolution as kernels
+from seqconv.models.kernels.convolution import padded
+from seqconv.models.layers.convolution import Conv1D
+from seqconv.models.layers.embedding import Embedding
+from seqconv.models.layers.native import call_kernel, in_parallel, takes_kernels
+from seqconv.tasks.forecasting.windows import aligned_empty
+
+Tensor: TypeAlias = Any  # TensorFlow comes without types
+
+# Gradients are summed over parts that do not depend on the number of threads: of so many samples, or blocks of tokens.
+_CHUNK = 8
+_BLOCKS = 16
+# A table of products may not be larger; above, embeddings are looked up and convolved.
+_MOST_PRODUCTS = 2**26
+
+
+@keras.saving.register_keras_serializable(package="seqconv")
+class TokenConvolution(keras.layers.Layer):
+    """`convolution(embedding(tokens))`, with the weights of these two layers.
+
+    Args:
+        embedding: built.
+        convolution: built.
+        **kwargs: As for `keras.layers.Layer`.
+    """
+
+    def __init__(self, embedding: Embedding, convolution: Conv1D, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.embedding, self.convolution = embedding, convolution
+        self.supports_jit = False
+
+    def call(self, tokens: Tensor) -> Tensor:
+        """From `(batch, time)` to `(batch, time - kernel_size + 1, filters)`."""
+        table, kernel, bias = map(
+            tf.convert_to_tensor,
+            (self.embedding.embeddings, self.convolution.kernel, self.convolution.bias),
+        )
+        size, _, filters = kernel.shape
+        small = table.shape[0] * size * padded(filters) <= _MOST_PRODUCTS
+        if small and takes_kernels(self.compute_dtype):
+            return _convolve(tf.cast(tokens, tf.int32), table, kernel, bias)
+        return self.convolution(self.embedding(tokens))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Shape of the outputs for that of the tokens."""
+        return self.convolution.compute_output_shape((*input_shape, self.embedding.output_dim))
+
+    def get_config(self) -> dict[str, Any]:
+        """The configurations of both layers."""
+        return {
+            **super().get_config(),
+            "embedding": self.embedding.get_config(),
+            "convolution": self.convolution.get_config(),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TokenConvolution:
+        """The layer of a configuration, its weights to be set."""
+        embedding = Embedding.from_config(config.pop("embedding"))
+        convolution = Conv1D.from_config(config.pop("convolution"))
+        embedding.build((None, None))
+        convolution.build((None, None, embedding.output_dim))
+        return cls(embedding, convolution, **config)
+
+
+@tf.custom_gradient
+def _convolve(
+    tokens: Tensor, table: Tensor, kernel: Tensor, bias: Tensor
+) -> tuple[Tensor, Callable[..., Any]]:
+    batch, time = tokens.shape
+    size, _, filters = kernel.shape
+    shape = (batch, None if time is None else time - size + 1, filters)
+    (outputs,) = call_kernel(_forward, [tokens, table, kernel, bias], [shape])
+
+    def gradient(upstream: Tensor) -> tuple[Tensor | None, ...]:
+        tensors = [tokens, table, kernel, upstream, outputs]
+        return (None, *call_kernel(_gradients, tensors, [table.shape, kernel.shape, bias.shape]))
+
+    return outputs, gradient
+
+
+def _forward(
+    tokens: np.ndarray, table: np.ndarray, kernel: np.ndarray, bias: np.ndarray
+) -> np.ndarray:
+    batch, time = tokens.shape
+    size, _, filters = kernel.shape
+    used, places = _in_use(tokens, len(table))
+    columns = _columns(kernel)
+    products = np.empty((len(used), columns.shape[1]), np.float32)
+    in_parallel(kernels.multiply, _blocks(used), _BLOCKS, table, used, columns, products)
+    outputs = aligned_empty((batch, time - size + 1, filters))
+    in_parallel(kernels.forward, batch, _CHUNK, places, products, bias, outputs)
+    return outputs
+
+
+def _gradients(
+    tokens: np.ndarray,
+    table: np.ndarray,
+    kernel: np.ndarray,
+    upstream: np.ndarray,
+    outputs: np.ndarray,
+) -> list[np.ndarray]:
+    batch, steps, filters = outputs.shape
+    size, features, _ = kernel.shape
+    used, places = _in_use(tokens, len(table))
+    chunks, parts = -(-batch // _CHUNK), -(-_blocks(used) // _BLOCKS)
+    gradient = np.zeros((batch, steps, padded(filters)), np.float32)
+    biases = np.empty((chunks, filters), np.float32)
+    in_parallel(kernels.mask, chunks, 1, _CHUNK, upstream, outputs, gradient, biases)
+    columns = _columns(kernel)
+    sums = np.zeros((len(used), columns.shape[1]), np.float32)
+    in_parallel(kernels.sum_by_token, columns.shape[1] // kernels.WIDTH, 1, places, gradient, sums)
+    turned = np.zeros((columns.shape[1], padded(features)), np.float32)
+    turned[:, :features] = columns.T
+    tables = np.zeros(table.shape, np.float32)
+    kernel_parts = np.empty((parts, *columns.shape), np.float32)
+    in_parallel(
+        kernels.gradients, parts, 1, _BLOCKS, table, used, turned, sums, tables, kernel_parts
+    )
+    found = kernel_parts.sum(axis=0).reshape(features, size, padded(filters))
+    return [
+        tables,
+        np.ascontiguousarray(found.transpose(1, 0, 2)[..., :filters]),
+        biases.sum(axis=0),
+    ]
+
+
+def _in_use(tokens: np.ndarray, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens that occur, ascending, and for each position the number of its token among them."""
+    seen = np.zeros(vocabulary, bool)
+    # As in Keras, a negative token counts from the end of the table.
+    seen[tokens] = True
+    used = np.flatnonzero(seen)
+    numbers = np.empty(vocabulary, np.int32)
+    numbers[used] = np.arange(len(used), dtype=np.int32)
+    return used, numbers[tokens]
+
+
+def _blocks(used: np.ndarray) -> int:
+    return -(-len(used) // kernels.BLOCK)
+
+
+def _columns(kernel: np.ndarray) -> np.ndarray:
+    """A kernel `(kernel_size, features, filters)` as `(features, kernel_size * padded filters)`."""
+    size, features, filters = kernel.shape
+    found = np.zeros((features, size, padded(filters)), np.float32)
+    found[..., :filters] = kernel.transpose(1, 0, 2)
+    return found.reshape(features, -1)

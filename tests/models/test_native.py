@@ -1,0 +1,80 @@
+"""Kernels of our own in a graph: on however many threads, and only where they can run."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from seqconv.models.layers import native
+from seqconv.models.layers.convolution import Conv1D
+from seqconv.models.layers.embedding import Embedding
+from seqconv.models.layers.native import on_threads, takes_kernels, tensorflow_alone
+from seqconv.models.layers.pooling import MaxPooling1D
+from seqconv.models.layers.token_convolution import TokenConvolution
+
+
+def of_tokens() -> keras.Layer:
+    embedding, convolution = Embedding(300, 24), Conv1D(20, 3)
+    embedding.build((None, None))
+    convolution.build((None, None, 24))
+    return TokenConvolution(embedding, convolution)
+
+
+RANDOM = np.random.default_rng(0)
+WINDOWS = RANDOM.normal(size=(70, 30, 6)).astype(np.float32)
+TOKENS = RANDOM.integers(300, size=(70, 30)).astype(np.int32)
+
+
+@pytest.mark.parametrize(
+    ("make", "inputs"),
+    [(lambda: Conv1D(20, 3), WINDOWS), (lambda: MaxPooling1D(4), WINDOWS), (of_tokens, TOKENS)],
+)
+def test_the_number_of_threads_changes_no_bit(monkeypatch, make, inputs):
+    layer, tensor = make(), tf.constant(inputs)
+    found = []
+    for threads in (1, 2, 3, 8):
+        monkeypatch.setattr(native, "_threads", lambda count=threads: count)
+        with tf.GradientTape() as tape:
+            tape.watch(tensor)
+            outputs = layer(tensor)
+            loss = tf.reduce_sum(outputs**2)
+        sources = layer.trainable_variables or [tensor]
+        found.append([outputs, *tape.gradient(loss, sources)])
+    for other in found[1:]:
+        for one, another in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(one, another)
+
+
+def test_every_number_is_taken_once(monkeypatch):
+    monkeypatch.setattr(native, "_threads", lambda: 4)
+    taken: list[int] = []
+    on_threads(taken.extend, 1000)
+    assert sorted(taken) == list(range(1000))
+    on_threads(taken.extend, 0)
+    assert len(taken) == 1000
+
+
+def test_an_error_in_a_thread_is_raised(monkeypatch):
+    monkeypatch.setattr(native, "_threads", lambda: 2)
+
+    def work(numbers):
+        for number in numbers:
+            if number == 7:
+                raise ValueError("of number 7")
+
+    with pytest.raises(ValueError, match="of number 7"):
+        on_threads(work, 100)
+
+
+def test_where_kernels_run(monkeypatch):
+    assert takes_kernels("float32")
+    assert not takes_kernels("float16")
+    with tensorflow_alone():
+        assert not takes_kernels("float32")
+    with tensorflow_alone(wanted=False):
+        assert takes_kernels("float32")
+    monkeypatch.setattr(native, "_has_gpu", lambda: True)
+    assert not takes_kernels("float32")
+    assert takes_kernels("float32", beside_gpu=True)
