@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contestants import JENA_ROWS, WORKS
+from contestants import JENA_ROWS, PRESETS, WORKS
 
 HERE = Path(__file__).resolve().parent
 PYTHON = Path(sys.executable)
@@ -202,6 +202,13 @@ def show(title: str, unit: str, result: Results, factor: float = 1.0, floor: flo
         print(f"  {'floor':<26}{floor * factor:>11.4g}{'':18}{floor / ours:>8.2f}")
 
 
+def check_sizes(work: str, peers: dict[str, Contestant]) -> None:
+    """Refuse to compare models that differ in the number of their parameters."""
+    sizes = {peer.facts[work]["parameters"] for peer in peers.values()}
+    if len(sizes) > 1:
+        raise RuntimeError(f"the models of {work} differ in size: {sizes}")
+
+
 def steps(bench: Bench) -> Results:
     """One training step on a batch in memory, and the floor: its matrix products at this machine's own rate."""
     results: Results = {}
@@ -215,9 +222,7 @@ def steps(bench: Bench) -> Results:
             )
             gflop = peers["keras"].facts["product"]["gflop"]
             rates += [gflop / np.median(seconds) for seconds in found.pop("product")]
-            sizes = {peer.facts[work]["parameters"] for peer in peers.values()}
-            if len(sizes) > 1:
-                raise RuntimeError(f"the models of {work} differ in size: {sizes}")
+            check_sizes(work, peers)
             results[work] = {**peers["keras"].facts[work], "contestants": summary(found)}
     rate = float(np.median(rates))
     for work, result in results.items():
@@ -225,6 +230,32 @@ def steps(bench: Bench) -> Results:
         show(f"step, {work}", "ms", result["contestants"], 1e3, result["floor"])
     print(f"\nmatrix product {rate:.0f} GFLOP/s, {min(rates):.0f} to {max(rates):.0f}")
     return {"gflop_per_second": rate, "works": results}
+
+
+def presets(bench: Bench) -> Results:
+    """One training step of each forecasting preset, beside the same network in plain PyTorch."""
+    results: Results = {}
+    torch = ["torch", "torch_passive"] if bench.options.torch else []
+    with bench.contestants("ours", *torch) as peers:
+        for work in PRESETS:
+            asked = {name: (peer, work) for name, peer in peers.items()}
+            found = bench.blocks(asked, bench.options.steps)
+            check_sizes(work, peers)
+            results[work] = {**peers["ours"].facts[work], "contestants": summary(found)}
+            show(f"step, {work}", "ms", results[work]["contestants"], 1e3)
+    return results
+
+
+def evaluation(bench: Bench) -> Results:
+    """Forecasts of 2,048 windows of 240 x 14, 512 at a time."""
+    results: Results = {}
+    torch = ["torch", "torch_passive"] if bench.options.torch else []
+    with bench.contestants(*bench.versions, "keras", *torch) as peers:
+        for work in ("conv1d", "conv_gru", "gru", "lstm"):
+            asked = {name: (peer, f"predict/{work}") for name, peer in peers.items()}
+            results[work] = summary(bench.blocks(asked, 5))
+            show(f"2,048 windows, {work}", "ms", results[work], 1e3)
+    return results
 
 
 def windows(bench: Bench) -> Results:
@@ -358,7 +389,10 @@ def checkpoints(bench: Bench) -> Results:
     return {"seconds": result, "share_of_500_steps": share}
 
 
-PARTS = {f.__name__: f for f in (steps, windows, job, startup, memory, growth, checkpoints)}
+PARTS = {
+    f.__name__: f
+    for f in (steps, presets, evaluation, windows, job, startup, memory, growth, checkpoints)
+}
 
 
 def machine() -> Results:

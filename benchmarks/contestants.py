@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,12 +23,35 @@ WORKS = {
     "conv1d": [*SERIES, "model=conv1d"],
     "conv_gru": [*SERIES, "model=conv_gru"],
     "gru": [*SERIES, "model=gru"],
+    "lstm": [*SERIES, "model=lstm"],
     "conv1d_imdb": ["dataset=imdb", "model=conv1d"],
 }
 PATIENCE = (
     5.0  # seconds after which a block ends: spinning threads on a busy machine take seconds a step
 )
 Runner = Callable[[], Any]
+
+
+class Preset(NamedTuple):
+    """The shapes of a forecasting preset's step: the record itself is not needed."""
+
+    batch: int
+    time: int
+    features: int
+    made: int
+    """How many of the features, the last ones, are made from times."""
+    leads: int
+    targets: tuple[int, ...]
+    """The features that are forecast."""
+
+
+WEATHER = Preset(64, 720, 21, 0, 96, tuple(range(21)))
+PRESETS = {
+    "weather_96": WEATHER,
+    "weather_96_conv": WEATHER,
+    "weather_96_gru": WEATHER,
+    "jena_24h": Preset(BATCH, 72, COLUMNS + 4, 4, 1, (1,)),
+}
 
 
 def serve(make: Callable[[str], tuple[Runner, dict[str, Any]]]) -> None:
@@ -68,11 +91,21 @@ def ten_times(run: Runner) -> Runner:
 def batch_of(work: str, time_steps: int = 240) -> tuple[np.ndarray, np.ndarray]:
     """A batch of the shapes of a work: a series, or tokens and classes."""
     random = np.random.default_rng(0)
+    if work in PRESETS:
+        shapes = PRESETS[work]
+        windows = random.normal(size=(shapes.batch, shapes.time, shapes.features))
+        targets = random.normal(size=(shapes.batch, shapes.leads, len(shapes.targets)))
+        return windows.astype(np.float32), targets.astype(np.float32)
     if work == "conv1d_imdb":
         tokens = random.integers(1, 10_000, size=(BATCH, 500)).astype(np.int32)
         return tokens, random.integers(2, size=(BATCH, 1)).astype(np.float32)
     windows = random.normal(size=(BATCH, time_steps, COLUMNS)).astype(np.float32)
     return windows, random.normal(size=(BATCH, 1)).astype(np.float32)
+
+
+def many_windows() -> np.ndarray:
+    """Windows to forecast from, several batches of an evaluation."""
+    return np.random.default_rng(0).normal(size=(2048, 240, COLUMNS)).astype(np.float32)
 
 
 # seqconv
@@ -85,24 +118,34 @@ def our_config(words: list[str]) -> Any:
     return read_command_line(words).only_job
 
 
+def our_spec(words: list[str]) -> Any:
+    """Shapes of a work on Jena's record or on IMDB."""
+    from seqconv.tasks.contract import SequenceSpec
+
+    config = our_config(words)
+    tokens, keys = config.dataset.name == "imdb", config.settings
+    return SequenceSpec(
+        time=keys.time_steps,
+        features=None if tokens else COLUMNS,
+        vocabulary=keys.max_features if tokens else None,
+        embedding=keys.embedding_size if tokens else None,
+        outputs=(1,) if tokens else (1, 1),
+        targets=(1,) if tokens else (1, 1),
+    )
+
+
 def our_training(words: list[str], task: Any = None) -> tuple[Callable[..., Any], Any]:
     """The compiled training step of seqconv, and its model."""
-    from seqconv.tasks.contract import SequenceSpec
+    from seqconv.tasks.contract import Loss
     from seqconv.training.predictor import build_model
     from seqconv.training.steps import build_optimizer, compile_training
 
     config = our_config(words)
     if task is None:
-        tokens, keys = config.dataset.name == "imdb", config.settings
-        spec = SequenceSpec(
-            time=keys.time_steps,
-            features=None if tokens else COLUMNS,
-            vocabulary=keys.max_features if tokens else None,
-            embedding=keys.embedding_size if tokens else None,
-            outputs=(1,) if tokens else (1, 1),
-            targets=(1,) if tokens else (1, 1),
+        spec = our_spec(words)
+        loss = Loss(
+            name="mean_absolute_error" if spec.vocabulary is None else "binary_crossentropy"
         )
-        loss = "binary_crossentropy" if tokens else keys.loss
     else:
         spec, loss = task.spec, task.loss
     model = build_model(config, spec)
@@ -110,19 +153,48 @@ def our_training(words: list[str], task: Any = None) -> tuple[Callable[..., Any]
     return compile_training(config.trainer, model, spec, loss, optimizer), model
 
 
-def our_step(words: list[str], batch: tuple[np.ndarray, np.ndarray]) -> tuple[Runner, Any]:
+def our_preset(work: str) -> tuple[list[str], Any]:
+    """The words of a preset, and what `our_training` asks its task for."""
+    from types import SimpleNamespace
+
+    from seqconv.tasks.contract import SequenceSpec
+    from seqconv.tasks.forecasting.losses import forecast_loss
+    from seqconv.tasks.forecasting.preparation import ORIGINS
+
+    words = [f"experiment={work}", "dataset.path=not_read.csv"]
+    config, shapes = our_config(words), PRESETS[work]
+    if (config.batch_size, config.settings.time_steps) != (shapes.batch, shapes.time):
+        raise ValueError(f"PRESETS has other shapes than conf/experiment/{work}.yaml")
+    targets = (shapes.leads, len(shapes.targets))
+    spec = SequenceSpec(
+        time=shapes.time,
+        features=shapes.features,
+        vocabulary=None,
+        embedding=None,
+        outputs=targets,
+        targets=targets,
+        target_features=shapes.targets,
+        made=shapes.made,
+        origin=ORIGINS[config.settings.target],
+    )
+    return words, SimpleNamespace(spec=spec, loss=forecast_loss(config.settings, shapes.leads))
+
+
+def our_step(
+    words: list[str], batch: tuple[np.ndarray, np.ndarray], task: Any = None
+) -> tuple[Runner, Any]:
     """One step as the loop takes it: arrays in, the loss and the predictions out."""
     from seqconv.tasks.forecasting.windows import aligned_empty
     from seqconv.training.steps import as_tensor
     from seqconv.training.tensorflow_import import deterministic_operations
 
     with deterministic_operations(True):
-        train, model = our_training(words)
+        train, model = our_training(words, task)
     inputs, targets = batch
     if inputs.dtype == np.float32:  # Windows are gathered into aligned arrays; tokens are not.
         inputs = aligned_empty(batch[0].shape)
         inputs[:] = batch[0]
-        targets = targets[:, None]
+        targets = targets if targets.ndim == 3 else targets[:, None]
 
     def run() -> None:
         with deterministic_operations(True):
@@ -131,6 +203,24 @@ def our_step(words: list[str], batch: tuple[np.ndarray, np.ndarray]) -> tuple[Ru
         predictions.numpy()
 
     return run, {"parameters": model.count_params()}
+
+
+def our_predictions(work: str) -> Runner:
+    """Forecasts of many windows, in the batches of an evaluation."""
+    from seqconv.training.predictor import EVALUATION_BATCH
+    from seqconv.training.steps import as_tensor, compile_prediction
+
+    model = our_training(WORKS[work])[1]
+    spec = our_spec(WORKS[work])
+    predict = compile_prediction(model, spec, None)
+    windows = many_windows()
+    targets = np.zeros((EVALUATION_BATCH, *spec.targets), np.float32)
+
+    def run() -> None:
+        for first in range(0, len(windows), EVALUATION_BATCH):
+            predict(as_tensor(windows[first : first + EVALUATION_BATCH]), targets)[0].numpy()
+
+    return run
 
 
 def our_task(rows: int, *words: str) -> Any:
@@ -215,12 +305,14 @@ def keras_model(work: str) -> Any:
     kernel, pool, filters = (7, 5, 2) if work == "conv1d_imdb" else (5, 3, 3)
     tokens = [layers.Input((500,)), layers.Embedding(10_000, 128)]
     stack = tokens if work == "conv1d_imdb" else [layers.Input((240, COLUMNS))]
-    for index in range({"conv_gru": 2, "gru": 0}.get(work, filters)):
+    for index in range({"conv_gru": 2, "gru": 0, "lstm": 0}.get(work, filters)):
         stack += [layers.MaxPooling1D(pool)] if index else []
         stack += [layers.Conv1D(32, kernel, activation="relu")]
     if "gru" in work:
         dropout, recurrent = (0.1, 0.5) if work == "conv_gru" else (0.2, 0.2)
         stack += [layers.GRU(32, dropout=dropout, recurrent_dropout=recurrent)]
+    elif work == "lstm":
+        stack += [layers.LSTM(32, dropout=0.2, recurrent_dropout=0.2)]
     else:
         stack += [layers.GlobalMaxPooling1D()]
     return Sequential([*stack, layers.Dense(1)])
@@ -247,7 +339,8 @@ def flop(model: Any) -> tuple[float, float]:
     """Operations of the matrix products of a forward pass, and of the input gradient that nobody needs."""
     counts = []
     for layer in model.layers:
-        times = layer.input.shape[1] if "gru" in layer.name else 1
+        recurrent = any(name in layer.name for name in ("gru", "lstm"))
+        times = layer.input.shape[1] if recurrent else 1
         times = layer.output.shape[1] if "conv" in layer.name else times
         kernels = {w.name: float(np.prod(w.shape)) * times for w in layer.weights}
         counts.append({n: 2 * BATCH * k for n, k in kernels.items() if "kernel" in n})
@@ -325,8 +418,16 @@ def make(contestant: str, work: str) -> tuple[Runner, dict[str, Any]]:
         return matrix_product(), {"gflop": 2 * 2048**3 / 1e9}
     if kind == "rows":
         return our_step_on_rows(int(size)), {}
+    if kind == "predict" and contestant == "ours":
+        return our_predictions(size), {}
+    if kind == "predict":
+        model, forecast_of = keras_model(size), many_windows()
+        return lambda: model.predict(forecast_of, batch_size=512, verbose=0), {}
     if work == "checkpoint":
         return our_checkpoint(), {}
+    if contestant == "ours" and work in PRESETS:
+        words, task = our_preset(work)
+        return our_step(words, batch_of(work), task)
     if contestant == "ours":
         words = [f"lookback={3 * int(size)}"] if size else []
         return our_step([*WORKS[kind], *words], batch_of(kind, int(size or 240)))

@@ -1,4 +1,4 @@
-"""PyTorch as a contestant, in an environment of its own; no recurrent dropout, since `nn.GRU` has none."""
+"""PyTorch as a contestant, in an environment of its own; no recurrent dropout, since its layers have none."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import itertools
 from typing import Any
 
 import torch
-from contestants import BATCH, COLUMNS, Runner, batch_of, serve, ten_times
+from contestants import BATCH, COLUMNS, PRESETS, Runner, batch_of, many_windows, serve, ten_times
 from torch import nn
 from torch.nn import functional as F
+from torch_presets import preset_step
 
 SHAPES = {
-    # features, kernel, pool, convolutions, dropout in front of the GRU (None: global maximum instead)
+    # features, kernel, pool, convolutions, dropout in front of the recurrence (None: global maximum instead)
     "conv1d": (COLUMNS, 5, 3, 3, None),
     "conv_gru": (COLUMNS, 5, 3, 2, 0.1),
     "gru": (COLUMNS, 5, 3, 0, 0.2),
+    "lstm": (COLUMNS, 5, 3, 0, 0.2),
     "conv1d_imdb": (128, 7, 5, 2, None),
 }
 
@@ -30,7 +32,10 @@ class Model(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv1d(size, 32, kernel) for size in sizes[:-1] if count
         )
-        self.gru = nn.GRU(sizes[-1], 32, batch_first=True) if "gru" in work else None
+        recurrence = nn.LSTM if work == "lstm" else nn.GRU
+        self.recurrence = None
+        if self.dropout is not None:
+            self.recurrence = recurrence(sizes[-1], 32, batch_first=True)
         self.output = nn.Linear(32, 1)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -40,9 +45,11 @@ class Model(nn.Module):
             if index:
                 sequence = F.max_pool1d(sequence, self.pool)
             sequence = F.relu(convolution(sequence))
-        if self.gru is None:
+        if self.recurrence is None:
             return self.output(sequence.amax(2))
-        states, _ = self.gru(F.dropout(sequence.transpose(1, 2), self.dropout))
+        states, _ = self.recurrence(
+            F.dropout(sequence.transpose(1, 2), self.dropout, self.training)
+        )
         return self.output(states[:, -1])
 
 
@@ -59,6 +66,19 @@ class Windows(torch.utils.data.Dataset):
         return self.data[index : index + 720 : 3], self.data[index + 864, 1]
 
 
+def predictions(work: str) -> Runner:
+    """Forecasts of many windows, 512 at a time."""
+    model = Model(work).eval()
+    windows = torch.from_numpy(many_windows())
+
+    def run() -> None:
+        with torch.inference_mode():
+            for part in windows.split(512):
+                model(part)
+
+    return run
+
+
 def make(work: str) -> tuple[Runner, dict[str, Any]]:
     """One training step, or one batch of windows."""
     torch.set_num_threads(2)
@@ -67,6 +87,12 @@ def make(work: str) -> tuple[Runner, dict[str, Any]]:
         loader = torch.utils.data.DataLoader(Windows(), batch_size=BATCH, shuffle=True)
         batches = itertools.chain.from_iterable(itertools.repeat(loader))
         return ten_times(lambda: next(batches)), facts
+    if work in PRESETS:
+        run, found = preset_step(work)
+        return run, facts | found
+    kind, _, name = work.partition("/")
+    if kind == "predict":
+        return predictions(name), facts
     model = Model(work)
     optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-3, alpha=0.9)
     loss_function = nn.BCEWithLogitsLoss() if work == "conv1d_imdb" else nn.L1Loss()
@@ -80,7 +106,10 @@ def make(work: str) -> tuple[Runner, dict[str, Any]]:
         optimizer.step()
         return loss.item()
 
-    return run, facts | {"parameters": sum(p.numel() for p in model.parameters())}
+    # PyTorch's LSTM has two biases whose sum counts; everybody else has one.
+    twice = "bias_hh" if work == "lstm" else "nothing"
+    counted = [p.numel() for name, p in model.named_parameters() if twice not in name]
+    return run, facts | {"parameters": sum(counted)}
 
 
 if __name__ == "__main__":
