@@ -143,9 +143,7 @@ def our_training(words: list[str], task: Any = None) -> tuple[Callable[..., Any]
     config = our_config(words)
     if task is None:
         spec = our_spec(words)
-        loss = Loss(
-            name="mean_absolute_error" if spec.vocabulary is None else "binary_crossentropy"
-        )
+        loss = Loss(name=config.settings.loss if spec.vocabulary is None else "binary_crossentropy")
     else:
         spec, loss = task.spec, task.loss
     model = build_model(config, spec)

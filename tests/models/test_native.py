@@ -75,6 +75,6 @@ def test_where_kernels_run(monkeypatch):
         assert not takes_kernels("float32")
     with tensorflow_alone(wanted=False):
         assert takes_kernels("float32")
-    monkeypatch.setattr(native, "_has_gpu", lambda: True)
+    monkeypatch.setattr(native, "has_gpu", lambda: True)
     assert not takes_kernels("float32")
     assert takes_kernels("float32", beside_gpu=True)

@@ -36,9 +36,10 @@ def test_both_implementations_agree(model):
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 def test_auto_takes_ours_without_a_gpu_and_keras_where_cudnn_serves(kind, monkeypatch):
     from seqconv.models import recurrence
+    from seqconv.models.layers import native
 
     def chosen(recurrent_dropout, gpu):
-        monkeypatch.setattr(recurrence, "_has_gpu", lambda: gpu)
+        monkeypatch.setattr(native, "has_gpu", lambda: gpu)
         make = getattr(recurrence, kind)
         layer = make(4, recurrent_dropout=recurrent_dropout, implementation="auto")
         return "keras" if type(layer).__module__.startswith("keras.") else "fused"

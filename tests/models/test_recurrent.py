@@ -87,14 +87,14 @@ def inject_masks(ours, theirs, batch, features):
 
 
 class TestAgreesWithKeras:
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15, deadline=None, derandomize=True)
     @given(shapes, kinds, modes, st.booleans(), seeds)
     def test_outputs_and_gradients(self, shape, kind, mode, use_bias, seed):
         inputs = normal(seed, shape["batch"], shape["time"], shape["features"])
         ours, theirs = pair(inputs, shape["units"], kind[0], use_bias=use_bias, **kind[1], **mode)
         assert_agree(outputs_and_gradients(ours, inputs), outputs_and_gradients(theirs, inputs))
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15, deadline=None, derandomize=True)
     @given(shapes, kinds, modes, st.booleans(), seeds)
     @pytest.mark.slow
     def test_any_mask(self, shape, kind, mode, zero_output, seed):
@@ -143,7 +143,7 @@ class TestAgreesWithKeras:
             assert np.isnan(gradient).any(axis=(1, 2)).tolist() == [False, True, False]
             assert all(np.isnan(weight).any() for weight in weights)
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15, deadline=None, derandomize=True)
     @given(shapes, kinds, modes, st.sampled_from([(0.3, 0.0), (0.0, 0.4), (0.2, 0.5)]), seeds)
     def test_dropout_with_the_same_masks(self, shape, kind, mode, rates, seed):
         inputs = normal(seed, shape["batch"], shape["time"], shape["features"])

@@ -42,7 +42,7 @@ def outputs_and_gradients(layer: keras.Layer, tokens: np.ndarray, upstream: np.n
     return [outputs.numpy(), *(tf.convert_to_tensor(gradient).numpy() for gradient in gradients)]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     batch=st.integers(1, 20),
     extra=st.integers(0, 9),

@@ -34,18 +34,9 @@ def lstm(
 def _layer(name: str, implementation: Implementation, recurrent_dropout: float) -> Any:
     import keras
 
+    from seqconv.models.layers import native, recurrent
+
     if implementation == "auto":
-        cudnn = recurrent_dropout == 0 and _has_gpu()
+        cudnn = recurrent_dropout == 0 and native.has_gpu()
         implementation = "keras" if cudnn else "fused"
-    if implementation == "keras":
-        return getattr(keras.layers, name)
-    # Not before: it brings numba, which takes half a second.
-    from seqconv.models.layers import recurrent
-
-    return getattr(recurrent, name)
-
-
-def _has_gpu() -> bool:
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
+    return getattr(keras.layers if implementation == "keras" else recurrent, name)

@@ -7,6 +7,9 @@ from typing import Any
 
 from numba import njit
 
+# What only kernels call: compiled into them and kept with them.
+part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 
 

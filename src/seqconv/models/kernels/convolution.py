@@ -4,20 +4,15 @@ A window of `kernel_size` steps is `kernel_size * features` neighbouring numbers
 rows of a matrix that overlaps itself, and a convolution is a product without a copy. Numbers are float32.
 
 Each function works on the samples `first` to `last - 1`, so that threads can share a batch. Filters are padded to a
-multiple of 16 (`padded`).
+multiple of 16.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from seqconv.models.kernels.compiling import compiled
-from seqconv.models.kernels.products import WIDTH, product
-
-
-def padded(columns: int) -> int:
-    """The next multiple of 16."""
-    return -(-columns // WIDTH) * WIDTH
+from seqconv.models.kernels.compiling import compiled, part
+from seqconv.models.kernels.products import product
 
 
 @compiled
@@ -48,8 +43,8 @@ def forward(first, last, inputs, kernel, bias, outputs):  # type: ignore[no-unty
                 outputs[sample, step, j] = np.float32(0) if value < 0 else value
 
 
-@compiled
-def _masked(sample, upstream, outputs, gradient, start):  # type: ignore[no-untyped-def]
+@part
+def masked(sample, upstream, outputs, gradient, start):  # type: ignore[no-untyped-def]
     """The gradient of a sample where its output is above zero, from row `start` of `gradient` on."""
     _, steps, filters = outputs.shape
     for step in range(steps):
@@ -80,7 +75,7 @@ def weight_gradients(first, last, chunk, inputs, upstream, outputs, kernels, bia
         kernels[number] = 0
         biases[number] = 0
         for sample in range(number * chunk, min((number + 1) * chunk, batch)):
-            _masked(sample, upstream, outputs, gradient, 0)
+            masked(sample, upstream, outputs, gradient, 0)
             for step in range(steps):
                 for j in range(columns):
                     biases[number, j] += gradient[step, j]
@@ -110,7 +105,7 @@ def input_gradient(first, last, upstream, outputs, kernel, gradients):  # type: 
     gradient = np.zeros((steps + 2 * margin, filters), np.float32)
     sums = np.empty((time, columns), np.float32)
     for sample in range(first, last):
-        _masked(sample, upstream, outputs, gradient, margin)
+        masked(sample, upstream, outputs, gradient, margin)
         product(
             gradient, 0, filters, 1, kernel, 0, columns,
             sums, 0, columns, time, terms, columns, False,

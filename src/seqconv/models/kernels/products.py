@@ -14,10 +14,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from seqconv.models.kernels.compiling import part
 
 # Numbers in a vector: AVX has 8; where there are shorter or longer registers, LLVM uses several or a part.
 _LANES = 8
@@ -27,51 +30,52 @@ WIDTH = 16
 _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, _LANES)
 _INT32 = ir.IntType(32)
-_POINTER = types.CPointer(types.float32)
-
-
-def _address_of(typingctx: Any, array: Any, offset: Any) -> Any:
-    """The address of the number at an offset in a contiguous array."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        found = context.make_array(signature.args[0])(context, builder, args[0])
-        return builder.gep(found.data, [args[1]])
-
-    return _POINTER(array, types.intp), generate
-
-
-_address: Any = intrinsic(_address_of)
 
 
 def _block(rows: int) -> Any:
     """A function for `out[r, :16] = sum over k of a[r * a_row + k * a_step] * b[k * b_step + (0..15)]`.
 
-    With `add`, the sums are added to what stands in `out`.
+    Arrays are contiguous, and begin at `a_start`, `b_start` and `out_start`. With `add`, the sums are added to what
+    stands in `out`.
     """
 
     @intrinsic
     def block(
         typingctx: Any,
         a: Any,
+        a_start: Any,
         a_row: Any,
         a_step: Any,
         b: Any,
+        b_start: Any,
         b_step: Any,
         out: Any,
+        out_start: Any,
         out_row: Any,
         terms: Any,
         add: Any,
     ) -> Any:
         size = types.intp
         signature = types.void(
-            _POINTER, size, size, _POINTER, size, _POINTER, size, size, types.boolean
+            a, size, size, size, b, size, size, out, size, size, size, types.boolean
         )
-        return signature, lambda context, builder, _, args: _generate(context, builder, args, rows)
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            def address(place: int) -> Any:
+                kind, array, start = signature.args[place], args[place], args[place + 1]
+                return builder.gep(context.make_array(kind)(context, builder, array).data, [start])
+
+            a, b, out = (address(place) for place in (0, 4, 7))
+            a_row, a_step, b_step, out_row, terms, add = (args[n] for n in (2, 3, 6, 9, 10, 11))
+            _generate(builder, (a, a_row, a_step, b, b_step, out, out_row, terms, add), rows)
+            return context.get_dummy_value()
+
+        return signature, generate
 
     return block
 
 
-def _generate(context: Any, builder: Any, args: Any, rows: int) -> Any:
+def _generate(builder: Any, args: Any, rows: int) -> None:
     a, a_row, a_step, b, b_step, out, out_row, terms, add = args
 
     def number(value: int) -> Any:
@@ -136,13 +140,12 @@ def _generate(context: Any, builder: Any, args: Any, rows: int) -> Any:
     builder.position_at_end(done)
     for place, value in zip(places, following, strict=True):
         builder.store(value, place, align=4)
-    return context.get_dummy_value()
 
 
 _block_of_4, _block_of_2, _block_of_1 = (_block(rows) for rows in (4, 2, 1))
 
 
-@njit(nogil=True)
+@part
 def product(  # type: ignore[no-untyped-def]
     a, a_start, a_row, a_step, b, b_start, b_row, out, out_start, out_row, rows, terms, columns, add
 ):
@@ -168,39 +171,30 @@ def product(  # type: ignore[no-untyped-def]
         row = 0
         while row + 4 <= rows:
             _block_of_4(
-                _address(a, a_start + row * a_row),
-                a_row,
-                a_step,
-                _address(b, b_start + j),
-                b_row,
-                _address(out, out_start + row * out_row + j),
-                out_row,
-                terms,
-                add,
-            )
+                a, a_start + row * a_row, a_row, a_step, b, b_start + j, b_row,
+                out, out_start + row * out_row + j, out_row, terms, add,
+            )  # fmt: skip
             row += 4
         if row + 2 <= rows:
             _block_of_2(
-                _address(a, a_start + row * a_row),
-                a_row,
-                a_step,
-                _address(b, b_start + j),
-                b_row,
-                _address(out, out_start + row * out_row + j),
-                out_row,
-                terms,
-                add,
-            )
+                a, a_start + row * a_row, a_row, a_step, b, b_start + j, b_row,
+                out, out_start + row * out_row + j, out_row, terms, add,
+            )  # fmt: skip
             row += 2
         if row < rows:
             _block_of_1(
-                _address(a, a_start + row * a_row),
-                a_row,
-                a_step,
-                _address(b, b_start + j),
-                b_row,
-                _address(out, out_start + row * out_row + j),
-                out_row,
-                terms,
-                add,
-            )
+                a, a_start + row * a_row, a_row, a_step, b, b_start + j, b_row,
+                out, out_start + row * out_row + j, out_row, terms, add,
+            )  # fmt: skip
+
+
+def padded(columns: int) -> int:
+    """The next multiple of 16."""
+    return -(-columns // WIDTH) * WIDTH
+
+
+def padded_columns(matrix: np.ndarray) -> np.ndarray:
+    """With zeros behind each row, up to the columns that `product` wants."""
+    found = np.zeros((len(matrix), padded(matrix.shape[1])), np.float32)
+    found[:, : matrix.shape[1]] = matrix
+    return found

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import (
     intrinsic,
@@ -39,7 +39,7 @@ from numba.extending import (
     type_callable,
 )
 
-from seqconv.models.kernels.compiling import compiled
+from seqconv.models.kernels.compiling import compiled, part
 
 LANES = 16
 """Samples in a block. Vectors of LLVM: two registers with AVX2, one with AVX-512, four with NEON."""
@@ -50,9 +50,6 @@ _CHUNK = 8  # steps whose gradients are gathered before they go into those of th
 Array: TypeAlias = Any
 """The address of a flat float32 array: a number costs numba nothing, where an array is counted and has seven fields."""
 Vector: TypeAlias = Any
-
-# What only kernels call: compiled into them and kept with them.
-_part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 # A vector as a type of numba
 
@@ -194,12 +191,12 @@ def _transpose_part(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         size = LANES // 2
-        part = ir.VectorType(_FLOAT, size)
+        half = ir.VectorType(_FLOAT, size)
 
         def pointers(array: Any, first: Any, stride: Any) -> list[Any]:
             steps = [builder.mul(stride, ir.Constant(stride.type, row)) for row in range(size)]
             places = [builder.add(first, step) for step in steps]
-            return [_pointer(builder, array, place, part) for place in places]
+            return [_pointer(builder, array, place, half) for place in places]
 
         rows = [builder.load(p, align=4) for p in pointers(*arguments[:3])]
         # Pairs of rows that are 1, 2 and 4 apart exchange blocks of so many numbers.
@@ -245,7 +242,7 @@ _define(operator.truediv, "fdiv")
 # Parts of the loops
 
 
-@_part
+@part
 def _transpose(source: Array, s: int, s_stride: int, target: Array, t: int, t_stride: int) -> None:
     """Columns of 16 vectors, `s_stride` numbers apart, as vectors that are `t_stride` apart."""
     for i in range(0, 16, 8):
@@ -324,12 +321,12 @@ def _places(loop: Loop) -> tuple[int, int, int]:
     return gates, state, state + 2 * ((loop.units + 15) // 16 * 256)
 
 
-@_part
+@part
 def _samples_of(loop: Loop, block: int) -> int:
     return min(16, loop.samples - block * 16)
 
 
-@_part
+@part
 def _tanh(x: Vector) -> Vector:
     """Hyperbolic tangent to 3e-7: the quotient of two polynomials that Eigen, and so TensorFlow, has."""
     x = _limited(x, _constant(7.90531110763549805))
@@ -346,13 +343,13 @@ def _tanh(x: Vector) -> Vector:
     return x * p / q
 
 
-@_part
+@part
 def _sigmoid(x: Vector) -> Vector:
     half = _constant(0.5)
     return _add_product(half, _tanh(half * x), half)
 
 
-@_part
+@part
 def _product(
     out: Array,
     o: int,
@@ -400,7 +397,7 @@ def _product(
         _store(sum3, out, to + 48)
 
 
-@_part
+@part
 def _read(
     rows: Array, size: int, first: int, stride: int, samples: int, width: int, out: Array, o: int
 ) -> None:
@@ -419,7 +416,7 @@ def _read(
                     _copy_number(rows, first + sample * stride + c, out, o + c * 16 + sample)
 
 
-@_part
+@part
 def _write(
     vectors: Array, v: int, rows: Array, first: int, stride: int, samples: int, width: int
 ) -> None:
@@ -432,7 +429,7 @@ def _write(
             _copy_number(vectors, v + c * 16 + sample, rows, first + sample * stride + c)
 
 
-@_part
+@part
 def _read_step(
     loop: Loop, rows: Array, block: int, step: int, width: int, out: Array, o: int
 ) -> None:
@@ -442,7 +439,7 @@ def _read_step(
     _read(rows, size, first, loop.steps * width, _samples_of(loop, block), width, out, o)
 
 
-@_part
+@part
 def _write_step(
     loop: Loop, vectors: Array, v: int, rows: Array, block: int, step: int, width: int
 ) -> None:
@@ -451,7 +448,7 @@ def _write_step(
     _write(vectors, v, rows, first, loop.steps * width, _samples_of(loop, block), width)
 
 
-@_part
+@part
 def _read_state(
     loop: Loop, states: Array, block: int, kind: int, kinds: int, out: Array, o: int
 ) -> None:
@@ -464,7 +461,7 @@ def _read_state(
         _store(_constant(0.0), out, o + row)
 
 
-@_part
+@part
 def _write_state(
     loop: Loop, vectors: Array, v: int, states: Array, block: int, kind: int, kinds: int
 ) -> None:
@@ -474,7 +471,7 @@ def _write_state(
     _write(vectors, v, states, first, stride, _samples_of(loop, block), loop.shown)
 
 
-@_part
+@part
 def _add_step(
     loop: Loop, rows: Array, block: int, step: int, out: Array, o: int, room: int
 ) -> None:
@@ -484,13 +481,13 @@ def _add_step(
         _store(_load(out, o + row) + _load(out, room + row), out, o + row)
 
 
-@_part
+@part
 def _copy(vectors: Array, v: int, count: int, out: Array, o: int) -> None:
     for row in range(0, count * 16, 16):
         _store(_load(vectors, v + row), out, o + row)
 
 
-@_part
+@part
 def _set_operands(
     loop: Loop, block: int, step: int, state: Array, s: int, out: Array, o: int
 ) -> None:
@@ -514,13 +511,13 @@ def _set_operands(
         _multiply(out, inputs, loop.input_masks, masks * features * 16, features, out, to)
 
 
-@_part
+@part
 def _multiply(vectors: Array, v: int, masks: Array, m: int, count: int, out: Array, o: int) -> None:
     for row in range(0, count * 16, 16):
         _store(_load(vectors, v + row) * _load(masks, m + row), out, o + row)
 
 
-@_part
+@part
 def _add_masked(
     vectors: Array, v: int, masks: Array, m: int, count: int, out: Array, o: int
 ) -> None:
@@ -529,7 +526,7 @@ def _add_masked(
         _store(value, out, o + row)
 
 
-@_part
+@part
 def _add_into_state(
     loop: Loop,
     block: int,
@@ -568,7 +565,7 @@ def _add_into_state(
         _add_masked(scratch, room, loop.state_masks, mask, units, scratch, o)
 
 
-@_part
+@part
 def _write_input_gradient(
     loop: Loop,
     block: int,
@@ -607,7 +604,7 @@ def _write_input_gradient(
     _write_step(loop, scratch, room, out, block, step, features)
 
 
-@_part
+@part
 def _add_weight_gradient(
     loop: Loop,
     gate: int,
@@ -671,7 +668,7 @@ def _add_weight_gradient(
             _store(sum3, sums, to + 3 * width)
 
 
-@_part
+@part
 def _add_plain_gates(
     loop: Loop,
     start: int,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from seqconv.models.kernels.compiling import compiled
+from seqconv.models.kernels.convolution import masked
 from seqconv.models.kernels.products import WIDTH, product
 
 # Tokens that a function works on at once: their rows stay in cache.
@@ -89,10 +90,8 @@ def mask(first, last, chunk, upstream, outputs, gradient, biases):  # type: igno
     for number in range(first, last):
         biases[number] = 0
         for sample in range(number * chunk, min((number + 1) * chunk, batch)):
+            masked(sample, upstream, outputs, gradient[sample], 0)
             for step in range(steps):
-                for j in range(filters):
-                    kept = outputs[sample, step, j] > 0
-                    gradient[sample, step, j] = upstream[sample, step, j] if kept else np.float32(0)
                 for j in range(filters):
                     biases[number, j] += gradient[sample, step, j]
 

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from seqconv.models.kernels import convolution as kernels
+from seqconv.models.kernels.products import padded, padded_columns
 from seqconv.models.layers.native import call_kernel, in_parallel, takes_kernels
 from seqconv.tasks.forecasting.windows import aligned_empty
 
@@ -99,7 +100,7 @@ def _forward(inputs: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.nda
     batch, time, _ = inputs.shape
     size, _, filters = kernel.shape
     outputs = aligned_empty((batch, time - size + 1, filters))
-    columns = _padded_columns(kernel.reshape(-1, filters))
+    columns = padded_columns(kernel.reshape(-1, filters))
     in_parallel(kernels.forward, batch, _CHUNK, inputs, columns, bias, outputs)
     return outputs
 
@@ -108,7 +109,7 @@ def _input_gradient(upstream: np.ndarray, outputs: np.ndarray, kernel: np.ndarra
     batch, steps, _ = outputs.shape
     size, features, _ = kernel.shape
     gradients = aligned_empty((batch, steps + size - 1, features))
-    backwards = _padded_columns(kernel[::-1].transpose(0, 2, 1).reshape(-1, features))
+    backwards = padded_columns(kernel[::-1].transpose(0, 2, 1).reshape(-1, features))
     in_parallel(kernels.input_gradient, batch, _CHUNK, upstream, outputs, backwards, gradients)
     return gradients
 
@@ -117,7 +118,7 @@ def _weight_gradients(
     inputs: np.ndarray, upstream: np.ndarray, outputs: np.ndarray, kernel: np.ndarray
 ) -> list[np.ndarray]:
     size, features, filters = kernel.shape
-    chunks, columns = -(-len(inputs) // _CHUNK), kernels.padded(filters)
+    chunks, columns = -(-len(inputs) // _CHUNK), padded(filters)
     kernel_parts = np.empty((chunks, size * features, columns), np.float32)
     bias_parts = np.empty((chunks, columns), np.float32)
     in_parallel(
@@ -135,13 +136,6 @@ def _weight_gradients(
         kernel_parts.sum(axis=0)[:, :filters].reshape(kernel.shape),
         bias_parts.sum(axis=0)[:filters],
     ]
-
-
-def _padded_columns(matrix: np.ndarray) -> np.ndarray:
-    """With zeros behind each row, up to the columns that kernels want."""
-    found = np.zeros((len(matrix), kernels.padded(matrix.shape[1])), np.float32)
-    found[:, : matrix.shape[1]] = matrix
-    return found
 
 
 @tf.custom_gradient

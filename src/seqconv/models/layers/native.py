@@ -38,13 +38,14 @@ def takes_kernels(dtype: Any, *, beside_gpu: bool = False) -> bool:
         dtype: of TensorFlow, or its name.
         beside_gpu: whether they are quicker even where there is a GPU, and data has to come and go.
     """
-    if _ALONE.get() or (_has_gpu() and not beside_gpu):
+    if _ALONE.get() or (has_gpu() and not beside_gpu):
         return False
     return bool(tf.as_dtype(dtype) == tf.float32)
 
 
 @functools.cache
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Whether TensorFlow sees a GPU."""
     return bool(tf.config.list_physical_devices("GPU"))
 
 
@@ -58,7 +59,6 @@ def call_kernel(
         tensors: its arguments.
         shapes: of what it returns, as far as they are known.
     """
-    # What is not in use is left out: it has no state.
     types = [tf.float32] * len(shapes) if len(shapes) > 1 else tf.float32
     found = tf.nest.flatten(tf.numpy_function(function, tensors, types, stateful=False))
     return [tf.ensure_shape(tensor, shape) for tensor, shape in zip(found, shapes, strict=True)]
@@ -114,4 +114,4 @@ def _threads() -> int:
 @functools.cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Threads beside the one that calls; made when first needed, in the process that computes."""
-    return ThreadPoolExecutor(max(threads - 1, 1), thread_name_prefix="kernels")
+    return ThreadPoolExecutor(threads - 1, thread_name_prefix="kernels")

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from seqconv.models.kernels import recurrence as kernels
 from seqconv.models.kernels.recurrence import GATES, LANES
-from seqconv.models.layers.native import on_threads, takes_kernels
+from seqconv.models.layers.native import call_kernel, on_threads, takes_kernels
 from seqconv.tasks.forecasting.windows import aligned_empty
 
 Tensor: TypeAlias = Any  # TensorFlow comes without types
@@ -33,7 +33,7 @@ class GRU(keras.layers.GRU):
     dropout (or `implementation=1`) each of the three gates has a mask of its own, otherwise they
     share one.
 
-    Where numbers are not float32, or XLA compiles the model around the layer, Keras' own loop runs.
+    Where numbers are not float32, and inside `seqconv.models.layers.native.tensorflow_alone`, Keras' own loop runs.
 
     Args:
         *args: As for `keras.layers.GRU`.
@@ -263,21 +263,16 @@ def _scan(
 
         def forward(save: bool) -> list[Tensor]:
             call = functools.partial(_forward, cell, modes, save)
-            return tf.numpy_function(call, arguments, [tf.float32] * 3, stateful=False)
+            return call_kernel(call, arguments, [None, differentiable[1].shape, None])
 
         outputs, finals, saved = forward(modes.training)
-        finals = tf.ensure_shape(finals, differentiable[1].shape)
 
         def gradient(*upstream: Tensor) -> list[Tensor]:
             # Outside training gradients are rare, and what they need takes time to write.
             values = saved if modes.training else forward(True)[2]
             call = functools.partial(_backward, cell, modes)
-            gradients = tf.numpy_function(
-                call, (*upstream, values, *arguments), [tf.float32] * 5, stateful=False
-            )
-            return [
-                tf.ensure_shape(g, d.shape) for g, d in zip(gradients, differentiable, strict=True)
-            ]
+            shapes = [tensor.shape for tensor in differentiable]
+            return call_kernel(call, (*upstream, values, *arguments), shapes)
 
         return (outputs, finals), gradient
 

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from seqconv.models.kernels import token_convolution as kernels
-from seqconv.models.kernels.convolution import padded
+from seqconv.models.kernels.products import padded, padded_columns
 from seqconv.models.layers.convolution import Conv1D
 from seqconv.models.layers.embedding import Embedding
 from seqconv.models.layers.native import call_kernel, in_parallel, takes_kernels
@@ -125,8 +125,7 @@ def _gradients(
     columns = _columns(kernel)
     sums = np.zeros((len(used), columns.shape[1]), np.float32)
     in_parallel(kernels.sum_by_token, columns.shape[1] // kernels.WIDTH, 1, places, gradient, sums)
-    turned = np.zeros((columns.shape[1], padded(features)), np.float32)
-    turned[:, :features] = columns.T
+    turned = padded_columns(columns.T)
     tables = np.zeros(table.shape, np.float32)
     kernel_parts = np.empty((parts, *columns.shape), np.float32)
     in_parallel(
