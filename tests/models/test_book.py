@@ -8,9 +8,7 @@ from seqconv.tasks.contract import SequenceSpec
 
 CONV1D = [
     "Conv1D",
-    "MaxPooling1D",
     "Conv1D",
-    "MaxPooling1D",
     "Conv1D",
     "GlobalMaxPooling1D",
     "Dense",
@@ -19,12 +17,11 @@ CONV1D = [
 TEXT_CONV1D = [
     "Embedding",
     "Conv1D",
-    "MaxPooling1D",
     "Conv1D",
     "GlobalMaxPooling1D",
     "Dense",
 ]
-CONV_GRU = ["Conv1D", "MaxPooling1D", "Conv1D", "GRU", "Dense", "Reshape"]
+CONV_GRU = ["Conv1D", "Conv1D", "GRU", "Dense", "Reshape"]
 
 
 def settings(*words):
@@ -80,7 +77,7 @@ def test_the_layers_of_the_jena_recipes_have_the_books_sizes():
     assert [(c.filters, c.kernel_size, c.activation.__name__) for c in convolutions] == [
         (32, (5,), "relu")
     ] * 2
-    assert network.get_layer("pooling_1").pool_size == (3,)
+    assert [c.pool_size for c in convolutions] == [3, 1]
     assert (gru.units, gru.dropout, gru.recurrent_dropout) == (32, 0.1, 0.5)
 
 
@@ -108,7 +105,10 @@ def test_pooling_and_what_follows_are_configuration(flattening, pooling):
     # 24 steps: convolution to 20, pooling to 6, convolution to 2.
     features = 2 * 16 if flattening == "flatten" else 16
     assert network.get_layer("output").kernel.shape == (features, 1)
-    assert type(network.get_layer("pooling_1")).__name__ == f"{pooling.capitalize()}Pooling1D"
+    pool_sizes = [network.get_layer(f"convolution_{number}").pool_size for number in (1, 2)]
+    assert pool_sizes == ([3, 1] if pooling == "max" else [1, 1])
+    averages = [layer.pool_size for layer in network.layers if layer.name == "pooling_1"]
+    assert averages == ([] if pooling == "max" else [(3,)])
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_the_recipes_of_texts(words):
     assert [(c.filters, c.kernel_size, c.activation.__name__) for c in convolutions] == [
         (32, (7,), "relu")
     ] * 2
-    assert network.get_layer("pooling_1").pool_size == (5,)
+    assert [c.pool_size for c in convolutions] == [5, 1]
     assert network.get_layer("output").activation.__name__ == "linear"
     assert (trainer.optimizer, trainer.learning_rate, trainer.schedule) == (
         "rmsprop", 1e-4, "constant",

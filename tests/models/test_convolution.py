@@ -13,12 +13,15 @@ from seqconv.models.layers.convolution import Conv1D
 from seqconv.models.layers.native import tensorflow_alone
 
 
-def pair(features: int, filters: int, kernel_size: int) -> tuple[Conv1D, keras.layers.Conv1D]:
+def pair(
+    features: int, filters: int, kernel_size: int, pool_size: int = 1
+) -> tuple[Conv1D, keras.Sequential]:
     """Ours and Keras' with the same weights, the bias not zero."""
-    layers = (
-        Conv1D(filters, kernel_size),
+    theirs = [
         keras.layers.Conv1D(filters, kernel_size, activation="relu"),
-    )
+        keras.layers.MaxPooling1D(pool_size),
+    ]
+    layers = Conv1D(filters, kernel_size, pool_size), keras.Sequential(theirs)
     random = np.random.default_rng(filters)
     weights = [
         random.normal(size=(kernel_size, features, filters)).astype(np.float32),
@@ -39,29 +42,53 @@ def outputs_and_gradients(layer: keras.Layer, inputs: np.ndarray, upstream: np.n
     return [outputs.numpy(), *(gradient.numpy() for gradient in gradients)]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     batch=st.integers(1, 5),
-    extra=st.integers(0, 9),
+    steps=st.integers(1, 4),
+    rest=st.integers(0, 2),
     features=st.integers(1, 6),
-    filters=st.integers(1, 6),
+    filters=st.integers(1, 18),
     kernel_size=st.integers(1, 5),
+    pool_size=st.integers(1, 4),
 )
-def test_outputs_and_gradients(batch, extra, features, filters, kernel_size):
+def test_outputs_and_gradients(batch, steps, rest, features, filters, kernel_size, pool_size):
     random = np.random.default_rng(batch)
-    inputs = random.normal(size=(batch, kernel_size + extra, features)).astype(np.float32)
-    upstream = random.normal(size=(batch, extra + 1, filters)).astype(np.float32)
-    found, wanted = (
-        outputs_and_gradients(layer, inputs, upstream)
-        for layer in pair(features, filters, kernel_size)
-    )
-    for ours, keras_own in zip(found, wanted, strict=True):
+    time = kernel_size - 1 + steps * pool_size + min(rest, pool_size - 1)
+    inputs = random.normal(size=(batch, time, features)).astype(np.float32)
+    upstream = random.normal(size=(batch, steps, filters)).astype(np.float32)
+    layers = pair(features, filters, kernel_size, pool_size)
+    assert layers[0].compute_output_shape(inputs.shape) == upstream.shape
+    found, wanted = (outputs_and_gradients(layer, inputs, upstream) for layer in layers)
+    with tensorflow_alone():
+        alone = outputs_and_gradients(layers[0], inputs, upstream)
+    for ours, without_kernels, keras_own in zip(found, alone, wanted, strict=True):
         np.testing.assert_allclose(ours, keras_own, rtol=2e-5, atol=2e-5)
+        np.testing.assert_allclose(without_kernels, keras_own, rtol=2e-5, atol=2e-5)
+
+
+def test_of_equal_maxima_the_first_one_has_the_gradient():
+    layer = Conv1D(1, 1, 3)
+    layer.build((None, None, 1))
+    layer.set_weights([np.ones((1, 1, 1)), np.zeros(1)])
+    inputs = np.array([1, 3, 3, 2, 2, 0, -1, -2, -1], np.float32).reshape(1, 9, 1)
+    outputs, gradient, *_ = outputs_and_gradients(layer, inputs, np.ones((1, 3, 1), np.float32))
+    assert outputs[0, :, 0].tolist() == [3, 2, 0]
+    # Below zero there is none.
+    assert gradient[0, :, 0].tolist() == [0, 1, 0, 1, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_what_is_no_number_is_not_lost(place):
+    layer, _ = pair(2, 3, 1, 3)
+    inputs = np.ones((1, 3, 2), np.float32)
+    inputs[0, place, 0] = np.nan
+    assert np.isnan(layer(inputs)).all()
 
 
 def test_a_whole_model_compiled_by_xla_gives_the_same():
     inputs = np.random.default_rng(0).normal(size=(4, 12, 3)).astype(np.float32)
-    layer, _ = pair(3, 5, 4)
+    layer, _ = pair(3, 5, 4, 2)
 
     def gradients(tensor: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -77,7 +104,7 @@ def test_a_whole_model_compiled_by_xla_gives_the_same():
 
 def test_time_may_be_unknown_and_configuration_comes_back(tmp_path):
     inputs = keras.Input((None, 3))
-    model = keras.Model(inputs, Conv1D(4, 5, name="convolution")(inputs))
+    model = keras.Model(inputs, Conv1D(4, 5, 2, name="convolution")(inputs))
     assert model.output.shape == (None, None, 4)
     again = keras.Model.from_config(model.get_config())
     model.save_weights(tmp_path / "own.weights.h5")

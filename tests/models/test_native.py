@@ -11,12 +11,12 @@ from seqconv.models.layers import native
 from seqconv.models.layers.convolution import Conv1D
 from seqconv.models.layers.embedding import Embedding
 from seqconv.models.layers.native import on_threads, takes_kernels, tensorflow_alone
-from seqconv.models.layers.pooling import MaxPooling1D
+from seqconv.models.layers.pooling import GlobalMaxPooling1D
 from seqconv.models.layers.token_convolution import TokenConvolution
 
 
 def of_tokens() -> keras.Layer:
-    embedding, convolution = Embedding(300, 24), Conv1D(20, 3)
+    embedding, convolution = Embedding(300, 24), Conv1D(20, 3, 4)
     embedding.build((None, None))
     convolution.build((None, None, 24))
     return TokenConvolution(embedding, convolution)
@@ -29,7 +29,12 @@ TOKENS = RANDOM.integers(300, size=(70, 30)).astype(np.int32)
 
 @pytest.mark.parametrize(
     ("make", "inputs"),
-    [(lambda: Conv1D(20, 3), WINDOWS), (lambda: MaxPooling1D(4), WINDOWS), (of_tokens, TOKENS)],
+    [
+        (lambda: Conv1D(20, 3), WINDOWS),
+        (lambda: Conv1D(20, 3, 4), WINDOWS),
+        (GlobalMaxPooling1D, WINDOWS),
+        (of_tokens, TOKENS),
+    ],
 )
 def test_the_number_of_threads_changes_no_bit(monkeypatch, make, inputs):
     layer, tensor = make(), tf.constant(inputs)

@@ -16,13 +16,13 @@ from seqconv.models.layers.native import tensorflow_alone
 from seqconv.models.layers.token_convolution import TokenConvolution
 
 
-def layers(vocabulary: int, size: int, filters: int, kernel_size: int) -> tuple:
-    """Ours, and Keras' two with the same weights, the bias not zero."""
+def layers(vocabulary: int, size: int, filters: int, kernel_size: int, pool_size: int = 1) -> tuple:
+    """Ours, and those of Keras with the same weights, the bias not zero."""
     random = np.random.default_rng(filters)
     table = random.normal(size=(vocabulary, size)).astype(np.float32)
     kernel = random.normal(size=(kernel_size, size, filters)).astype(np.float32)
     bias = random.normal(size=filters).astype(np.float32)
-    embedding, convolution = Embedding(vocabulary, size), Conv1D(filters, kernel_size)
+    embedding, convolution = Embedding(vocabulary, size), Conv1D(filters, kernel_size, pool_size)
     theirs = (
         keras.layers.Embedding(vocabulary, size),
         keras.layers.Conv1D(filters, kernel_size, activation="relu"),
@@ -32,7 +32,8 @@ def layers(vocabulary: int, size: int, filters: int, kernel_size: int) -> tuple:
         other.build((None, None, size))
         one.set_weights([table])
         other.set_weights([kernel, bias])
-    return TokenConvolution(embedding, convolution), keras.Sequential(theirs)
+    pooling = keras.layers.MaxPooling1D(pool_size)
+    return TokenConvolution(embedding, convolution), keras.Sequential([*theirs, pooling])
 
 
 def outputs_and_gradients(layer: keras.Layer, tokens: np.ndarray, upstream: np.ndarray) -> list:
@@ -45,19 +46,22 @@ def outputs_and_gradients(layer: keras.Layer, tokens: np.ndarray, upstream: np.n
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     batch=st.integers(1, 20),
-    extra=st.integers(0, 9),
+    steps=st.integers(1, 4),
     vocabulary=st.integers(1, 200),
     size=st.integers(1, 20),
     filters=st.integers(1, 20),
     kernel_size=st.integers(1, 5),
+    pool_size=st.integers(1, 4),
 )
-def test_outputs_and_gradients(batch, extra, vocabulary, size, filters, kernel_size):
+def test_outputs_and_gradients(batch, steps, vocabulary, size, filters, kernel_size, pool_size):
     random = np.random.default_rng(batch)
-    tokens = random.integers(vocabulary, size=(batch, kernel_size + extra)).astype(np.int32)
-    upstream = random.normal(size=(batch, extra + 1, filters)).astype(np.float32)
+    # A rest of one step, where it is one.
+    time = kernel_size + steps * pool_size if pool_size > 1 else kernel_size - 1 + steps
+    tokens = random.integers(vocabulary, size=(batch, time)).astype(np.int32)
+    upstream = random.normal(size=(batch, steps, filters)).astype(np.float32)
     found, wanted = (
         outputs_and_gradients(layer, tokens, upstream)
-        for layer in layers(vocabulary, size, filters, kernel_size)
+        for layer in layers(vocabulary, size, filters, kernel_size, pool_size)
     )
     for ours, keras_own in zip(found, wanted, strict=True):
         np.testing.assert_allclose(ours, keras_own, rtol=2e-5, atol=5e-5)

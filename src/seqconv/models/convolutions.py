@@ -37,20 +37,49 @@ class StackSection(ModelSection):
         Returns:
             With `sequence` `(batch, shorter time, filters[-1])`, and `present` 1 where a filter sees any token.
         """
-        import keras
-
-        from seqconv.models.layers.convolution import Conv1D
-        from seqconv.models.layers.pooling import MaxPooling1D
-
-        pools = {"max": MaxPooling1D, "average": keras.layers.AveragePooling1D}
-        inputs, sequence, present = _first(self.filters[0], self.kernel_size, spec, fixed_length)
-        for number, size in enumerate(self.filters[1:], start=1):
-            sequence = pools[self.pooling](self.pool_size, name=f"pooling_{number}")(sequence)
+        inputs, sequence, present = self._first(spec, fixed_length)
+        for number in range(2, len(self.filters) + 1):
+            sequence = self._averaged(number - 1, sequence)
             present = _any_of(present, self.pool_size, self.pool_size)
-            convolution = Conv1D(size, self.kernel_size, name=f"convolution_{number + 1}")
-            sequence = convolution(sequence)
+            sequence = self._convolution(number)(sequence)
             present = _any_of(present, self.kernel_size, 1)
         return Stem(inputs, sequence, present)
+
+    def _first(self, spec: SequenceSpec, fixed_length: bool) -> Stem:
+        """The beginning of a model with its first convolution."""
+        convolution = self._convolution(1)
+        if spec.vocabulary is None:
+            inputs, sequence, present = stem(spec, fixed_length=fixed_length)
+            sequence = convolution(sequence)
+        else:
+            from seqconv.models.layers.token_convolution import TokenConvolution
+
+            inputs, embedding, present = text(spec, fixed_length=fixed_length)
+            # Built here, their weights are named as they are where the layers stand by themselves.
+            embedding.build(inputs.shape)
+            convolution.build((*inputs.shape, spec.embedding))
+            sequence = TokenConvolution(embedding, convolution, name="of_tokens")(inputs)
+        return Stem(inputs, sequence, _any_of(present, self.kernel_size, 1))
+
+    def _convolution(self, number: int) -> Any:
+        """The convolution of that number, from 1, with the maximum pooling behind it."""
+        from seqconv.models.layers.convolution import Conv1D
+
+        pooled = self.pooling == "max" and number < len(self.filters)
+        return Conv1D(
+            self.filters[number - 1],
+            self.kernel_size,
+            self.pool_size if pooled else 1,
+            name=f"convolution_{number}",
+        )
+
+    def _averaged(self, number: int, sequence: Any) -> Any:
+        """After the convolution of that number, the pooling by averages, where it is one."""
+        import keras
+
+        if self.pooling == "max":
+            return sequence
+        return keras.layers.AveragePooling1D(self.pool_size, name=f"pooling_{number}")(sequence)
 
     @property
     def receptive_field(self) -> int:
@@ -76,25 +105,6 @@ class StackSection(ModelSection):
                 f"pool_size={self.pool_size} need {self.receptive_field} time steps or more; "
                 f"a sample has {time}. Use a longer `{key}`, or fewer or smaller convolutions",
             )
-
-
-def _first(filters: int, kernel_size: int, spec: SequenceSpec, fixed_length: bool) -> Stem:
-    """The beginning of a model with its first convolution."""
-    from seqconv.models.layers.convolution import Conv1D
-    from seqconv.models.layers.token_convolution import TokenConvolution
-
-    name = "convolution_1"
-    if spec.vocabulary is None:
-        inputs, sequence, present = stem(spec, fixed_length=fixed_length)
-        sequence = Conv1D(filters, kernel_size, name=name)(sequence)
-    else:
-        inputs, embedding, present = text(spec, fixed_length=fixed_length)
-        convolution = Conv1D(filters, kernel_size, name=name)
-        # Built here, their weights are named as they are where the layers stand by themselves.
-        embedding.build(inputs.shape)
-        convolution.build((*inputs.shape, spec.embedding))
-        sequence = TokenConvolution(embedding, convolution, name="of_tokens")(inputs)
-    return Stem(inputs, sequence, _any_of(present, kernel_size, 1))
 
 
 def _any_of(present: Any, size: int, strides: int) -> Any:

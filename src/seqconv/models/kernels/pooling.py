@@ -1,4 +1,4 @@
-"""The maximum of every so many time steps, and its gradient. Numbers are float32.
+"""The maximum over all time steps, and its gradient. Numbers are float32.
 
 Each function works on the samples `first` to `last - 1`, so that threads can share a batch.
 """
@@ -11,48 +11,42 @@ from seqconv.models.kernels.compiling import compiled
 
 
 @compiled
-def forward(first, last, size, inputs, outputs):  # type: ignore[no-untyped-def]
-    """The largest of `size` neighbouring steps; a rest at the end does not count.
+def forward(first, last, inputs, outputs):  # type: ignore[no-untyped-def]
+    """The largest of all steps.
 
     Args:
         first: sample to begin with.
         last: sample to end before.
-        size: steps pooled into one.
         inputs: `(batch, time, features)`.
-        outputs: `(batch, time // size, features)`, filled.
+        outputs: `(batch, features)`, filled.
     """
-    _, steps, features = outputs.shape
+    _, time, features = inputs.shape
     for sample in range(first, last):
-        for step in range(steps):
+        outputs[sample] = inputs[sample, 0]
+        for step in range(1, time):
             for j in range(features):
-                outputs[sample, step, j] = inputs[sample, step * size, j]
-            for place in range(step * size + 1, (step + 1) * size):
-                for j in range(features):
-                    value, found = inputs[sample, place, j], outputs[sample, step, j]
-                    outputs[sample, step, j] = found if found >= value else value
+                value, found = inputs[sample, step, j], outputs[sample, j]
+                outputs[sample, j] = found if found >= value else value
 
 
 @compiled
-def gradient(first, last, size, inputs, outputs, upstream, gradients):  # type: ignore[no-untyped-def]
+def gradient(first, last, inputs, outputs, upstream, gradients):  # type: ignore[no-untyped-def]
     """The gradient of the inputs: all of it goes to the first of several equal maxima.
 
     Args:
         first: sample to begin with.
         last: sample to end before.
-        size: steps pooled into one.
         inputs: `(batch, time, features)`.
         outputs: of `forward`.
         upstream: gradient of the outputs.
         gradients: `(batch, time, features)`, filled.
     """
-    _, steps, features = outputs.shape
+    _, time, features = inputs.shape
     left = np.empty(features, np.float32)
     for sample in range(first, last):
-        for step in range(steps):
-            left[:] = upstream[sample, step]
-            for place in range(step * size, (step + 1) * size):
-                for j in range(features):
-                    largest = inputs[sample, place, j] == outputs[sample, step, j]
-                    gradients[sample, place, j] = left[j] if largest else np.float32(0)
-                    left[j] = np.float32(0) if largest else left[j]
-        gradients[sample, steps * size :] = 0
+        left[:] = upstream[sample]
+        for step in range(time):
+            for j in range(features):
+                largest = inputs[sample, step, j] == outputs[sample, j]
+                gradients[sample, step, j] = left[j] if largest else np.float32(0)
+                left[j] = np.float32(0) if largest else left[j]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from seqconv.models.kernels.compiling import compiled
-from seqconv.models.kernels.convolution import masked
+from seqconv.models.kernels.convolution import pooled, spread
 from seqconv.models.kernels.products import WIDTH, product
 
 # Tokens that a function works on at once: their rows stay in cache.
@@ -46,65 +46,65 @@ def multiply(first, last, table, used, kernel, products):  # type: ignore[no-unt
 
 
 @compiled
-def forward(first, last, places, products, bias, outputs):  # type: ignore[no-untyped-def]
-    """Sum the rows of each window, add the bias and cut below zero.
+def forward(first, last, size, tokens, products, bias, outputs, places):  # type: ignore[no-untyped-def]
+    """Sum the rows of each window, then as `convolution.forward`.
 
     Args:
         first: sample to begin with.
         last: sample to end before.
-        places: number of each token among those in use, `(batch, time)`.
+        size: steps pooled into one; 1 for none.
+        tokens: number of each token among those in use, `(batch, time)`.
         products: of `multiply`.
-        bias: `(filters,)`.
-        outputs: `(batch, time - kernel_size + 1, filters)`, filled.
+        bias: `(padded filters,)`.
+        outputs: `(batch, (time - kernel_size + 1) // size, filters)`, filled.
+        places: as there.
     """
-    _, steps, filters = outputs.shape
-    size = places.shape[1] - steps + 1
-    columns = products.shape[1] // size
-    sums = np.zeros(columns, np.float32)
+    columns = len(bias)
+    terms = products.shape[1] // columns
+    sums = np.empty((outputs.shape[1] * size, columns), np.float32)
     for sample in range(first, last):
-        for step in range(steps):
-            sums[:filters] = bias
-            for place in range(size):
-                row = products[places[sample, step + place]]
+        for step in range(len(sums)):
+            sums[step] = 0
+            for term in range(terms):
+                row = products[tokens[sample, step + term]]
                 for j in range(columns):
-                    sums[j] += row[place * columns + j]
-            for j in range(filters):
-                # So that a value that is no number stays one.
-                outputs[sample, step, j] = np.float32(0) if sums[j] < 0 else sums[j]
+                    sums[step, j] += row[term * columns + j]
+        pooled(sample, size, sums, bias, outputs, places)
 
 
 @compiled
-def mask(first, last, chunk, upstream, outputs, gradient, biases):  # type: ignore[no-untyped-def]
-    """The gradient where outputs are above zero, and the bias gradient of each chunk of samples.
+def unpooled(first, last, chunk, size, upstream, places, gradient, biases):  # type: ignore[no-untyped-def]
+    """The gradient before ReLU and pooling, and the bias gradient of each chunk of samples.
 
     Args:
         first: chunk to begin with.
         last: chunk to end before.
         chunk: samples of each.
+        size: steps pooled into one.
         upstream: gradient of the outputs, `(batch, steps, filters)`.
-        outputs: of `forward`.
-        gradient: `(batch, steps, padded filters)`, filled where there are filters.
-        biases: `(chunks, filters)`, filled.
+        places: of `forward`.
+        gradient: `(batch, steps * size, padded filters)`, filled where there are filters.
+        biases: `(chunks, padded filters)`, filled.
     """
-    batch, steps, filters = outputs.shape
+    batch, steps, columns = gradient.shape
     for number in range(first, last):
         biases[number] = 0
         for sample in range(number * chunk, min((number + 1) * chunk, batch)):
-            masked(sample, upstream, outputs, gradient[sample], 0)
+            spread(sample, size, upstream, places, gradient[sample], 0)
             for step in range(steps):
-                for j in range(filters):
+                for j in range(columns):
                     biases[number, j] += gradient[sample, step, j]
 
 
 @compiled
-def sum_by_token(first, last, places, gradient, sums):  # type: ignore[no-untyped-def]
+def sum_by_token(first, last, tokens, gradient, sums):  # type: ignore[no-untyped-def]
     """The gradient of the table of products; a part is 16 columns of it.
 
     Args:
         first: part to begin with.
         last: part to end before.
-        places: number of each token among those in use, `(batch, time)`.
-        gradient: `(batch, steps, padded filters)`.
+        tokens: number of each token among those in use, `(batch, time)`.
+        gradient: of `unpooled`.
         sums: `(tokens in use, kernel_size * padded filters)`, zeros to begin with.
     """
     batch, steps, columns = gradient.shape
@@ -112,7 +112,7 @@ def sum_by_token(first, last, places, gradient, sums):  # type: ignore[no-untype
         place, start = part * WIDTH // columns, part * WIDTH % columns
         for sample in range(batch):
             for step in range(steps):
-                row = sums[places[sample, step + place]]
+                row = sums[tokens[sample, step + place]]
                 for j in range(WIDTH):
                     row[part * WIDTH + j] += gradient[sample, step, start + j]
 

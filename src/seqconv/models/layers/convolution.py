@@ -1,7 +1,8 @@
-"""A convolution over time with a bias and a ReLU, as one operation forward and few backward.
+"""A convolution over time with bias, ReLU and maximum pooling, as one operation forward and few backward.
 
 On a CPU these are kernels of our own (`seqconv.models.kernels.convolution`), two to three times as fast as TensorFlow's
-for few filters; docs/adr/0017 has the figures. Elsewhere they are TensorFlow's:
+for few filters; what stands between a convolution and its pooling is four fifths of the numbers, and is not written to
+memory (docs/adr/0017 has the figures). Elsewhere they are TensorFlow's:
 
 `keras.layers.Conv1D` squeezes the added dimension before it adds the bias, which keeps TensorFlow from joining
 convolution, bias and ReLU into one kernel, and its bias gradient is a slow reduction. Here the three are joined, and
@@ -36,11 +37,14 @@ _ALIGNED_FEATURES = 16
 
 @keras.saving.register_keras_serializable(package="seqconv")
 class Conv1D(keras.layers.Conv1D):
-    """`keras.layers.Conv1D(filters, kernel_size, activation="relu")`: the same weights and results.
+    """`keras.layers.Conv1D(filters, kernel_size, activation="relu")`, and `keras.layers.MaxPooling1D(pool_size)`.
+
+    Its weights and results are those of these two.
 
     Args:
         filters: Output features.
         kernel_size: Time steps a filter sees; no padding, so the output is `kernel_size - 1` steps shorter.
+        pool_size: So many steps of the output are pooled into one, their maximum; a rest at the end does not count.
         **kwargs: As for `keras.layers.Conv1D`; of padding, strides, dilation, groups, bias and activation there is
             one kind only.
 
@@ -48,7 +52,7 @@ class Conv1D(keras.layers.Conv1D):
         ValueError: For another kind.
     """
 
-    def __init__(self, filters: int, kernel_size: int, **kwargs: Any) -> None:
+    def __init__(self, filters: int, kernel_size: int, pool_size: int = 1, **kwargs: Any) -> None:
         super().__init__(filters, kernel_size, **{"activation": "relu", **kwargs})
         kind = (
             self.padding,
@@ -64,71 +68,100 @@ class Conv1D(keras.layers.Conv1D):
                 "The convolution of seqconv has no padding, strides of 1, a bias and a ReLU; "
                 f"received {kwargs}. Use keras.layers.Conv1D for another kind."
             )
+        self.pool_size = pool_size
         self.supports_jit = False
 
     def call(self, inputs: Tensor) -> Tensor:
-        """From `(batch, time, features)` to `(batch, time - kernel_size + 1, filters)`."""
+        """From `(batch, time, features)` to `(batch, (time - kernel_size + 1) // pool_size, filters)`."""
         kernel, bias = (tf.convert_to_tensor(weight) for weight in (self.kernel, self.bias))
         if takes_kernels(self.compute_dtype):
-            return _convolve_by_kernels(inputs, kernel, bias)
+            return _convolve_by_kernels(inputs, kernel, bias, tf.constant(self.pool_size))
         outputs = _convolve(tf.expand_dims(inputs, 1), tf.expand_dims(kernel, 0), bias)
-        return tf.squeeze(outputs, 1)
+        return _pool(tf.squeeze(outputs, 1), self.pool_size)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Shape of the outputs for that of the inputs."""
+        batch, time, filters = super().compute_output_shape(input_shape)
+        return batch, None if time is None else time // self.pool_size, filters
+
+    def get_config(self) -> dict[str, Any]:
+        """As the layer of Keras, and the pooling."""
+        return {**super().get_config(), "pool_size": self.pool_size}
 
 
 @tf.custom_gradient
 def _convolve_by_kernels(
-    inputs: Tensor, kernel: Tensor, bias: Tensor
+    inputs: Tensor, kernel: Tensor, bias: Tensor, pool_size: Tensor
 ) -> tuple[Tensor, Callable[..., Any]]:
     """`(batch, time, features)` with `(kernel_size, features, filters)` and `(filters,)`."""
-    batch, time, _ = inputs.shape
-    size, _, filters = kernel.shape
-    shape = (batch, None if time is None else time - size + 1, filters)
-    (outputs,) = call_kernel(_forward, [inputs, kernel, bias], [shape])
+    shape = output_shape(inputs.shape[0], inputs.shape[1], kernel, pool_size)
+    tensors = [inputs, kernel, bias, pool_size]
+    outputs, places = call_kernel(_forward, tensors, [shape, shape], [tf.float32, tf.int32])
 
-    def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
-        # Two operations, since a graph leaves the first one out where the inputs are data.
-        found = call_kernel(_input_gradient, [upstream, outputs, kernel], [inputs.shape])
-        found += call_kernel(
-            _weight_gradients, [inputs, upstream, outputs, kernel], [kernel.shape, bias.shape]
-        )
-        return tuple(found)
+    def gradient(upstream: Tensor) -> tuple[Tensor | None, ...]:
+        # Two operations, since a graph leaves the second one out where the inputs are data. Both use all threads, so
+        # they take turns.
+        tensors = [inputs, upstream, places, kernel, pool_size]
+        weights = call_kernel(_weight_gradients, tensors, [kernel.shape, bias.shape])
+        with tf.control_dependencies(weights):
+            (data,) = call_kernel(_input_gradient, tensors, [inputs.shape])
+        return data, *weights, None
 
     return outputs, gradient
 
 
-def _forward(inputs: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    batch, time, _ = inputs.shape
-    size, _, filters = kernel.shape
-    outputs = aligned_empty((batch, time - size + 1, filters))
-    columns = padded_columns(kernel.reshape(-1, filters))
-    in_parallel(kernels.forward, batch, _CHUNK, inputs, columns, bias, outputs)
-    return outputs
+def output_shape(
+    batch: int | None, time: int | None, kernel: Any, pool_size: Any
+) -> tuple[Any, ...]:
+    """Shape of the outputs, as far as it is known, for `time` steps and a kernel `(kernel_size, ..., filters)`."""
+    steps = (
+        None
+        if time is None
+        else (time - kernel.shape[0] + 1) // int(tf.get_static_value(pool_size))
+    )
+    return batch, steps, kernel.shape[-1]
 
 
-def _input_gradient(upstream: np.ndarray, outputs: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    batch, steps, _ = outputs.shape
-    size, features, _ = kernel.shape
-    gradients = aligned_empty((batch, steps + size - 1, features))
-    backwards = padded_columns(kernel[::-1].transpose(0, 2, 1).reshape(-1, features))
-    in_parallel(kernels.input_gradient, batch, _CHUNK, upstream, outputs, backwards, gradients)
-    return gradients
+def empty_outputs(
+    inputs: tuple[int, ...], kernel: np.ndarray, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Arrays for the `outputs` and `places` of a kernel, from the shape of its inputs."""
+    batch, time, *_ = inputs
+    shape = (batch, (time - len(kernel) + 1) // int(size), kernel.shape[-1])
+    return aligned_empty(shape), aligned_empty(shape).view(np.int32)
+
+
+def _forward(
+    inputs: np.ndarray, kernel: np.ndarray, bias: np.ndarray, size: np.ndarray
+) -> list[np.ndarray]:
+    outputs, places = empty_outputs(inputs.shape, kernel, size)
+    columns = padded_columns(kernel.reshape(-1, kernel.shape[-1]))
+    in_parallel(
+        kernels.forward, len(inputs), _CHUNK, int(size), inputs, columns, bias, outputs, places
+    )
+    return [outputs, places]
 
 
 def _weight_gradients(
-    inputs: np.ndarray, upstream: np.ndarray, outputs: np.ndarray, kernel: np.ndarray
+    inputs: np.ndarray,
+    upstream: np.ndarray,
+    places: np.ndarray,
+    kernel: np.ndarray,
+    size: np.ndarray,
 ) -> list[np.ndarray]:
-    size, features, filters = kernel.shape
+    terms, features, filters = kernel.shape
     chunks, columns = -(-len(inputs) // _CHUNK), padded(filters)
-    kernel_parts = np.empty((chunks, size * features, columns), np.float32)
+    kernel_parts = np.empty((chunks, terms * features, columns), np.float32)
     bias_parts = np.empty((chunks, columns), np.float32)
     in_parallel(
         kernels.weight_gradients,
         chunks,
         1,
         _CHUNK,
+        int(size),
         inputs,
         upstream,
-        outputs,
+        places,
         kernel_parts,
         bias_parts,
     )
@@ -136,6 +169,33 @@ def _weight_gradients(
         kernel_parts.sum(axis=0)[:, :filters].reshape(kernel.shape),
         bias_parts.sum(axis=0)[:filters],
     ]
+
+
+def _input_gradient(
+    inputs: np.ndarray,
+    upstream: np.ndarray,
+    places: np.ndarray,
+    kernel: np.ndarray,
+    size: np.ndarray,
+) -> np.ndarray:
+    gradients = aligned_empty(inputs.shape)
+    backwards = padded_columns(kernel[::-1].transpose(0, 2, 1).reshape(-1, kernel.shape[1]))
+    in_parallel(
+        kernels.input_gradient,
+        len(inputs),
+        _CHUNK,
+        int(size),
+        upstream,
+        places,
+        backwards,
+        gradients,
+    )
+    return gradients
+
+
+def _pool(inputs: Tensor, size: int) -> Tensor:
+    """The maximum of every so many steps, in TensorFlow's operations."""
+    return inputs if size == 1 else keras.ops.max_pool(inputs, size, size)
 
 
 @tf.custom_gradient

@@ -15,10 +15,9 @@ import tensorflow as tf
 
 from seqconv.models.kernels import token_convolution as kernels
 from seqconv.models.kernels.products import padded, padded_columns
-from seqconv.models.layers.convolution import Conv1D
+from seqconv.models.layers.convolution import Conv1D, empty_outputs, output_shape
 from seqconv.models.layers.embedding import Embedding
 from seqconv.models.layers.native import call_kernel, in_parallel, takes_kernels
-from seqconv.tasks.forecasting.windows import aligned_empty
 
 Tensor: TypeAlias = Any  # TensorFlow comes without types
 
@@ -45,7 +44,7 @@ class TokenConvolution(keras.layers.Layer):
         self.supports_jit = False
 
     def call(self, tokens: Tensor) -> Tensor:
-        """From `(batch, time)` to `(batch, time - kernel_size + 1, filters)`."""
+        """From `(batch, time)` to `(batch, (time - kernel_size + 1) // pool_size, filters)`."""
         table, kernel, bias = map(
             tf.convert_to_tensor,
             (self.embedding.embeddings, self.convolution.kernel, self.convolution.bias),
@@ -53,7 +52,8 @@ class TokenConvolution(keras.layers.Layer):
         size, _, filters = kernel.shape
         small = table.shape[0] * size * padded(filters) <= _MOST_PRODUCTS
         if small and takes_kernels(self.compute_dtype):
-            return _convolve(tf.cast(tokens, tf.int32), table, kernel, bias)
+            pool_size = tf.constant(self.convolution.pool_size)
+            return _convolve(tf.cast(tokens, tf.int32), table, kernel, bias, pool_size)
         return self.convolution(self.embedding(tokens))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -80,32 +80,34 @@ class TokenConvolution(keras.layers.Layer):
 
 @tf.custom_gradient
 def _convolve(
-    tokens: Tensor, table: Tensor, kernel: Tensor, bias: Tensor
+    tokens: Tensor, table: Tensor, kernel: Tensor, bias: Tensor, pool_size: Tensor
 ) -> tuple[Tensor, Callable[..., Any]]:
     batch, time = tokens.shape
-    size, _, filters = kernel.shape
-    shape = (batch, None if time is None else time - size + 1, filters)
-    (outputs,) = call_kernel(_forward, [tokens, table, kernel, bias], [shape])
+    shape = output_shape(batch, time, kernel, pool_size)
+    tensors = [tokens, table, kernel, bias, pool_size]
+    outputs, places = call_kernel(_forward, tensors, [shape, shape], [tf.float32, tf.int32])
 
     def gradient(upstream: Tensor) -> tuple[Tensor | None, ...]:
-        tensors = [tokens, table, kernel, upstream, outputs]
-        return (None, *call_kernel(_gradients, tensors, [table.shape, kernel.shape, bias.shape]))
+        tensors = [tokens, table, kernel, upstream, places, pool_size]
+        found = call_kernel(_gradients, tensors, [table.shape, kernel.shape, bias.shape])
+        return (None, *found, None)
 
     return outputs, gradient
 
 
 def _forward(
-    tokens: np.ndarray, table: np.ndarray, kernel: np.ndarray, bias: np.ndarray
-) -> np.ndarray:
-    batch, time = tokens.shape
-    size, _, filters = kernel.shape
-    used, places = _in_use(tokens, len(table))
+    tokens: np.ndarray, table: np.ndarray, kernel: np.ndarray, bias: np.ndarray, size: np.ndarray
+) -> list[np.ndarray]:
+    used, numbers = _in_use(tokens, len(table))
     columns = _columns(kernel)
     products = np.empty((len(used), columns.shape[1]), np.float32)
     in_parallel(kernels.multiply, _blocks(used), _BLOCKS, table, used, columns, products)
-    outputs = aligned_empty((batch, time - size + 1, filters))
-    in_parallel(kernels.forward, batch, _CHUNK, places, products, bias, outputs)
-    return outputs
+    outputs, places = empty_outputs(tokens.shape, kernel, size)
+    (bias,) = padded_columns(bias[None])
+    in_parallel(
+        kernels.forward, len(tokens), _CHUNK, int(size), numbers, products, bias, outputs, places
+    )
+    return [outputs, places]
 
 
 def _gradients(
@@ -113,29 +115,30 @@ def _gradients(
     table: np.ndarray,
     kernel: np.ndarray,
     upstream: np.ndarray,
-    outputs: np.ndarray,
+    places: np.ndarray,
+    size: np.ndarray,
 ) -> list[np.ndarray]:
-    batch, steps, filters = outputs.shape
-    size, features, _ = kernel.shape
-    used, places = _in_use(tokens, len(table))
+    batch, steps, filters = places.shape
+    _, features, _ = kernel.shape
+    used, numbers = _in_use(tokens, len(table))
     chunks, parts = -(-batch // _CHUNK), -(-_blocks(used) // _BLOCKS)
-    gradient = np.zeros((batch, steps, padded(filters)), np.float32)
-    biases = np.empty((chunks, filters), np.float32)
-    in_parallel(kernels.mask, chunks, 1, _CHUNK, upstream, outputs, gradient, biases)
+    gradient = np.zeros((batch, steps * int(size), padded(filters)), np.float32)
+    biases = np.empty((chunks, padded(filters)), np.float32)
+    in_parallel(kernels.unpooled, chunks, 1, _CHUNK, int(size), upstream, places, gradient, biases)
     columns = _columns(kernel)
     sums = np.zeros((len(used), columns.shape[1]), np.float32)
-    in_parallel(kernels.sum_by_token, columns.shape[1] // kernels.WIDTH, 1, places, gradient, sums)
+    in_parallel(kernels.sum_by_token, columns.shape[1] // kernels.WIDTH, 1, numbers, gradient, sums)
     turned = padded_columns(columns.T)
     tables = np.zeros(table.shape, np.float32)
     kernel_parts = np.empty((parts, *columns.shape), np.float32)
     in_parallel(
         kernels.gradients, parts, 1, _BLOCKS, table, used, turned, sums, tables, kernel_parts
     )
-    found = kernel_parts.sum(axis=0).reshape(features, size, padded(filters))
+    found = kernel_parts.sum(axis=0).reshape(features, len(kernel), padded(filters))
     return [
         tables,
         np.ascontiguousarray(found.transpose(1, 0, 2)[..., :filters]),
-        biases.sum(axis=0),
+        biases.sum(axis=0)[:filters],
     ]
 
 
