@@ -27,6 +27,7 @@ SEED = "seed"
 # Of a mean over seeds.
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+NUMBERS_AT_ONCE = 2**16  # drawn for them, which the cache holds
 # Below a folder of runs are datasets and models, or sweeps, and then runs.
 DEEPEST = 5
 LARGER_IS_BETTER = {
@@ -394,9 +395,11 @@ def compare_errors(ours: SampleErrors, theirs: SampleErrors, seed: int = 0) -> D
     sums, counts = _sums_of_blocks(sums, block), _sums_of_blocks(counts, block)
     generator = np.random.default_rng(seed)
     means = np.empty(RESAMPLES)
-    for index in range(RESAMPLES):
-        chosen = generator.integers(0, len(sums), drawn)
-        means[index] = sums[chosen].sum() / counts[chosen].sum()
+    at_once = max(1, NUMBERS_AT_ONCE // drawn)
+    for first in range(0, RESAMPLES, at_once):
+        part = means[first : first + at_once]
+        chosen = generator.integers(0, len(sums), (len(part), drawn))
+        part[:] = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
     tail = (1 - CONFIDENCE) / 2
     low, high = mean + (np.quantile(means, [tail, 1 - tail]) - mean) * _stretch(drawn)
     return Difference(mean, float(low), float(high), len(ids))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seqconv.runs.progress import EpochRecord
 from seqconv.tasks.contract import Json
-from seqconv.tasks.figures import new_figure, plain_text, save_figure
+from seqconv.tasks.figures import add_legend, new_figure, plain_text, save_figure
 from seqconv.tasks.metrics import value_of
 
 
@@ -46,7 +46,7 @@ def draw_history(
         unit = units[name]
         axes.set_ylabel(f"{name} ({plain_text(unit)})" if unit else name)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(fontsize="small")
+        add_legend(axes)
     save_figure(figure, path, title)
 
 

@@ -15,8 +15,9 @@ SECONDS_PER_DAY = 86_400
 # The window's first and last row and its daily points are a few dozen numbers for tens of thousands of windows: any
 # small penalty does; it only keeps columns that copy one another from cancelling out.
 RIDGE_PENALTY = 1.0
-# A fixed number, not that of the cores: on another number the sums have other last digits.
-BLAS_THREADS = 2
+# A fixed number, not that of the cores: on another number the sums have other last digits. Two wait for each other by
+# spinning: beside other work they took 2 to 4 times as long as one, and on one core 500 times.
+BLAS_THREADS = 1
 # Tried on the validation windows, in units of a sum over windows of squared standard deviations.
 PENALTIES = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6)
 

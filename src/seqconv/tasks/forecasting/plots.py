@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from seqconv.tasks.figures import new_figure, plain_text, save_figure
+from seqconv.tasks.figures import add_legend, new_figure, plain_text, save_figure
 
 FORECAST = "forecast.png"
 # Where in the split the stretches lie, as shares of its windows; a year's last quarter shows three kinds of weather so.
@@ -78,7 +78,7 @@ def draw_forecast(folder: Path, shown: Stretches, title: str) -> None:
         for axes, place in zip(row, PLACES, strict=False):
             _draw_stretch(axes, shown, column, place)
         row[0].set_ylabel(plain_text(shown.columns[column]))
-        row[0].legend(fontsize="small")
+        add_legend(row[0])
         _draw_errors(row[-1], shown, column)
     save_figure(figure, folder / FORECAST, f"{title}, {shown.ahead[-1]:g} {shown.unit} ahead")
 
@@ -137,7 +137,7 @@ def _draw_errors(axes: Any, shown: Stretches, column: int) -> None:
     axes.set_ylabel("mean absolute error")
     axes.set_ylim(bottom=0)
     if several or shown.period is not None:
-        axes.legend(fontsize="small")
+        add_legend(axes)
 
 
 def _draw_hours(axes: Any, shown: Stretches, column: int, name: str, color: str) -> None:
