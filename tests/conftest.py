@@ -92,6 +92,57 @@ def command(
     Singleton.set_state(singletons)
 
 
+class KeptRuns(NamedTuple):
+    """Run directories by the words that were trained, relative to the current folder and to `folder` alike."""
+
+    folder: Path
+    by_words: dict[tuple[str, ...], Path]
+
+
+@pytest.fixture(scope="module")
+def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> KeptRuns:
+    """What `train_once` has trained for a file of tests."""
+    return KeptRuns(tmp_path_factory.mktemp("kept"), {})
+
+
+@pytest.fixture
+def train_once(
+    command: Callable[[Sequence[str]], Answer], kept_runs: KeptRuns, in_empty_folder: Path
+) -> Callable[..., Path]:
+    """Train a command line once in a file of tests; every test has a run directory of its own, to change as it likes.
+
+    `train_once(*words)`: files are named relative to the current folder, where each test has its own.
+    """
+
+    def run(*words: str) -> Path:
+        if words in kept_runs.by_words:
+            run_dir = kept_runs.by_words[words]
+            shutil.copytree(kept_runs.folder / run_dir, run_dir)
+            return run_dir
+        exit_code, stdout, stderr = command(words)
+        assert exit_code == 0, stderr
+        run_dir = Path(json.loads(stdout)["run_dir"])
+        shutil.copytree(run_dir, kept_runs.folder / run_dir)
+        kept_runs.by_words[words] = run_dir
+        return run_dir
+
+    return run
+
+
+@pytest.fixture
+def real_pictures() -> None:
+    """Asked for by a test that looks at pictures, in a file of tests that has `blank_pictures`."""
+
+
+@pytest.fixture
+def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of runs in this process stay blank: drawing them is a third of the time of a small run."""
+    if "real_pictures" not in request.fixturenames:
+        from matplotlib.figure import Figure
+
+        monkeypatch.setattr(Figure, "draw", lambda figure, renderer: None)
+
+
 class _same_logging:  # noqa: N801
     """Put the loggers back that Hydra configures, and close the files of its handlers.
 
@@ -433,3 +484,11 @@ def new_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mlflow_uri(new_mlflow_database: Path, tmp_path: Path) -> str:
     """Of a database without runs."""
     return f"sqlite:///{shutil.copy(new_mlflow_database, tmp_path / 'mlflow.db')}"
+
+
+@pytest.fixture
+def mlflow_client(mlflow_uri: str) -> Any:
+    """What reads that database."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=mlflow_uri)

@@ -12,6 +12,8 @@ from seqconv.training import ensemble
 from seqconv.training.evaluation import evaluate_run
 from seqconv.training.trained import load_run
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 SMALL = [
     "dataset=jena",
     "model=gru",

@@ -14,6 +14,8 @@ from seqconv.config.errors import ConfigError, OutputError
 from seqconv.training.export import export_run
 from seqconv.training.trained import load_run
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 SMALL = [
     "trainer=smoke",
     "lookback=30h",

@@ -10,6 +10,8 @@ from seqconv.config.errors import OutputError
 from seqconv.training.evaluation import evaluate_run
 from seqconv.training.trained import load_run
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 SMALL = [
     "dataset=jena",
     "model=gru",

@@ -20,6 +20,8 @@ from seqconv.runs.checkpoints import CheckpointStore
 from seqconv.runs.lock import locked
 from seqconv.training.loop import Training
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 SERIES = [
     "dataset=jena",
     "lookback=144",
@@ -50,7 +52,8 @@ class Killed(BaseException):
 
 @pytest.fixture
 def record(write_jena, aside, in_empty_folder):
-    return f"dataset.path={write_jena(aside / 'record.csv', 3000)}"
+    write_jena(aside / "record.csv", 3000)
+    return "dataset.path=../aside/record.csv"
 
 
 @pytest.fixture
@@ -174,9 +177,9 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(command, record, k
     assert place == "the start"
 
 
-def test_a_signal_saves_the_step_and_it_goes_on(command, record, killed_at):
+def test_a_signal_saves_the_step_and_it_goes_on(command, train_once, record, killed_at):
     words = [*SERIES, record, "model=conv1d", *TRAINER]
-    twin = run_of(command(words))
+    twin = train_once(*words)
     run_dir = killed_at(words, 6, signal.SIGTERM)
     assert json.loads((run_dir / rundir.METRICS).read_text())["status"] == "interrupted"
     answer = command([f"resume={run_dir}"])
@@ -241,8 +244,8 @@ def test_early_stopping_goes_on_counting(command, record, killed_at):
 
 
 @pytest.fixture
-def finished(command, record):
-    return run_of(command([*SERIES, record, "model=conv1d", "trainer=smoke"]))
+def finished(train_once, record):
+    return train_once(*SERIES, record, "model=conv1d", "trainer=smoke")
 
 
 def everything(run_dir):
@@ -393,9 +396,9 @@ def test_auto_with_a_chosen_directory_looks_there_only(command, record, killed_a
 # A limit of time
 
 
-def test_a_limit_of_time_saves_and_stops(command, record):
+def test_a_limit_of_time_saves_and_stops(command, train_once, record):
     words = [*SERIES, record, "model=conv1d", *TRAINER]
-    twin = run_of(command(words))
+    twin = train_once(*words)
     answer = command([*words, "trainer.max_time=0.001s"])
     assert answer.exit_code == 143
     assert "the time of `trainer.max_time` is up" in answer.stderr

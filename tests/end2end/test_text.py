@@ -18,6 +18,8 @@ from seqconv.training.predictor import Predictor
 from seqconv.training.run import load_task
 from seqconv.training.sampling import POOL_BATCHES, TrainingOrder
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 FORMATS = ["notes.jsonl", "notes.csv", "notes.parquet", "notes"]
 SMALL = ["max_features=60", "max_len=64", "embedding_size=8", "batch_size=32"]
 WIDTHS = {
@@ -92,6 +94,7 @@ def built(config, task):
 # What a run is
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_a_run_of_texts_leaves_what_the_contract_lists(train, notes):
     run_dir = train(*notes, "model=conv1d", "trainer=smoke")
 

@@ -8,6 +8,8 @@ import pytest
 
 from seqconv.training import loop, predictor
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 
 @pytest.mark.parametrize("model", ["conv1d", "gru"])
 def test_no_step_is_traced_again(command, write_jena, aside, in_empty_folder, monkeypatch, model):

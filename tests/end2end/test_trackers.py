@@ -45,13 +45,6 @@ def shown(mlflow_uri):
 
 
 @pytest.fixture
-def mlflow_client(mlflow_uri):
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=mlflow_uri)
-
-
-@pytest.fixture
 def stopped_at(command, monkeypatch):
     """Stop a command line by SIGTERM as soon as so many steps are done; its run directory."""
     count = Training._count

@@ -12,6 +12,8 @@ from seqconv.config.schema import load_config
 from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import CheckpointStore
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 # Six days of 10-minute rows in each split leave room for windows of one day.
 SMALL = [
     "dataset=jena",
@@ -42,6 +44,7 @@ def run_dir_of(stdout):
     return Path(json.loads(line)["run_dir"])
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_a_run_leaves_everything_that_the_contract_lists(command, record):
     code, stdout, stderr = command([*SMALL, record, "model=conv_gru", "trainer=smoke"])
 

@@ -160,13 +160,6 @@ def test_settings_and_outcome_in_tensorboard(run_dir, status):
 # MLflow
 
 
-@pytest.fixture
-def mlflow_client(mlflow_uri):
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=mlflow_uri)
-
-
 def runs_of(client, name="climate_demo-conv1d", view=1):
     return client.search_runs(
         [client.get_experiment_by_name(name).experiment_id], run_view_type=view
