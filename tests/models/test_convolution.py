@@ -62,6 +62,10 @@ def test_outputs_and_gradients(batch, steps, rest, features, filters, kernel_siz
     found, wanted = (outputs_and_gradients(layer, inputs, upstream) for layer in layers)
     with tensorflow_alone():
         alone = outputs_and_gradients(layers[0], inputs, upstream)
+    plain = layers[0].plain()
+    plain.build((None, time, features))
+    plain.set_weights(layers[0].get_weights())
+    np.testing.assert_allclose(plain(inputs), found[0], rtol=2e-5, atol=2e-5)
     for ours, without_kernels, keras_own in zip(found, alone, wanted, strict=True):
         np.testing.assert_allclose(ours, keras_own, rtol=2e-5, atol=2e-5)
         np.testing.assert_allclose(without_kernels, keras_own, rtol=2e-5, atol=2e-5)

@@ -61,6 +61,8 @@ def _plain_layer(layer: Any, *, unroll: bool) -> Any:
     """Keras' own layer with the weights and results of one of ours."""
     import keras
 
+    if hasattr(layer, "plain"):
+        return layer.plain()
     kind = type(layer)
     base = kind.__mro__[1]
     if kind.__module__.startswith(OWN_PACKAGE) and base is not keras.layers.Layer:

@@ -88,6 +88,15 @@ class Conv1D(keras.layers.Conv1D):
         """As the layer of Keras, and the pooling."""
         return {**super().get_config(), "pool_size": self.pool_size}
 
+    def plain(self) -> keras.Layer:
+        """The same in layers of Keras, with weights in the same order."""
+        convolution = keras.layers.Conv1D.from_config(super().get_config())
+        if self.pool_size == 1:
+            return convolution
+        return keras.Sequential(
+            [convolution, keras.layers.MaxPooling1D(self.pool_size)], name=self.name
+        )
+
 
 @tf.custom_gradient
 def _convolve_by_kernels(
