@@ -141,6 +141,13 @@ def dataset_of(experiment):
     raise ValueError(f"{experiment} chooses no dataset")
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes(experiment):
+    dataset = dataset_of(experiment)
+    path = ["dataset.path=not_read.csv"] if dataset in ("jena", "table") else []
+    assert read_command_line([f"experiment={experiment}", *path]).only_job.dataset.name == dataset
+
+
 @pytest.mark.parametrize(
     "experiment",
     [
