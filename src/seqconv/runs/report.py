@@ -59,9 +59,7 @@ def _kind(layer: Any) -> str:
     """The type of a layer, and whether it is a faster form of Keras' own of that name."""
     kind = type(layer)
     faster = kind.__module__.startswith("seqconv.") and kind.__name__ == kind.__mro__[1].__name__
-    # Only our convolution has the pooling behind it in itself.
-    pooling = " and MaxPooling1D" if faster and getattr(layer, "pool_size", 1) != 1 else ""
-    return f"{kind.__name__}{pooling}, fused" if faster else kind.__name__
+    return f"{kind.__name__}, fused" if faster else kind.__name__
 
 
 def _shape(output: Any) -> str:
