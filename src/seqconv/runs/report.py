@@ -58,7 +58,9 @@ def show_model(model: KerasModel) -> None:
 def _kind(layer: Any) -> str:
     """The type of a layer, and whether it is a faster form of Keras' own of that name."""
     kind = type(layer)
-    faster = kind.__module__.startswith("seqconv.") and kind.__name__ == kind.__mro__[1].__name__
+    faster = kind.__module__.startswith("seqconv.") and kind.__name__ in {
+        base.__name__ for base in kind.__mro__[1:]
+    }
     return f"{kind.__name__}, fused" if faster else kind.__name__
 
 

@@ -66,7 +66,7 @@ def _plain_layer(layer: Any, *, unroll: bool) -> Any:
     if isinstance(layer, Conv1D):
         return layer.plain()
     kind = type(layer)
-    base = kind.__mro__[1]
+    base = next(base for base in kind.__mro__ if not base.__module__.startswith(OWN_PACKAGE))
     if kind.__module__.startswith(OWN_PACKAGE) and base is not keras.layers.Layer:
         # Such a layer of ours is a faster form of the one it is derived from.
         kind = base

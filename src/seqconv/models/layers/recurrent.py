@@ -24,8 +24,43 @@ from seqconv.tasks.forecasting.windows import aligned_empty
 Tensor: TypeAlias = Any  # TensorFlow comes without types
 
 
+class _Dropout:
+    """What GRU and LSTM of ours do alike with their dropout; Keras' class follows in the order of bases."""
+
+    cell: Any
+
+    @property
+    def seed_generator(self) -> Any:
+        """The `keras.random.SeedGenerator` whose state all dropout masks come from."""
+        return self.cell.seed_generator
+
+    def draw_masks(self, batch: int | Tensor, features: int) -> tuple[Tensor | None, Tensor | None]:
+        """Draw the dropout masks of one training call.
+
+        Args:
+            batch: Number of samples, an integer or a scalar tensor.
+            features: Number of input features.
+
+        Returns:
+            The mask of the inputs `(gates, batch, features)` and the one of the recurrent state
+            `(gates, batch, units)`, already divided by the share that is kept;
+            `gates` is 1, or 3 of a GRU and 4 of an LSTM.
+            None in place of a mask where its rate is 0.
+        """
+        return _draw_masks(self, batch, features)
+
+    def _maybe_config_dropout_masks(
+        self, cell: Any, input_sequence: Tensor, input_state: Tensor
+    ) -> None:
+        """Draw nothing here, where ours draws its own: Keras would draw masks outside training too."""
+        if not _is_ours(self):
+            super()._maybe_config_dropout_masks(  # type: ignore[misc]
+                cell, input_sequence, input_state
+            )
+
+
 @keras.saving.register_keras_serializable(package="seqconv")
-class GRU(keras.layers.GRU):
+class GRU(_Dropout, keras.layers.GRU):
     """Gated recurrent unit, with the constructor, weights and results of `keras.layers.GRU`.
 
     The random numbers of one training call are one draw for the inputs and one for the recurrent
@@ -48,32 +83,6 @@ class GRU(keras.layers.GRU):
         super().__init__(*args, **kwargs)
         _require_activations(self)
         self.supports_jit = False
-
-    @property
-    def seed_generator(self) -> Any:
-        """The `keras.random.SeedGenerator` whose state all dropout masks come from."""
-        return self.cell.seed_generator
-
-    def draw_masks(self, batch: int | Tensor, features: int) -> tuple[Tensor | None, Tensor | None]:
-        """Draw the dropout masks of one training call.
-
-        Args:
-            batch: Number of samples, an integer or a scalar tensor.
-            features: Number of input features.
-
-        Returns:
-            The mask of the inputs `(gates, batch, features)` and the one of the recurrent state
-            `(gates, batch, units)`, already divided by the share that is kept; `gates` is 1 or 3.
-            None in place of a mask where its rate is 0.
-        """
-        return _draw_masks(self, batch, features)
-
-    def _maybe_config_dropout_masks(
-        self, cell: Any, input_sequence: Tensor, input_state: Tensor
-    ) -> None:
-        """Draw nothing here, where ours draws its own: Keras would draw masks outside training too."""
-        if not _is_ours(self):
-            super()._maybe_config_dropout_masks(cell, input_sequence, input_state)
 
     def inner_loop(
         self,
@@ -100,7 +109,7 @@ class GRU(keras.layers.GRU):
 
 
 @keras.saving.register_keras_serializable(package="seqconv")
-class LSTM(keras.layers.LSTM):
+class LSTM(_Dropout, keras.layers.LSTM):
     """Long short-term memory, with the constructor, weights and results of `keras.layers.LSTM`.
 
     Random numbers, and where Keras' own loop runs, as for `GRU`; there are four gates.
@@ -118,21 +127,6 @@ class LSTM(keras.layers.LSTM):
         super().__init__(*args, **kwargs)
         _require_activations(self)
         self.supports_jit = False
-
-    @property
-    def seed_generator(self) -> Any:
-        """The `keras.random.SeedGenerator` whose state all dropout masks come from."""
-        return self.cell.seed_generator
-
-    def draw_masks(self, batch: int | Tensor, features: int) -> tuple[Tensor | None, Tensor | None]:
-        """Draw the dropout masks of one training call, as `GRU.draw_masks`; `gates` is 1 or 4."""
-        return _draw_masks(self, batch, features)
-
-    def _maybe_config_dropout_masks(
-        self, cell: Any, input_sequence: Tensor, input_state: Tensor
-    ) -> None:
-        if not _is_ours(self):
-            super()._maybe_config_dropout_masks(cell, input_sequence, input_state)
 
     def inner_loop(
         self,
