@@ -116,6 +116,20 @@ def test_a_job_does_not_go_on_with_another_ones_run(tmp_path, without_tensorflow
     assert "0: holds a run of another configuration" in str(outcome.error)
 
 
+def test_a_job_is_not_taken_for_done_by_another_ones_run(left, tmp_path):
+    place = [f"hydra.sweep.dir={tmp_path / 'sweep'}", "sweep.resume=auto"]
+    assert left(*WORDS, *place)[1] == [0, 1, 2]
+    one = ["model=conv1d", "threads=1"]
+    end(tmp_path / "sweep", 0, [*one, "seed=2", "trainer.epochs=3"])
+    end(tmp_path / "sweep", 1, [*one, "seed=2", "trainer.epochs=3"])
+    before = (tmp_path / "sweep/0/metrics.json").read_text()
+    code, launched, stderr = left(*WORDS, *place)
+    assert (code, launched) == (2, [])
+    assert "sweep/0: must hold a run of the configuration that" in stderr
+    assert "sweep/1" not in stderr
+    assert (tmp_path / "sweep/0/metrics.json").read_text() == before
+
+
 def test_a_sweep_that_was_killed_while_its_manifest_was_written(left, tmp_path):
     folder = tmp_path / "sweep"
     folder.mkdir()

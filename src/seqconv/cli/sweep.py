@@ -24,6 +24,7 @@ from seqconv.runs.files import json_line, remove_staging
 from seqconv.runs.layout import JOURNAL, MANIFEST
 from seqconv.runs.lock import locked
 from seqconv.runs.result import Result, summary
+from seqconv.runs.resume import is_same
 from seqconv.sweeps.halving import in_common
 from seqconv.sweeps.job import SweepJob
 from seqconv.sweeps.manifest import (
@@ -89,6 +90,7 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
     # Of jobs of one configuration the first.
     places = {by_key[key].number: place for place, key in reversed(list(enumerate(keys)))}
     configs = {job.number: line.jobs[places[job.number]] for job in jobs}
+    _check_directories(sweep_dir, configs)
     _say_what_cannot_start(configs)
     done = {
         number: result
@@ -206,6 +208,27 @@ def _differing(job_words: Sequence[Sequence[str]]) -> Iterator[tuple[str, ...]]:
     common = set(job_words[0]).intersection(*job_words)
     for words in job_words:
         yield tuple(word for word in words if word not in common) or tuple(words)
+
+
+def _check_directories(sweep_dir: Path, configs: Mapping[int, Config | ConfigError]) -> None:
+    """Refuse to take another run for a job's, or to write over it: people move directories.
+
+    Raises:
+        OutputError: if a job's directory holds a run of another configuration.
+    """
+    runs = {number: sweep_dir / str(number) for number in configs}
+    strangers = [
+        str(runs[number])
+        for number, config in configs.items()
+        if isinstance(config, Config)
+        and layout.is_begun(runs[number])
+        and not is_same(runs[number], config)
+    ]
+    if strangers:
+        raise OutputError(
+            f"{', '.join(strangers)}: must hold a run of the configuration that {sweep_dir / MANIFEST} gives this "
+            "number, and does not; move it elsewhere, and the job will run there"
+        )
 
 
 def _say_what_cannot_start(jobs: Mapping[int, Config | ConfigError]) -> None:

@@ -40,6 +40,12 @@ def is_sweep(path: Path) -> bool:
     return (path / MANIFEST).is_file() or (path / JOURNAL).is_file()
 
 
+def is_begun(run_dir: Path) -> bool:
+    """Whether a run has come so far that it can be resumed."""
+    path = run_dir / CONFIG
+    return path.is_file() and path.stat().st_size > 0
+
+
 def check_free(path: Path) -> None:
     """Refuse early, and without creating anything, a folder that could not be made or is in use.
 

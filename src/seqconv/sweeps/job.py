@@ -191,7 +191,7 @@ class SweepJob:
 
         try:
             config = parse(composed)
-            if not _is_begun(run_dir):
+            if not layout.is_begun(run_dir):
                 return _start(config, run_dir, None, signals)
             layout.check_own_files(run_dir)
             if not resume.is_same(run_dir, config):
@@ -212,14 +212,8 @@ class SweepJob:
 def _place_of(number: int, sweep_dir: Path) -> list[str]:
     """The words that give a job the directory of its number, whatever place it has among those to run."""
     # `.hydra/` is the record of a run's first start.
-    record = ["hydra.output_subdir=null"] if _is_begun(sweep_dir / str(number)) else []
+    record = ["hydra.output_subdir=null"] if layout.is_begun(sweep_dir / str(number)) else []
     return [f"hydra.sweep.subdir='{number}'", *record]
-
-
-def _is_begun(run_dir: Path) -> bool:
-    """Whether a job has come so far that it can be resumed."""
-    path = run_dir / layout.CONFIG
-    return path.is_file() and path.stat().st_size > 0
 
 
 def _start(

@@ -27,7 +27,7 @@ def begin(config: Config, run_dir: Path, parts: Iterable[Path], task: Task) -> N
         DataError: if a part was started with other data.
     """
     for part in parts:
-        if _is_begun(part):
+        if layout.is_begun(part):
             find_resume_point(part).check_data(task.name, task.fingerprint)
     (run_dir / layout.METRICS).unlink(missing_ok=True)
     write_text(run_dir / layout.CONFIG, to_yaml(config))
@@ -44,7 +44,7 @@ def run_part(
         start: starts or resumes it; not called where nothing is left to do.
     """
     point = None
-    if _is_begun(run_dir):
+    if layout.is_begun(run_dir):
         point = find_resume_point(run_dir)
         result = finished(run_dir, config, point)
         if result is not None:
@@ -52,7 +52,3 @@ def run_part(
             return Outcome(result, run_dir)
     run_dir.mkdir(exist_ok=True)
     return start(point)
-
-
-def _is_begun(run_dir: Path) -> bool:
-    return (run_dir / layout.CONFIG).is_file()
