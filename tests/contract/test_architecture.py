@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,14 @@ def test_every_module_has_a_level():
     assert len(MODULES) > 20, "the listing found too little"
     assert sum(map(len, LEVELS)) == len(ENTRIES), "an entry stands twice"
     assert {entry_of(name) for name in MODULES if name != VERSION} == set(ENTRIES)
+
+
+def test_a_wheel_holds_every_package():
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = {
+        ".".join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob("__init__.py")
+    }
+    assert found <= set(settings["packages"])
 
 
 def test_there_are_few_rooms():
