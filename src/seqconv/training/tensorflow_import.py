@@ -29,6 +29,7 @@ SHARED = (
     "rich.console",
     "rich.table",
     "concurrent.futures.thread",
+    "html.entities",
 )
 
 
