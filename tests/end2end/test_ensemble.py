@@ -48,16 +48,16 @@ def metrics_of(run_dir):
 
 
 def test_means_of_members_that_differ_in_their_seeds(train, record):
-    run_dir, stderr = train("ensemble=3", "trainer.ema=0.9", "require=test.mae<1000")
+    run_dir, stderr = train("ensemble=2", "trainer.ema=0.9", "require=test.mae<1000")
     metrics = metrics_of(run_dir)
     assert metrics["status"] == "completed"
-    assert [member["seed"] for member in metrics["members"]] == [5, 6, 7]
+    assert [member["seed"] for member in metrics["members"]] == [5, 6]
     errors = [member["test"]["mae"] for member in metrics["members"]]
-    assert len(set(errors)) == 3
+    assert len(set(errors)) == 2
     # A mean of forecasts is at most as wrong as forecasts are in the mean.
     assert metrics["test"]["mae"] <= np.mean(errors)
-    assert "mean of 3" in stderr
-    members = [load_run(run_dir / f"member_{number}") for number in (1, 2, 3)]
+    assert "mean of 2" in stderr
+    members = [load_run(run_dir / f"member_{number}") for number in (1, 2)]
     forecasts = [member.predict(record)["T (degC)"].to_numpy() for member in members]
     joined = load_run(run_dir).predict(record)["T (degC)"].to_numpy()
     np.testing.assert_allclose(joined, np.mean(forecasts, axis=0), rtol=1e-5)

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from typer.testing import CliRunner
+from variants import variants
 
 from seqconv.cli import tools
 from seqconv.config.errors import ConfigError, DataError, OutputError
@@ -61,7 +62,7 @@ def assert_equal_to_the_run(found, run_dir):
         assert found[part] == metrics[part]
 
 
-@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "gru", "lstm"])
+@pytest.mark.parametrize("model", variants("conv1d", "conv_gru", "gru", "lstm"))
 def test_a_series_again(train, record, model):
     run_dir = train(*SERIES, f"model={model}")
     before = everything(run_dir)
@@ -73,7 +74,7 @@ def test_a_series_again(train, record, model):
     assert not hasattr(found.task, "optimizer")
 
 
-@pytest.mark.parametrize("dataset", ["text", "imdb", "reviews_demo"])
+@pytest.mark.parametrize("dataset", variants("text", "imdb", "reviews_demo"))
 def test_texts_again(train, words_for_dataset, in_empty_folder, dataset):
     run_dir = train(*words_for_dataset(dataset), "model=conv1d", "trainer.baselines=true")
     before = everything(run_dir)

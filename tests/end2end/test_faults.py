@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from variants import variants
 
 from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import CheckpointStore, read
@@ -178,7 +179,7 @@ def test_a_signal_after_the_fit_is_honoured_and_the_rest_done_later(command, wor
 # Disks and files
 
 
-@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("number", variants(2, 3))
 def test_a_full_disk(command, words, monkeypatch, number):
     def full():
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -198,7 +199,7 @@ def test_a_full_disk(command, words, monkeypatch, number):
     assert command([f"resume={run_dir}"]).exit_code == 0
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO, errno.EDQUOT])
+@pytest.mark.parametrize("number", variants(errno.EIO, errno.EROFS, errno.EDQUOT))
 def test_a_disk_that_breaks_is_told_without_a_traceback(command, words, monkeypatch, number):
     def broken():
         raise OSError(number, os.strerror(number))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
+from variants import variants
 
 from seqconv.cli.overrides import read_command_line
 from seqconv.config.registry import MODELS
@@ -318,7 +319,7 @@ def test_where_padding_counts_it_is_not_cut(train, notes, watched, flattening):
     assert predictor.model.input.shape == (None, 64)
 
 
-@pytest.mark.parametrize("model", ["conv1d", "conv_gru", "nbow", "region_cnn"])
+@pytest.mark.parametrize("model", variants("conv1d", "conv_gru", "nbow", "region_cnn"))
 def test_evaluation_cuts_padding_and_changes_nothing(train, notes, watched, model):
     train(*notes, f"model={model}", *WIDTHS[model], "trainer=smoke")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from variants import variants
 
 from seqconv.config.schema import load_config
 from seqconv.runs import layout as rundir
@@ -182,7 +183,7 @@ def test_a_diverging_run_ends_with_4_and_says_so(command, record):
     assert json.loads(stdout)["status"] == "diverged"
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "plateau"])
+@pytest.mark.parametrize("schedule", variants("plateau", "constant", "cosine"))
 def test_schedules(command, record, schedule):
     words = [*SMALL, record, "model=conv1d", "trainer=smoke", "trainer.epochs=4"]
     words += [f"trainer.schedule={schedule}", "trainer.plateau_patience=1", "objective=val_mae"]
@@ -212,7 +213,7 @@ def test_early_stopping_ends_the_run(command, record):
     assert metrics["status"] == "completed"
 
 
-@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adamw", "nadam", "sgd"])
+@pytest.mark.parametrize("optimizer", variants("adamw", "rmsprop", "adam", "nadam", "sgd"))
 def test_optimizers_with_decay_and_clipping(command, record, optimizer):
     words = [*SMALL, record, "model=conv1d", "trainer=smoke", f"trainer.optimizer={optimizer}"]
     code, _, stderr = command([*words, "trainer.weight_decay=0.01", "trainer.clip_norm=1.0"])

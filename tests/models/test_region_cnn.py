@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
 
+from variants import variants  # noqa: E402
+
 from seqconv.cli.overrides import read_command_line  # noqa: E402
 from seqconv.config.errors import ConfigError  # noqa: E402
 from seqconv.models.layers.regions import RegionMax  # noqa: E402
@@ -182,7 +184,7 @@ class TestRows:
         for name, value in whole.items():
             np.testing.assert_array_equal(resumed[name], value, err_msg=name)
 
-    @pytest.mark.parametrize("optimizer", ["adam", "adamw", "nadam", "sgd"])
+    @pytest.mark.parametrize("optimizer", variants("adam", "adamw", "nadam", "sgd"))
     def test_other_optimizers_train_the_table(self, optimizer):
         words = (f"trainer.optimizer={optimizer}", "trainer.epsilon=null", "trainer.ema=0.9")
         before, after = self.trained([], *words), self.trained(range(2), *words)
