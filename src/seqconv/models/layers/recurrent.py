@@ -24,10 +24,15 @@ from seqconv.tasks.forecasting.windows import aligned_empty
 Tensor: TypeAlias = Any  # TensorFlow comes without types
 
 
-class _Dropout:
-    """What GRU and LSTM of ours do alike with their dropout; Keras' class follows in the order of bases."""
+class _Recurrent:
+    """What GRU and LSTM of ours do alike; Keras' class follows in the order of bases."""
 
     cell: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _require_activations(self)
+        self.supports_jit = False
 
     @property
     def seed_generator(self) -> Any:
@@ -60,7 +65,7 @@ class _Dropout:
 
 
 @keras.saving.register_keras_serializable(package="seqconv")
-class GRU(_Dropout, keras.layers.GRU):
+class GRU(_Recurrent, keras.layers.GRU):
     """Gated recurrent unit, with the constructor, weights and results of `keras.layers.GRU`.
 
     The random numbers of one training call are one draw for the inputs and one for the recurrent
@@ -78,11 +83,6 @@ class GRU(_Dropout, keras.layers.GRU):
         ValueError: For an activation other than `tanh` or a recurrent activation other than
             `sigmoid`.
     """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        _require_activations(self)
-        self.supports_jit = False
 
     def inner_loop(
         self,
@@ -109,7 +109,7 @@ class GRU(_Dropout, keras.layers.GRU):
 
 
 @keras.saving.register_keras_serializable(package="seqconv")
-class LSTM(_Dropout, keras.layers.LSTM):
+class LSTM(_Recurrent, keras.layers.LSTM):
     """Long short-term memory, with the constructor, weights and results of `keras.layers.LSTM`.
 
     Random numbers, and where Keras' own loop runs, as for `GRU`; there are four gates.
@@ -122,11 +122,6 @@ class LSTM(_Dropout, keras.layers.LSTM):
         ValueError: For an activation other than `tanh` or a recurrent activation other than
             `sigmoid`.
     """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        _require_activations(self)
-        self.supports_jit = False
 
     def inner_loop(
         self,
