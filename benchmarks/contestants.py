@@ -6,6 +6,7 @@ default does not. `contestants.py NAME` answers each line `["conv_gru", 20]` wit
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -48,6 +49,7 @@ class Preset(NamedTuple):
 WEATHER = Preset(64, 720, 21, 0, 96, tuple(range(21)))
 PRESETS = {
     "weather_96": WEATHER,
+    "weather_720": WEATHER._replace(leads=720),
     "weather_96_conv": WEATHER,
     "weather_96_gru": WEATHER,
     "jena_24h": Preset(BATCH, 72, COLUMNS + 4, 4, 1, (1,)),
@@ -132,6 +134,13 @@ def our_spec(words: list[str]) -> Any:
         outputs=(1,) if tokens else (1, 1),
         targets=(1,) if tokens else (1, 1),
     )
+
+
+def kept_memory() -> contextlib.AbstractContextManager[None]:
+    """As a run of seqconv has it while it trains."""
+    from seqconv.training import memory
+
+    return memory.kept()
 
 
 def our_training(words: list[str], task: Any = None) -> tuple[Callable[..., Any], Any]:
@@ -433,4 +442,6 @@ def make(contestant: str, work: str) -> tuple[Runner, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    serve(lambda work: make(sys.argv[1], work))
+    name = sys.argv[1]
+    with kept_memory() if name == "ours" else contextlib.nullcontext():
+        serve(lambda work: make(name, work))

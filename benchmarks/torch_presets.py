@@ -131,7 +131,12 @@ class SegmentGRU(nn.Module):
         return self.embedding(state.reshape(batch, count, self.units))
 
 
-ENCODERS = {"weather_96": MLP, "weather_96_conv": PatchCNN, "weather_96_gru": SegmentGRU}
+ENCODERS = {
+    "weather_96": MLP,
+    "weather_720": MLP,
+    "weather_96_conv": PatchCNN,
+    "weather_96_gru": SegmentGRU,
+}
 
 
 class Forecaster(nn.Module):

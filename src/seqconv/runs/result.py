@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeGuard
 
@@ -128,11 +128,7 @@ class Result:
 
     def to_json(self) -> dict[str, Json]:
         """The content of `metrics.json`."""
-        return {
-            part.name: value
-            for part in fields(self)
-            if (value := asdict(self)[part.name]) is not None
-        }
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, value: Json) -> Result:

@@ -46,7 +46,7 @@ from seqconv.runs.resume import ResumePoint
 from seqconv.runs.tracking.trackers import Trackers, trackers_of
 from seqconv.tasks.contract import Json, Predicted, StoredPreparation, Task
 from seqconv.tasks.metrics import nested
-from seqconv.training import tensorflow_import
+from seqconv.training import memory, tensorflow_import
 from seqconv.training.loop import Training
 from seqconv.training.predictor import Predictor, build_model
 from seqconv.training.signals import Signals
@@ -223,7 +223,7 @@ def _train(
         if point is not None:
             resume(training, point, run_dir)
         trackers.start(training.progress.history)
-        with _recorded(result, training):
+        with _recorded(result, training), memory.kept():
             training.fit()
         # All is saved: a signal may break off anything from here on, and a run that is resumed repeats it.
         with signals.raised():

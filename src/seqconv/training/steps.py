@@ -22,12 +22,12 @@ def build_optimizer(trainer: TrainerConfig, model: KerasModel) -> KerasOptimizer
     """The Keras optimizer of the configuration, its variables made."""
     import keras
 
-    from seqconv.models.layers.row_updates import RMSprop, row_tables
+    from seqconv.models.layers.optimizers import Adam, AdamW, RMSprop, row_tables
 
     optimizers = {
         "rmsprop": partial(RMSprop, list(row_tables(model))),
-        "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
+        "adam": Adam,
+        "adamw": AdamW,
         "nadam": keras.optimizers.Nadam,
         "sgd": keras.optimizers.SGD,
     }

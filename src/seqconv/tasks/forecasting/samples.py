@@ -86,7 +86,9 @@ class WindowSamples:
 
     def lagged(self, lead: int, rows: int, part: slice = slice(None)) -> np.ndarray:
         """The target columns so many rows before the target of a lead, `(samples, columns)`, in their own unit."""
-        return self._columns(self.anchors[part] + self.windows.delays[lead] - rows)
+        return self._columns(
+            self.anchors[part] + self.windows.leads[lead] - self.windows.step - rows
+        )
 
     def first_and_last_rows(self, part: slice = slice(None)) -> np.ndarray:
         """All columns of the oldest and of the newest input row, `(samples, 2 x shown columns)`, in their own units."""
@@ -155,4 +157,7 @@ class WindowSamples:
 
     def _columns(self, rows: np.ndarray) -> np.ndarray:
         """The target columns of some rows, `(*rows.shape, columns)` float64."""
+        if self.targets == tuple(range(self.values.shape[1])):
+            # Whole rows, which are neighbours in memory.
+            return np.asarray(self.values.take(rows, axis=0), np.float64)
         return np.asarray(self.values[rows[..., None], np.array(self.targets)], np.float64)

@@ -1,4 +1,4 @@
-"""RMSprop that updates only the rows of a table which a batch has, with the result of updating them all."""
+"""Keras' optimizers with updates that go over less memory: Adam in one pass, RMSprop of the rows that a batch has."""
 
 from __future__ import annotations
 
@@ -65,3 +65,47 @@ class RMSprop(keras.optimizers.RMSprop):
         last.scatter_update(tf.IndexedSlices(tf.fill(tf.shape(rows), step), rows))
         squares.scatter_update(tf.IndexedSlices(new, rows))
         variable.scatter_sub(tf.IndexedSlices(change, rows))
+
+
+def _update_by_adam(optimizer: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    """Update a whole weight by one operation, in place (docs/adr/0018).
+
+    Keras' update has ten, each with a new array as large as the weight: for the 11 million weights of a linear forecast
+    of 720 steps they were a third of a training step.
+    """
+    index = optimizer._get_variable_index(variable)
+    step = tf.cast(optimizer.iterations + 1, variable.dtype)
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=optimizer._momentums[index].value.handle,
+        v=optimizer._velocities[index].value.handle,
+        beta1_power=tf.pow(optimizer.beta_1, step),
+        beta2_power=tf.pow(optimizer.beta_2, step),
+        lr=learning_rate,
+        beta1=optimizer.beta_1,
+        beta2=optimizer.beta_2,
+        epsilon=optimizer.epsilon,
+        grad=gradient,
+    )
+
+
+class Adam(keras.optimizers.Adam):
+    """`keras.optimizers.Adam` (Kingma and Ba, 2015), without `amsgrad`."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update a weight; a table of which a batch has some rows as Keras does."""
+        if isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable, learning_rate)
+        else:
+            _update_by_adam(self, gradient, variable, learning_rate)
+
+
+class AdamW(keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW` (Loshchilov and Hutter, 2019), without `amsgrad`."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """As `Adam`; weights have decayed by then."""
+        if isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable, learning_rate)
+        else:
+            _update_by_adam(self, gradient, variable, learning_rate)
