@@ -81,10 +81,18 @@ def test_there_are_config_files():
 
 
 def combinations():
-    """All of them in `make test-all`; by default every model, and the README runs the simulated datasets."""
+    """All of them in `make test-all`; by default those of the book. Tests of models and experiments have the others."""
+    book = {
+        ("jena", "conv1d"),
+        ("jena", "conv_gru"),
+        ("jena", "gru"),
+        ("imdb", "gru"),
+        ("text", "conv1d"),
+    }
+    refused = {("jena", "nbow")}
     for dataset in DATASETS:
         for model in MODELS:
-            usual = dataset == "jena" or (dataset, model) in {("imdb", "gru"), ("text", "conv1d")}
+            usual = (dataset, model) in book | refused
             marks = () if usual else pytest.mark.slow
             yield pytest.param(dataset, model, id=f"{dataset}-{model}", marks=marks)
 

@@ -174,7 +174,8 @@ def test_quantiles(train, table, target):
         np.testing.assert_allclose(found[..., 1], expected, rtol=1e-5, atol=1e-5, err_msg=form)
 
 
-@pytest.mark.parametrize("model", ["conv1d", pytest.param("gru", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["conv1d", "gru"])
 def test_texts(train, in_empty_folder, model):
     run = train("dataset=reviews_demo", f"model={model}", "trainer=smoke")
     inputs = run.read_inputs(["What a lovely film", "so bad that it hurts", "the film"])
@@ -200,7 +201,8 @@ def test_regions_of_words_are_exported_where_they_can_be_looped_over(train, in_e
         export_run(run, "litert")
 
 
-@pytest.mark.parametrize("model", ["nbow", pytest.param("joined", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["nbow", "joined"])
 def test_a_table_of_ngrams_is_exported_where_it_can_be_searched(train, in_empty_folder, model):
     run = train("dataset=reviews_demo", f"model={model}", "trainer=smoke")
     inputs = run.read_inputs(["What a lovely film", "so bad that it hurts", "the film"])

@@ -94,8 +94,8 @@ def test_there_are_commands():
 @pytest.mark.parametrize(
     "line",
     [
-        # Eight jobs.
-        pytest.param(line, marks=pytest.mark.slow if " -m " in line else [])
+        # Of many jobs.
+        pytest.param(line, marks=pytest.mark.slow if " -m " in line or "ensemble" in line else [])
         for line in COMMANDS
         if line.startswith("seqconv-train") and "tide" not in line
     ],

@@ -5,13 +5,14 @@ import subprocess
 import sys
 
 import pytest
+from variants import variants
 
 from seqconv.training import loop, predictor
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
-@pytest.mark.parametrize("model", ["conv1d", "gru"])
+@pytest.mark.parametrize("model", variants("conv1d", "gru"))
 def test_no_step_is_traced_again(command, write_jena, aside, in_empty_folder, monkeypatch, model):
     made = []
 

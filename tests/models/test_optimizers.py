@@ -29,7 +29,9 @@ def trained(optimizer, *, compiled):
     return [np.asarray(value) for value in (*weights, *optimizer.variables)]
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["", "xla"])
+@pytest.mark.parametrize(
+    "compiled", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "xla"]
+)
 @pytest.mark.parametrize(
     "settings",
     [{}, {"global_clipnorm": 0.5}, {"use_ema": True, "ema_momentum": 0.8}, {"epsilon": 1e-3}],

@@ -161,7 +161,7 @@ class TestRows:
             train(tokens, random.integers(0, 2, (5, 1)).astype(np.float32), np.float32(0.1))
         return {name: variable.numpy() for name, variable in variables.items()}
 
-    @pytest.mark.parametrize("words", [(), ("trainer.clip_norm=0.05",)], ids=["plain", "clipped"])
+    @pytest.mark.parametrize("words", variants((), ("trainer.clip_norm=0.05",)))
     def test_weights_are_those_of_keras_on_the_whole_table(self, words):
         words = ("trainer.epsilon=1e-7", "model.dropout=0", *words)
         found, wanted = (self.trained(range(12), *words, dense=dense) for dense in (False, True))
