@@ -7,8 +7,10 @@ from sklearn.metrics import mean_pinball_loss
 from seqconv.tasks.forecasting.intervals import (
     IntervalScores,
     QuantileScores,
+    beyond_forecasts,
     conformal_margins,
     interval_ends,
+    learnt_margins,
     outer_forecasts,
     point_forecast,
 )
@@ -17,8 +19,7 @@ from seqconv.tasks.forecasting.intervals import (
 def test_margins_hold_the_wanted_share_of_the_samples_and_a_new_one():
     generator = np.random.default_rng(1)
     targets = generator.normal(size=(199, 2, 3)) * [1.0, 5.0, 0.1]
-    zeros = np.zeros_like(targets)
-    margins = conformal_margins(zeros, zeros, targets, 0.9)
+    margins = conformal_margins(np.abs(targets), 0.9)
     assert margins.shape == (2, 3)
     # 0.9 of 200 are 180 samples.
     assert (np.sum(np.abs(targets) <= margins, axis=0) == 180).all()
@@ -30,7 +31,7 @@ def test_new_samples_of_the_same_kind_are_held_as_often_as_wanted():
     held = []
     for _ in range(2000):
         errors = generator.standard_exponential(size=(20, 1, 1))
-        margin = conformal_margins(np.zeros((19, 1, 1)), np.zeros((19, 1, 1)), errors[:19], 0.8)
+        margin = conformal_margins(errors[:19], 0.8)
         held.append(errors[19, 0, 0] <= margin[0, 0])
     # Exactly 0.8 in the mean; four standard errors are 0.036.
     assert np.mean(held) == pytest.approx(0.8, abs=0.036)
@@ -38,16 +39,52 @@ def test_new_samples_of_the_same_kind_are_held_as_often_as_wanted():
 
 def test_margins_of_few_samples_are_their_largest_error():
     targets = np.array([1.0, -3.0, 2.0])[:, None, None]
-    assert conformal_margins(np.zeros((3, 1, 1)), np.zeros((3, 1, 1)), targets, 0.9) == [[3.0]]
+    assert conformal_margins(np.abs(targets), 0.9) == [[3.0]]
 
 
 def test_quantiles_that_are_too_wide_are_narrowed():
     targets = np.linspace(-1, 1, 101)[:, None, None]
     ends = np.full_like(targets, 5.0)
-    margin = conformal_margins(-ends, ends, targets, 0.5)
+    margin = conformal_margins(beyond_forecasts(-ends, ends, targets), 0.5)
     assert margin[0, 0] < 0
     inside = np.abs(targets) <= 5.0 + margin
     assert inside.sum() == 51
+
+
+class TestWidth:
+    """Margins follow the windows where these say how large errors are."""
+
+    LEVEL = 0.9
+
+    @staticmethod
+    def drawn(tells, seed, share=0.5, count=2000):
+        """Errors and deviations of windows, of which a share are calm, mixed in time."""
+        generator = np.random.default_rng(seed)
+        calm = (generator.random(count) < share)[:, None, None]
+        spread = np.where(calm, 0.2, 2.0)
+        errors = generator.normal(size=(count, 3, 1)) * (spread if tells else 1.0)
+        return np.abs(errors), spread
+
+    def test_they_are_wider_for_windows_that_vary_more(self):
+        margins = learnt_margins(*self.drawn(tells=True, seed=1), self.LEVEL)
+        assert margins.floor == 0.1
+        # More than learnt from is calm: what is held does not change.
+        beyond, spread = self.drawn(tells=True, seed=2, share=0.9)
+        held = beyond <= margins.values * np.hypot(spread, margins.floor)
+        assert held.mean() == pytest.approx(self.LEVEL, abs=0.02)
+        assert held[spread.ravel() > 1].mean() == pytest.approx(self.LEVEL, abs=0.05)
+        alike = learnt_margins(self.drawn(tells=True, seed=1)[0], None, self.LEVEL)
+        assert (beyond <= alike.values).mean() > 0.95
+
+    def test_they_are_alike_where_windows_tell_nothing(self):
+        beyond, spread = self.drawn(tells=False, seed=1)
+        margins = learnt_margins(beyond, spread, self.LEVEL)
+        assert margins.floor is None
+        np.testing.assert_array_equal(margins.values, conformal_margins(beyond, self.LEVEL))
+
+    def test_of_few_samples_they_are_alike(self):
+        beyond, spread = self.drawn(tells=True, seed=1, count=99)
+        assert learnt_margins(beyond, spread, self.LEVEL).floor is None
 
 
 def test_ends_of_narrowed_intervals_do_not_cross():

@@ -11,11 +11,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seqconv.tasks.contract import Json
+from seqconv.tasks.contract import Json, evenly_spaced
 from seqconv.tasks.forecasting.losses import pinball
+from seqconv.tasks.forecasting.preparation import Margins
 from seqconv.tasks.forecasting.samples import WindowSamples
 
 MEDIAN = 0.5
+# What the deviation of a window counts at least, in those of the training rows.
+FLOORS = (0.1, 0.2, 0.5, 1.0)
+# Fewer samples are not halved, more leads are not judged, to choose among them.
+LEAST_HALVED, MOST_JUDGED = 100, 24
 
 
 def point_forecast(predictions: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
@@ -30,31 +35,86 @@ def outer_forecasts(
     return (predictions[..., 0], predictions[..., -1]) if quantiles else (predictions, predictions)
 
 
-def conformal_margins(
-    low: np.ndarray, high: np.ndarray, targets: np.ndarray, level: float
-) -> np.ndarray:
+def beyond_forecasts(low: np.ndarray, high: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """How far targets lie outside forecasts, negative for those inside; all of one shape.
+
+    Args:
+        low: forecasts.
+        high: forecasts, nowhere below `low`.
+        targets: of the same samples.
+    """
+    return np.maximum(low - targets, targets - high)
+
+
+def conformal_margins(beyond: np.ndarray, level: float) -> np.ndarray:
     """What forecasts must be widened by on both sides to hold a share of new targets.
 
     They hold it if new errors are like these. For quantiles that are too wide already, margins are negative.
 
     Args:
-        low: forecasts, `(samples, leads, columns)`.
-        high: forecasts, nowhere below `low`.
-        targets: of the same samples.
+        beyond: from `beyond_forecasts`, `(samples, leads, columns)`.
         level: the share.
 
     Returns:
         `(leads, columns)` float64.
     """
-    count, leads, columns = targets.shape
+    count, leads, columns = beyond.shape
     # The smallest margin that holds `level` of the samples and a new one.
     rank = min(math.ceil((count + 1) * level), count) - 1
     found = np.empty((leads, columns))
     for lead in range(leads):
-        one = targets[:, lead]
-        beyond = np.maximum(low[:, lead] - one, one - high[:, lead])
-        found[lead] = np.partition(beyond, rank, axis=0)[rank]
+        found[lead] = np.partition(beyond[:, lead], rank, axis=0)[rank]
     return found
+
+
+def learnt_margins(beyond: np.ndarray, spread: np.ndarray | None, level: float) -> Margins:
+    """Margins that are the same for all windows, or wider for windows that vary more, whichever is better.
+
+    Margins in units of how large an error is expected to be (Papadopoulos and others, 2002, "Inductive confidence
+    machines for regression") hold their share in calm and in stormy weeks, if windows tell which is which. Whether they
+    do is judged by Winkler's score: of each half of the samples with margins from the other half.
+
+    Args:
+        beyond: from `beyond_forecasts`, `(samples, leads, columns)`, in order of time.
+        spread: of the windows, `(samples, 1, columns)`; None: not known.
+        level: share of the targets that intervals are to hold.
+    """
+    floors = [None] if spread is None or len(beyond) < LEAST_HALVED else [None, *FLOORS]
+    floor = None
+    if spread is not None and len(floors) > 1:
+        some = beyond[:, evenly_spaced(beyond.shape[1], min(beyond.shape[1], MOST_JUDGED))]
+        floor = min(floors, key=lambda each: _score_of_halves(some, _unit(spread, each), level))
+    if floor is None:
+        return Margins(conformal_margins(beyond, level), None)
+    return Margins(conformal_margins(beyond / _unit(spread, floor), level), floor)
+
+
+def _unit(spread: np.ndarray | None, floor: float | None) -> np.ndarray:
+    """What margins are multiplied by, `(samples or 1, 1, columns or 1)` float32."""
+    if spread is None or floor is None:
+        return np.ones((1, 1, 1), np.float32)
+    return np.hypot(spread, floor).astype(np.float32)
+
+
+def _score_of_halves(beyond: np.ndarray, unit: np.ndarray, level: float) -> float:
+    """Winkler's score of each half of the samples with margins from the other, but for what margins do not change."""
+    unit = np.broadcast_to(unit, (len(beyond), 1, unit.shape[2]))
+    middle = len(beyond) // 2
+    halves = (slice(None, middle), slice(middle, None))
+    total = 0.0
+    for learnt, judged in (halves, halves[::-1]):
+        margins = conformal_margins(beyond[learnt] / unit[learnt], level) * unit[judged]
+        outside = np.maximum(beyond[judged] - margins, 0.0)
+        total += float((2 * margins + 2 / (1 - level) * outside).mean())
+    return total
+
+
+def widths(
+    margins: Margins, samples: WindowSamples, part: slice, leads: slice = slice(None)
+) -> np.ndarray:
+    """Margins of some samples, `(samples or 1, leads, columns)`, in the units trained on."""
+    values = margins.values[leads]
+    return values if margins.floor is None else values * _unit(samples.spread(part), margins.floor)
 
 
 def interval_ends(
@@ -65,7 +125,7 @@ def interval_ends(
     Args:
         predictions: `(samples, leads, columns)`, or with an axis of quantiles behind.
         quantiles: that were trained; none for a point forecast.
-        margins: from `conformal_margins`, `(leads, columns)`.
+        margins: that go with `(samples, leads, columns)`.
     """
     low, high = outer_forecasts(predictions, quantiles)
     narrowest = (low - high) / 2
@@ -78,11 +138,13 @@ class Residuals:
 
     Args:
         chosen: numbers of the samples to learn from, ascending.
+        spread: of their windows, as for `learnt_margins`.
         shape: leads and columns.
     """
 
-    def __init__(self, chosen: np.ndarray, shape: tuple[int, ...]):
+    def __init__(self, chosen: np.ndarray, spread: np.ndarray | None, shape: tuple[int, ...]):
         self._chosen = chosen
+        self._spread = spread
         self._errors = np.empty((len(chosen), *shape), np.float32)
 
     def add(
@@ -98,10 +160,9 @@ class Residuals:
         )
         self._errors[first:stop] = found - known
 
-    def margins(self, level: float) -> np.ndarray:
-        """`conformal_margins` of these forecasts."""
-        zeros = np.broadcast_to(np.float32(0), self._errors.shape)
-        return conformal_margins(self._errors, self._errors, zeros, level)
+    def margins(self, level: float) -> Margins:
+        """`learnt_margins` of these forecasts."""
+        return learnt_margins(np.abs(self._errors), self._spread, level)
 
 
 class IntervalScores:

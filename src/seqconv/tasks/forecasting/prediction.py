@@ -13,7 +13,7 @@ from seqconv.data.measurements import Reading, Table, expand, read_frame, read_t
 from seqconv.data.records import Record, chosen_columns, clean
 from seqconv.tasks.contract import InputData, Scaling, SequenceSpec, Serving, StoredPreparation
 from seqconv.tasks.forecasting.inputs import choose_features
-from seqconv.tasks.forecasting.intervals import interval_ends, point_forecast
+from seqconv.tasks.forecasting.intervals import interval_ends, point_forecast, widths
 from seqconv.tasks.forecasting.preparation import SeriesPreparation, series_spec
 from seqconv.tasks.forecasting.samples import LEAST_STD, WindowSamples
 from seqconv.tasks.forecasting.scaling import scaled_rows, scaling_starts
@@ -116,7 +116,8 @@ class SeriesInputs:
             found[f"_q{level:g}"] = self.windows.in_own_unit(predictions[..., index], part)
         margins = self.windows.preparation.margins
         if margins is not None:
-            low, high = interval_ends(predictions, self.quantiles, margins)
+            margin = widths(margins, self.windows, part)
+            low, high = interval_ends(predictions, self.quantiles, margin)
             found["_lower"] = self.windows.in_own_unit(low, part)
             found["_upper"] = self.windows.in_own_unit(high, part)
         return found

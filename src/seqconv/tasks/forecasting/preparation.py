@@ -8,10 +8,24 @@ from typing import Literal
 import numpy as np
 
 from seqconv.config.errors import DataError
-from seqconv.config.fields import STRICT, Count
+from seqconv.config.fields import STRICT, Count, PositiveFloat
 from seqconv.data.measurements import Reading
 from seqconv.tasks.contract import Json, Origin, SequenceSpec, StoredPreparation
 from seqconv.tasks.forecasting.settings import ForecastingSettings, Target, Windows
+
+
+@dataclass(frozen=True)
+class Margins:
+    """What forecasts are widened by on both sides to hold their targets.
+
+    Attributes:
+        values: `(leads, targets)` float64.
+        floor: None: values are in the units trained on. Else they are multiplied, for each window and target, by
+            `sqrt(deviation ** 2 + floor ** 2)`, where the deviation is that of the target's input rows.
+    """
+
+    values: np.ndarray
+    floor: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +46,7 @@ class SeriesPreparation:
         naive_mae: `(leads, targets)` float64, mean absolute error of persistence over the training windows.
         reading: how files of the record's form are read.
         frequency: seconds from one row to the next, where the settings say so.
-        margins: `(leads, targets)` float64, what forecasts are widened by to hold the targets, in the units trained on;
-            learnt from the validation windows. None before that, or where no intervals are wanted.
+        margins: of prediction intervals, learnt from the validation windows. None before that, or where there are none.
     """
 
     columns: tuple[str, ...]
@@ -49,7 +62,7 @@ class SeriesPreparation:
     naive_mae: np.ndarray
     reading: Reading
     frequency: int | None
-    margins: np.ndarray | None = None
+    margins: Margins | None = None
 
     def of_inputs(self) -> SeriesPreparation:
         """The same without columns that a model does not see."""
@@ -155,7 +168,8 @@ class SeriesPreparation:
                 "series": self.reading.series,
                 "frequency": self.frequency,
             },
-            "margins": None if self.margins is None else self.margins.tolist(),
+            "margins": None if self.margins is None else self.margins.values.tolist(),
+            "margin_floor": None if self.margins is None else self.margins.floor,
         }
 
     @classmethod
@@ -183,8 +197,10 @@ class SeriesPreparation:
         if any(len(row) != len(read.targets) for row in read.naive_mae):
             raise stored.refused("its naive errors and targets do not belong together")
         shape = (len(read.naive_mae), len(read.targets))
-        margins = None if read.margins is None else _matrix(read.margins)
-        if margins is not None and margins.shape != shape:
+        margins = None
+        if read.margins is not None:
+            margins = Margins(_matrix(read.margins), read.margin_floor)
+        if margins is not None and margins.values.shape != shape:
             raise stored.refused("its margins and targets do not belong together")
         return cls(
             columns=tuple(read.columns),
@@ -240,6 +256,7 @@ class _StoredSeries:
     naive_mae: list[list[float]]
     reading: _StoredReading
     margins: list[list[float]] | None
+    margin_floor: PositiveFloat | None = None
 
 
 def _matrix(rows: list[list[float]]) -> np.ndarray:

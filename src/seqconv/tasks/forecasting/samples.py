@@ -122,6 +122,26 @@ class WindowSamples:
         """The number of the scaling of each sample, `(samples,)`, ascending."""
         return self._scalings(self.anchors[part])
 
+    def has_spread(self) -> bool:
+        """Whether `spread` says anything: it needs the targets' past, which `target=normalized` has as its unit."""
+        shown = self.preparation.columns[: self.preparation.shown]
+        return self.target != "normalized" and set(self.preparation.targets) <= set(shown)
+
+    def spread(self, part: slice | np.ndarray = slice(None)) -> np.ndarray:
+        """The standard deviation of each target column over the input rows, `(samples, 1, columns)`, in those of the
+        training rows."""
+        anchors = self.anchors[part]
+        found = np.empty((len(anchors), 1, len(self.targets)))
+        size = max(1, BLOCK_NUMBERS // (self.windows.time_steps * len(self.targets)))
+        for first in range(0, len(anchors), size):
+            some = anchors[first : first + size]
+            rows = input_rows(some, self.windows.lookback, self.windows.step)
+            std = self._columns(rows).std(axis=1, keepdims=True)
+            found[first : first + size] = (
+                std / self.preparation.target_std[self._scalings(some)][:, None]
+            )
+        return found
+
     def target_std(self, part: slice = slice(None)) -> np.ndarray:
         """The training rows' standard deviation of each target, `(samples, 1, columns)`, in its own unit."""
         return self.preparation.target_std[self.scalings(part)][:, None]

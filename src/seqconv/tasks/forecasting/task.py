@@ -32,14 +32,16 @@ from seqconv.tasks.forecasting.intervals import (
     IntervalScores,
     QuantileScores,
     Residuals,
-    conformal_margins,
+    beyond_forecasts,
     interval_ends,
+    learnt_margins,
     outer_forecasts,
     point_forecast,
+    widths,
 )
 from seqconv.tasks.forecasting.losses import forecast_loss, summed_loss
 from seqconv.tasks.forecasting.plots import Stretches, draw_forecast
-from seqconv.tasks.forecasting.preparation import SeriesPreparation, series_spec
+from seqconv.tasks.forecasting.preparation import Margins, SeriesPreparation, series_spec
 from seqconv.tasks.forecasting.samples import WindowSamples
 from seqconv.tasks.forecasting.settings import ForecastingSettings, Windows
 from seqconv.tasks.metrics import (
@@ -229,7 +231,8 @@ class Forecasting:
         margins = self.preparation.margins
         if margins is None:
             raise ValueError("no intervals without margins")
-        low, high = interval_ends(predictions[:, leads], self._quantiles, margins[leads])
+        margin = widths(margins, samples, part, leads)
+        low, high = interval_ends(predictions[:, leads], self._quantiles, margin)
         return samples.in_own_unit(low, part), samples.in_own_unit(high, part)
 
     def calibrated(self, predicted: Predicted) -> Forecasting:
@@ -239,7 +242,8 @@ class Forecasting:
             return self
         chosen = self._calibration_windows()
         low, high = outer_forecasts(predicted.predictions[chosen], self._quantiles)
-        margins = conformal_margins(low, high, predicted.targets[chosen], level)
+        beyond = beyond_forecasts(low, high, predicted.targets[chosen])
+        margins = learnt_margins(beyond, self._spread(chosen), level)
         return replace(self, preparation=replace(self.preparation, margins=margins))
 
     def _calibration_windows(self) -> np.ndarray:
@@ -247,6 +251,11 @@ class Forecasting:
         count = len(self.samples("validation"))
         most = max(1, MOST_CALIBRATED // math.prod(self.spec.targets))
         return evenly_spaced(count, min(count, most))
+
+    def _spread(self, chosen: np.ndarray) -> np.ndarray | None:
+        """How much some validation windows vary, where that can say how sure a forecast is."""
+        samples = self.samples("validation")
+        return samples.spread(chosen) if samples.has_spread() else None
 
     def sample_errors(self, predicted: Predicted) -> SampleErrors:
         """Mean absolute errors by the row of the nearest target; a day's windows are not independent."""
@@ -349,7 +358,8 @@ class Forecasting:
             }
             metrics: dict[str, Json] = {split: values for split, (values, _) in found.items()}
             return BaselineResult(metrics, found["test"][1])
-        residuals = Residuals(self._calibration_windows(), self.spec.targets)
+        chosen = self._calibration_windows()
+        residuals = Residuals(chosen, self._spread(chosen), self.spec.targets)
         validation, _ = self._scored(baseline, "validation", residuals.add)
         scores = IntervalScores(level)
         score = partial(self._score_interval, scores, residuals.margins(level))
@@ -388,7 +398,7 @@ class Forecasting:
     def _score_interval(
         self,
         scores: IntervalScores,
-        margins: np.ndarray,
+        margins: Margins,
         samples: WindowSamples,
         part: slice,
         forecast: np.ndarray,
@@ -396,7 +406,7 @@ class Forecasting:
     ) -> None:
         """Count the intervals of a block, whose forecasts are widened by margins."""
         unit, scaled = self._primary_unit(samples, part), samples.in_trained_unit(forecast, part)
-        ends = interval_ends(scaled, (), margins)
+        ends = interval_ends(scaled, (), widths(margins, samples, part))
         low, high = (samples.in_own_unit(end, part) for end in ends)
         scores.add(low / unit, high / unit, truth / unit)
 
