@@ -354,6 +354,14 @@ def test_the_same_job_twice_is_trained_once(command, record):
     assert "1 jobs have the configuration of another one" in stderr
 
 
+def test_a_key_that_only_what_is_swept_has(command, record):
+    """The dataset that is there without a choice, `climate_demo`, has no path."""
+    words = ["-m", "dataset=jena,table", *SMALL[1:], record, "dataset.targets=[T (degC)]"]
+    code, stdout, stderr = command([*words, "model=conv1d", "lookback=144", *BASIC])
+    assert code == 0, stderr
+    assert statuses(stdout) == ["completed", "completed"]
+
+
 @pytest.mark.slow
 def test_threads_are_part_of_the_configuration(command, record):
     words = [*SMALL, record, "model=conv1d", "lookback=144"]

@@ -26,7 +26,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.core.override_parser.types import Override, OverrideType, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -243,7 +243,7 @@ class _Reader:
             raise ConfigError([*self.problems, *(p for error in errors for p in error.problems)])
         return CommandLine(
             flags=flags,
-            overrides=[*(str(o.input_line) for o in self.overrides), *threads[0]],
+            overrides=[*map(self._for_hydra, self.overrides), *threads[0]],
             resume=_unresolved(first).get("resume"),
             multirun=multirun,
             run_dir=str(first.hydra.run.dir),
@@ -280,6 +280,18 @@ class _Reader:
             yield from map(self._compose, itertools.islice(_jobs(self.overrides), 1, None))
         elif not _can_start(first):
             yield from map(self._compose, _samples(self.overrides))
+
+    def _for_hydra(self, override: Override) -> str:
+        """Hydra composes what a sweep does not change without what it does, where a key may be missing.
+
+        Such as `dataset.path` beside `dataset=jena,table`: it is therefore added there. The jobs have been composed
+        without that.
+        """
+        word = str(override.input_line)
+        pages = any(o.is_sweep_override() for o in self.choices)
+        plain = override in self.values and not override.is_hydra_override()
+        changes = override.type is OverrideType.CHANGE and not override.is_sweep_override()
+        return f"++{word}" if pages and plain and changes else word
 
     @property
     def _task_overrides(self) -> list[Override]:
