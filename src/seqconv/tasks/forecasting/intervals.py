@@ -75,30 +75,29 @@ def learnt_margins(beyond: np.ndarray, spread: np.ndarray | None, level: float) 
     do is judged by Winkler's score: of each half of the samples with margins from the other half.
 
     Args:
-        beyond: from `beyond_forecasts`, `(samples, leads, columns)`, in order of time.
-        spread: of the windows, `(samples, 1, columns)`; None: not known.
+        beyond: from `beyond_forecasts`, `(samples, leads, columns)`, in their order.
+        spread: from `WindowSamples.spread`, `(samples, 1, columns)`; None: not known.
         level: share of the targets that intervals are to hold.
     """
-    floors = [None] if spread is None or len(beyond) < LEAST_HALVED else [None, *FLOORS]
     floor = None
-    if spread is not None and len(floors) > 1:
+    if spread is not None and len(beyond) >= LEAST_HALVED:
         some = beyond[:, evenly_spaced(beyond.shape[1], min(beyond.shape[1], MOST_JUDGED))]
-        floor = min(floors, key=lambda each: _score_of_halves(some, _unit(spread, each), level))
-    if floor is None:
-        return Margins(conformal_margins(beyond, level), None)
-    return Margins(conformal_margins(beyond / _unit(spread, floor), level), floor)
+        scores = {
+            each: _score_of_halves(some, _unit(spread, each), level) for each in (None, *FLOORS)
+        }
+        floor = min(scores, key=scores.__getitem__)
+    if spread is not None and floor is not None:
+        beyond = beyond / _unit(spread, floor)
+    return Margins(conformal_margins(beyond, level), floor)
 
 
-def _unit(spread: np.ndarray | None, floor: float | None) -> np.ndarray:
-    """What margins are multiplied by, `(samples or 1, 1, columns or 1)` float32."""
-    if spread is None or floor is None:
-        return np.ones((1, 1, 1), np.float32)
-    return np.hypot(spread, floor).astype(np.float32)
+def _unit(spread: np.ndarray, floor: float | None) -> np.ndarray:
+    """What margins are multiplied by, `(samples, 1, columns)` float32."""
+    return (np.ones_like(spread) if floor is None else np.hypot(spread, floor)).astype(np.float32)
 
 
 def _score_of_halves(beyond: np.ndarray, unit: np.ndarray, level: float) -> float:
     """Winkler's score of each half of the samples with margins from the other, but for what margins do not change."""
-    unit = np.broadcast_to(unit, (len(beyond), 1, unit.shape[2]))
     middle = len(beyond) // 2
     halves = (slice(None, middle), slice(middle, None))
     total = 0.0
