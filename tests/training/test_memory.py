@@ -8,8 +8,6 @@ import pytest
 
 from seqconv.training import memory
 
-PAGES = 64 * 2**20 // resource.getpagesize()
-
 
 def faults():
     """Page faults of writing an array of 64 MB."""

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -243,7 +243,7 @@ class Forecasting:
         chosen = self._calibration_windows()
         low, high = outer_forecasts(predicted.predictions[chosen], self._quantiles)
         beyond = beyond_forecasts(low, high, predicted.targets[chosen])
-        margins = learnt_margins(beyond, self._spread(chosen), level)
+        margins = learnt_margins(beyond, self._spread, level)
         return replace(self, preparation=replace(self.preparation, margins=margins))
 
     def _calibration_windows(self) -> np.ndarray:
@@ -252,10 +252,11 @@ class Forecasting:
         most = max(1, MOST_CALIBRATED // math.prod(self.spec.targets))
         return evenly_spaced(count, min(count, most))
 
-    def _spread(self, chosen: np.ndarray) -> np.ndarray | None:
-        """How much some validation windows vary, where that can say how sure a forecast is."""
+    @cached_property
+    def _spread(self) -> np.ndarray | None:
+        """How much those windows vary, where that can say how sure a forecast is; alike for the model and baselines."""
         samples = self.samples("validation")
-        return samples.spread(chosen) if samples.has_spread() else None
+        return samples.spread(self._calibration_windows()) if samples.has_spread() else None
 
     def sample_errors(self, predicted: Predicted) -> SampleErrors:
         """Mean absolute errors by the row of the nearest target; a day's windows are not independent."""
@@ -358,8 +359,7 @@ class Forecasting:
             }
             metrics: dict[str, Json] = {split: values for split, (values, _) in found.items()}
             return BaselineResult(metrics, found["test"][1])
-        chosen = self._calibration_windows()
-        residuals = Residuals(chosen, self._spread(chosen), self.spec.targets)
+        residuals = Residuals(self._calibration_windows(), self._spread, self.spec.targets)
         validation, _ = self._scored(baseline, "validation", residuals.add)
         scores = IntervalScores(level)
         score = partial(self._score_interval, scores, residuals.margins(level))
