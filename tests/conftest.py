@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import gzip
 import importlib.resources
 import io
@@ -29,6 +30,12 @@ class Answer(NamedTuple):
     exit_code: int
     stdout: str
     stderr: str
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what stays until the end: every model that is built asks for it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -207,6 +207,16 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
             id="integer-for-boolean",
         ),
         pytest.param(
+            ["dataset=reviews_demo", "model=region_cnn", "trainer.jit_compile=true"],
+            "trainer.jit_compile: XLA cannot compile the sums of rows of `region_cnn`; received true. Leave it false",
+            id="rows-with-XLA",
+        ),
+        pytest.param(
+            ["dataset=reviews_demo", "model=joined", "trainer.jit_compile=true"],
+            "trainer.jit_compile: XLA cannot compile the sums of rows of `region_cnn`; received true. Leave it false",
+            id="rows-with-XLA-in-a-part",
+        ),
+        pytest.param(
             ["dataset.targets=3"],
             "dataset.targets: must be the name of a column, or a list of names; received 3",
             id="integer-for-text",

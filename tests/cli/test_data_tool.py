@@ -57,6 +57,7 @@ def test_list_fetch_list_clear(served):
     assert "nothing to remove" in invoke("clear").output
 
 
+@pytest.mark.slow
 def test_training_downloads_once(served, command):
     words = ["dataset=jena", "model=conv1d", "trainer=smoke", "lookback=48", "step=6", "delay=6"]
     words += ["model.filters=[8]", "split.train_end=0.5", "split.validation_end=0.75"]

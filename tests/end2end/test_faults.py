@@ -256,6 +256,7 @@ def test_an_objective_that_is_no_number(command, words, monkeypatch):
     assert "the validation rmse is inf" in answer.stderr
 
 
+@pytest.mark.slow
 def test_the_cache_deleted_under_a_run(command, in_empty_folder, tmp_path, monkeypatch):
     count = Training._count
 

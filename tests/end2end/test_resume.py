@@ -136,6 +136,7 @@ def test_a_run_killed_within_an_epoch_goes_on_bit_equal(command, record, killed_
     assert place == "epoch 2, step 2 (checkpoint epoch-00002-step-0000001)"
 
 
+@pytest.mark.slow
 def test_an_average_of_the_weights_and_a_warm_up_go_on_too(command, record, killed_at):
     words = [*SERIES, record, "model=gru", "model.units=[4]", *TRAINER, EVERY_STEP]
     words += ["trainer.ema=0.9", "trainer.warmup_steps=6", "quantiles=[0.2,0.5,0.8]"]

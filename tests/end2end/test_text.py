@@ -181,6 +181,7 @@ def test_one_corpus_in_every_format_is_one_run(train, aside, write_texts, text_c
     assert facts["dataset"]["classes"] == sorted(set(text_corpus.labels))
 
 
+@pytest.mark.slow
 def test_a_column_and_folders_name_the_same_parts(train, aside, write_texts, text_corpus, notes):
     parts = [("train", "train", "test")[number // 3 % 3] for number in range(300)]
     runs = []

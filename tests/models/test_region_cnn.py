@@ -176,6 +176,7 @@ class TestRows:
             same = (before[f"regions_{size}/table"] == after[f"regions_{size}/table"]).all(axis=1)
             assert 0 < same.sum() < len(same)
 
+    @pytest.mark.slow
     def test_state_that_is_restored_goes_on_bit_by_bit(self):
         whole = self.trained(range(9))
         part = self.trained(range(4))
@@ -184,7 +185,8 @@ class TestRows:
         for name, value in whole.items():
             np.testing.assert_array_equal(resumed[name], value, err_msg=name)
 
-    @pytest.mark.parametrize("optimizer", variants("adam", "adamw", "nadam", "sgd"))
+    @pytest.mark.slow
+    @pytest.mark.parametrize("optimizer", ["adam", "adamw", "nadam", "sgd"])
     def test_other_optimizers_train_the_table(self, optimizer):
         words = (f"trainer.optimizer={optimizer}", "trainer.epsilon=null", "trainer.ema=0.9")
         before, after = self.trained([], *words), self.trained(range(2), *words)

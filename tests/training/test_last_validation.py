@@ -36,6 +36,7 @@ def _trained(command, record: str, folder: str) -> list[dict]:
     return found
 
 
+@pytest.mark.slow
 def test_predictions_of_the_best_epoch_are_kept(
     command, write_jena, aside, in_empty_folder, predicted, monkeypatch
 ):

@@ -177,6 +177,7 @@ class _Reader:
         self.parser = OverridesParser.create(config_loader=loader)
         self.overrides = [o for word in arguments.overrides if (o := self._parse(word))]
         self.search_path = self._search_path(arguments.config_dir)
+        self._listed: dict[str, list[str]] = {}
         self.choices = [o for o in self.overrides if self._options(o)]
         self.values = [o for o in self.overrides if o not in self.choices]
 
@@ -416,7 +417,11 @@ class _Reader:
 
     def _options(self, override: Override) -> list[str]:
         """What a group offers; empty if the key is none."""
-        return self.loader.get_group_options(override.key_or_group, overrides=self.search_path)
+        group = override.key_or_group
+        if group not in self._listed:
+            # Hydra reads the search path anew for each question.
+            self._listed[group] = self.loader.get_group_options(group, overrides=self.search_path)
+        return self._listed[group]
 
     # A run to resume
 

@@ -269,6 +269,10 @@ class ModelSection(NamedSection):
         """A problem if the data is not what the model needs; `spec` is a `seqconv.tasks.contract.SequenceSpec`."""
         yield from ()
 
+    def compile_problems(self) -> Iterator[Problem]:
+        """A problem if XLA cannot compile the training step, as `trainer.jit_compile` asks."""
+        yield from ()
+
     def export_problems(self, form: str) -> Iterator[Problem]:
         """A problem if the model cannot be written as `saved_model`, `onnx` or `litert`."""
         yield from ()

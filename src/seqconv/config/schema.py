@@ -288,6 +288,8 @@ def parse_tree(tree: dict[str, Json]) -> Config:
     if model and settings and settings.time_steps is not None:
         for problem in model.length_problems(settings.time_steps, settings.length_key):
             problems.append(Problem(f"model.{problem.key}", problem.message))
+    if model and trainer and trainer.jit_compile:
+        problems += model.compile_problems()
     if problems or not (dataset and model and trainer and settings and general and objective):
         raise ConfigError(problems)
     return Config(

@@ -56,6 +56,10 @@ class JoinedConfig(ModelSection):
             for problem in part.shape_problems(spec):
                 yield Problem(f"{name}.{problem.key}", problem.message)
 
+    def compile_problems(self) -> Iterator[Problem]:
+        """Those of the convolution."""
+        yield from self.region_cnn.compile_problems()
+
     def export_problems(self, form: str) -> Iterator[Problem]:
         """Those of n-grams."""
         yield from self.nbow.export_problems(form)

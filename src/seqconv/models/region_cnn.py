@@ -46,6 +46,11 @@ class RegionCNNConfig(ModelSection):
             rule = f"must be at most max_len={spec.time} tokens; received {list(self.regions)}"
             yield Problem("regions", rule)
 
+    def compile_problems(self) -> Iterator[Problem]:
+        """XLA has no search for different rows."""
+        rule = "XLA cannot compile the sums of rows of `region_cnn`; received true. Leave it false"
+        yield Problem("trainer.jit_compile", rule)
+
     def export_problems(self, form: str) -> Iterator[Problem]:
         """LiteRT does not loop over slices of a text."""
         if form == "litert":
