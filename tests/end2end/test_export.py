@@ -235,6 +235,7 @@ def test_the_command(small_run, aside):
         export_run(small_run, "saved_model", out)
 
 
+@pytest.mark.slow
 def test_without_the_converter(small_run, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install \"seqconv\[onnx\]\""):

@@ -106,6 +106,7 @@ def test_only_what_is_missing_is_run_again(train, words):
     assert (run_dir / "metrics.json").stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_a_requirement_is_one_of_the_whole(train, words):
     run_dir, stderr = train(*words, "folds=2", "require=test.mae<0", code=6)
     assert "is not met" in stderr

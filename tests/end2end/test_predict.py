@@ -233,6 +233,7 @@ def test_a_gap_and_a_missing_cell(run_dir):
     assert inputs.notes[-1] == "carried 1 missing values of `wind` forward from the row before"
 
 
+@pytest.mark.slow
 def test_series_by_name(train, aside, in_empty_folder):
     sensors = [hourly(300, seed).with_columns(sensor=pl.lit(f"s{seed}")) for seed in (1, 2)]
     path = aside / "sensors.parquet"

@@ -94,6 +94,7 @@ def test_a_sweep_in_which_no_job_can_start_leaves_nothing(command, in_empty_fold
     assert not list(Path.cwd().iterdir())
 
 
+@pytest.mark.slow
 def test_a_diverged_job_is_told_to_optimizers_as_not_a_number(command, record):
     code, stdout, _ = command(
         ["-m", *SMALL, *BASIC, record, "model=conv1d", "lookback=144", "trainer.optimizer=sgd",
@@ -601,6 +602,7 @@ def test_a_signal_while_the_job_server_imports(record, tmp_path, number):
     assert "interrupted: 0 of 2 jobs are done" in stderr
 
 
+@pytest.mark.slow
 def test_a_value_that_is_none_keeps_no_other_job_from_running(command, record):
     words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "trainer.baselines=false"]
     code, stdout, stderr = command([*words, "trainer.epochs=1,abc"])

@@ -231,7 +231,7 @@ def watched(monkeypatch):
     return lambda: (seen["predictor"], seen["task"], seen["predicted"])
 
 
-@pytest.mark.parametrize("corpus", ["notes", "reviews"])
+@pytest.mark.parametrize("corpus", variants("notes", "reviews"))
 def test_metrics_of_the_test_texts_are_those_of_scikit_learn(train, request, watched, corpus):
     words = request.getfixturevalue(corpus)
     options = ["trainer.epochs=3", "trainer.baselines=false", "trainer.learning_rate=3e-3"]

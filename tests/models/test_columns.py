@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from variants import variants
 
 from seqconv.cli.overrides import read_command_line
 from seqconv.config.errors import ConfigError
@@ -51,7 +52,7 @@ def test_there_are_such_models():
 
 @pytest.mark.parametrize("name", BY_COLUMN)
 @pytest.mark.parametrize("normalization", ["none", "window"])
-@pytest.mark.parametrize("spec", [SPEC, QUANTILES], ids=["points", "quantiles"])
+@pytest.mark.parametrize("spec", variants(SPEC, QUANTILES))
 def test_shapes_and_gradients(name, normalization, spec):
     model = built(name, spec, normalization=normalization)
     with tf.GradientTape() as tape:

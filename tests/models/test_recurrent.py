@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from variants import variants
 
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
@@ -387,7 +388,7 @@ class TestInAModel:
         assert_agree(run(inputs, mask), outputs_and_gradients(theirs, inputs, mask=mask))
 
     @each_kind
-    @pytest.mark.parametrize("eager", [False, True])
+    @pytest.mark.parametrize("eager", variants(False, True))
     def test_fit(self, eager, kind):
         inputs, targets = normal(0, 10, 12, 3), normal(1, 10, 1)
         losses = []

@@ -170,6 +170,7 @@ class TestRows:
         for name in names:
             np.testing.assert_allclose(found[name], wanted[name], rtol=1e-3, atol=1e-5)
 
+    @pytest.mark.slow
     def test_a_row_without_a_gradient_stays(self):
         before, after = self.trained([]), self.trained([0])
         for size in (2, 3):
