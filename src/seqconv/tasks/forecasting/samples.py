@@ -132,7 +132,8 @@ class WindowSamples:
         training rows."""
         anchors = self.anchors[part]
         found = np.empty((len(anchors), 1, len(self.targets)))
-        size = max(1, BLOCK_NUMBERS // (self.windows.time_steps * len(self.targets)))
+        # Of whole windows several arrays are made; small blocks stay in the cache, too.
+        size = max(1, BLOCK_NUMBERS // 16 // (self.windows.time_steps * len(self.targets)))
         for first in range(0, len(anchors), size):
             some = anchors[first : first + size]
             rows = input_rows(some, self.windows.lookback, self.windows.step)
