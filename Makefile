@@ -30,7 +30,7 @@ demo: $(STAMP)
 
 # Side by side, a file of tests in one process: each starts TensorFlow, which takes up to 6 GB in the fuzz.
 WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)
 	$(PYTEST)
