@@ -339,3 +339,14 @@ def test_a_pointer_file_of_another_form_is_refused(store, text):
     (store.folder / "pointers.json").write_text(text)
     with pytest.raises(DataError, match=r"pointers\.json: cannot be read"):
         store.load("last")
+
+
+def test_a_kill_while_an_old_checkpoint_is_removed_leaves_no_part_of_it(store, monkeypatch):
+    store.prepare()
+    store.save("a", checkpoint(1), best=True)
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", lambda path, **settings: None)
+        store.save("b", checkpoint(2), best=True)
+    assert store.names() == ["b"]
+    store.prepare()
+    assert sorted(path.name for path in store.folder.iterdir()) == ["b", checkpoints.POINTERS]

@@ -7,6 +7,7 @@ checksums beside it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -103,7 +104,8 @@ class CheckpointStore:
                     os.fsync(stream.fileno())
             sync_folder(staging)
             final = self.folder / name
-            shutil.rmtree(final, ignore_errors=True)
+            if final.exists():
+                _remove(final)
             os.replace(staging, final)
         except BaseException:
             # A full disk gets the space back that the half-written one took.
@@ -139,7 +141,7 @@ class CheckpointStore:
         )
         for path in self._directories():
             if last is None or path.name > last:
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
 
     def pointers(self) -> dict[str, str]:
         """The names of `last` and `best`; empty before the first checkpoint."""
@@ -191,7 +193,16 @@ class CheckpointStore:
     def _prune(self, needed: set[str]) -> None:
         others = sorted(path for path in self._directories() if path.name not in needed)
         for path in others[: max(len(others) - self.keep, 0)]:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint at once: what a kill leaves of it has another name, and goes with the next `prepare`."""
+    removed = path.with_name(f"{STAGING}{path.name}-removed")
+    shutil.rmtree(removed, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.replace(path, removed)
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def read(path: Path) -> Checkpoint:
