@@ -52,7 +52,7 @@ def test_there_are_such_models():
 
 @pytest.mark.parametrize("name", BY_COLUMN)
 @pytest.mark.parametrize("normalization", ["none", "window"])
-@pytest.mark.parametrize("spec", variants(SPEC, QUANTILES))
+@pytest.mark.parametrize("spec", variants(SPEC, QUANTILES), ids=["points", "quantiles"])
 def test_shapes_and_gradients(name, normalization, spec):
     model = built(name, spec, normalization=normalization)
     with tf.GradientTape() as tape:
