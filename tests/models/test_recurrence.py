@@ -1,5 +1,7 @@
 """Both implementations of a GRU and an LSTM in whole models: same weights, same results."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,20 @@ def test_both_implementations_agree(model):
     assert type(layer_of(fused)).__module__ == "seqconv.models.layers.recurrent"
     assert type(layer_of(keras)).__module__.startswith("keras.")
     np.testing.assert_allclose(fused(windows), keras(windows), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_only_the_first_layer_of_a_series_has_constant_inputs(kind):
+    def constant(*words, spec=SPEC):
+        config = read_command_line([f"model={kind}", *words]).only_job.model
+        layers = MODELS.get(kind).build(config, spec).layers
+        return [layer.constant_inputs for layer in layers if hasattr(layer, "constant_inputs")]
+
+    text = dataclasses.replace(
+        SPEC, time=20, features=None, vocabulary=50, embedding=4, outputs=(1,), targets=(1,)
+    )
+    assert constant("model.units=[4,4,4]") == [True, False, False]
+    assert constant("dataset=reviews_demo", spec=text) == [False]
 
 
 @pytest.mark.parametrize("kind", ["gru", "lstm"])

@@ -95,6 +95,20 @@ class TestAgreesWithKeras:
         ours, theirs = pair(inputs, shape["units"], kind[0], use_bias=use_bias, **kind[1], **mode)
         assert_agree(outputs_and_gradients(ours, inputs), outputs_and_gradients(theirs, inputs))
 
+    @pytest.mark.parametrize(
+        ("kind", "options"), [(GRU, {}), (GRU, {"reset_after": False}), (LSTM, {})]
+    )
+    def test_constant_inputs_change_no_other_gradient(self, kind, options):
+        inputs = normal(0, 18, 9, 5)
+        wanted, _ = pair(inputs, 6, kind, **options)
+        unwanted = kind(6, constant_inputs=True, **options)
+        unwanted.build(inputs.shape)
+        unwanted.set_weights(wanted.get_weights())
+        outputs, data, *weights = outputs_and_gradients(unwanted, inputs)
+        expected, _, *expected_weights = outputs_and_gradients(wanted, inputs)
+        assert data is None
+        assert_equal([outputs, *weights], [expected, *expected_weights])
+
     @settings(max_examples=15, deadline=None, derandomize=True)
     @given(shapes, kinds, modes, st.booleans(), seeds)
     @pytest.mark.slow

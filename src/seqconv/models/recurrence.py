@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 Implementation = Literal["auto", "fused", "keras"]
 
 
 def gru(
-    units: int, *, recurrent_dropout: float, implementation: Implementation, **options: Any
+    units: int,
+    *,
+    recurrent_dropout: float,
+    implementation: Implementation,
+    constant_inputs: bool = False,
+    **options: Any,
 ) -> Any:
     """A GRU layer.
 
@@ -17,21 +23,29 @@ def gru(
         recurrent_dropout: share of the state dropped in training.
         implementation: `fused` is ours, several times faster on a CPU; `keras` is `keras.layers.GRU`; `auto` takes
             Keras' where it can use cuDNN (a GPU, no recurrent dropout).
+        constant_inputs: whether the inputs are data: ours saves their gradient.
         options: of `keras.layers.GRU`.
     """
-    kind = _layer("GRU", implementation, recurrent_dropout)
+    kind = _layer("GRU", implementation, recurrent_dropout, constant_inputs)
     return kind(units, recurrent_dropout=recurrent_dropout, **options)
 
 
 def lstm(
-    units: int, *, recurrent_dropout: float, implementation: Implementation, **options: Any
+    units: int,
+    *,
+    recurrent_dropout: float,
+    implementation: Implementation,
+    constant_inputs: bool = False,
+    **options: Any,
 ) -> Any:
     """An LSTM layer; arguments as for `gru`, options those of `keras.layers.LSTM`."""
-    kind = _layer("LSTM", implementation, recurrent_dropout)
+    kind = _layer("LSTM", implementation, recurrent_dropout, constant_inputs)
     return kind(units, recurrent_dropout=recurrent_dropout, **options)
 
 
-def _layer(name: str, implementation: Implementation, recurrent_dropout: float) -> Any:
+def _layer(
+    name: str, implementation: Implementation, recurrent_dropout: float, constant_inputs: bool
+) -> Any:
     import keras
 
     from seqconv.models.layers import native, recurrent
@@ -39,4 +53,6 @@ def _layer(name: str, implementation: Implementation, recurrent_dropout: float) 
     if implementation == "auto":
         cudnn = recurrent_dropout == 0 and native.has_gpu()
         implementation = "keras" if cudnn else "fused"
-    return getattr(keras.layers if implementation == "keras" else recurrent, name)
+    if implementation == "keras":
+        return getattr(keras.layers, name)
+    return functools.partial(getattr(recurrent, name), constant_inputs=constant_inputs)

@@ -802,7 +802,7 @@ def gru_backward(
         saved: by `gru_forward`.
         upstream: gradient of its `outputs`.
         final_upstream: gradient of its `finals`.
-        input_gradient: gets that of the inputs, `(samples, steps, features)`.
+        input_gradient: gets that of the inputs, `(samples, steps, features)`; 0: it is not wanted.
         initial_gradient: gets that of the initial state, `(samples, 1, shown)`.
         sums: gets that of the weights, `(blocks, *gradient_shape)`; zeros.
         scratch: working memory.
@@ -862,9 +862,10 @@ def gru_backward(
             if not loop.reset_after:
                 reset = at + 2 * lanes
                 _multiply(scratch, a, saved, reset, units, scratch, a + loop.operands * size)
-            _write_input_gradient(
-                loop, block, start + i, input_weights, 3, scratch, g, room, input_gradient
-            )
+            if input_gradient != 0:
+                _write_input_gradient(
+                    loop, block, start + i, input_weights, 3, scratch, g, room, input_gradient
+                )
         _add_weight_gradient(
             loop, 0, 0, units, 1 + loop.features, steps, scratch, gates, room, sums, o
         )
@@ -998,9 +999,10 @@ def lstm_backward(
             a, g = i * (loop.operands + 1) * size, gates + i * GATES * lanes
             at = (block * loop.steps + start + i) * LSTM_SAVED * lanes
             _set_operands(loop, block, start + i, saved, at, scratch, a)
-            _write_input_gradient(
-                loop, block, start + i, input_weights, 4, scratch, g, room, input_gradient
-            )
+            if input_gradient != 0:
+                _write_input_gradient(
+                    loop, block, start + i, input_weights, 4, scratch, g, room, input_gradient
+                )
         _add_plain_gates(loop, 0, 4, steps, scratch, gates, room, sums, o)
     _write_state(loop, scratch, state, initial_gradient, block, 0, 2)
     _write_state(loop, scratch, cell, initial_gradient, block, 1, 2)

@@ -29,10 +29,12 @@ class _Recurrent:
 
     cell: Any
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, constant_inputs: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _require_activations(self)
         self.supports_jit = False
+        # Not in the configuration: it changes nothing but time, and whoever loads a layer may want gradients of its inputs.
+        self.constant_inputs = constant_inputs
 
     @property
     def seed_generator(self) -> Any:
@@ -77,6 +79,7 @@ class GRU(_Recurrent, keras.layers.GRU):
 
     Args:
         *args: As for `keras.layers.GRU`.
+        constant_inputs: Whether the inputs are data, whose gradient nobody wants: it is None, and a tenth of a step is saved.
         **kwargs: As for `keras.layers.GRU`. `unroll` and `use_cudnn` change nothing.
 
     Raises:
@@ -116,6 +119,7 @@ class LSTM(_Recurrent, keras.layers.LSTM):
 
     Args:
         *args: As for `keras.layers.LSTM`.
+        constant_inputs: As for `GRU`.
         **kwargs: As for `keras.layers.LSTM`. `unroll` and `use_cudnn` change nothing.
 
     Raises:
@@ -189,7 +193,12 @@ def _inner_loop(
     bias = weights.bias if layer.use_bias else tf.zeros(cell.bias_shape(layer))
     outputs, finals = _scan(
         cell,
-        _Modes(bool(getattr(layer, "reset_after", False)), layer.return_sequences, bool(training)),
+        _Modes(
+            bool(getattr(layer, "reset_after", False)),
+            layer.return_sequences,
+            bool(training),
+            layer.constant_inputs,
+        ),
         (mask, *masks),
         sequences,
         tf.stack(keras.tree.flatten(initial_state), 1),
@@ -225,6 +234,7 @@ class _Modes:
     reset_after: bool
     return_sequences: bool
     training: bool
+    constant_inputs: bool
 
 
 def _scan(
@@ -256,12 +266,15 @@ def _scan(
 
         outputs, finals, saved = forward(modes.training)
 
-        def gradient(*upstream: Tensor) -> list[Tensor]:
+        def gradient(*upstream: Tensor) -> list[Tensor | None]:
             # Outside training gradients are rare, and what they need takes time to write.
             values = saved if modes.training else forward(True)[2]
             call = functools.partial(_backward, cell, modes)
             shapes = [tensor.shape for tensor in differentiable]
-            return call_kernel(call, (*upstream, values, *arguments), shapes)
+            if not modes.constant_inputs:
+                return call_kernel(call, (*upstream, values, *arguments), shapes)
+            _, *others = call_kernel(call, (*upstream, values, *arguments), [None, *shapes[1:]])
+            return [None, *others]
 
         return (outputs, finals), gradient
 
@@ -383,11 +396,12 @@ def _backward(
     initial: np.ndarray,
     *weights: np.ndarray,
 ) -> list[np.ndarray]:
-    """Gradients of inputs, initial states and weights."""
+    """Gradients of inputs (an empty array if they are constant), initial states and weights."""
     loop = _loop(cell, modes, keep, input_masks, state_masks, inputs, initial)
     blocks = -(-loop.samples // LANES)
     units, features = loop.units, loop.features
-    input_gradient, initial_gradient = aligned_empty(inputs.shape), aligned_empty(initial.shape)
+    input_gradient = aligned_empty((0,) if modes.constant_inputs else inputs.shape)
+    initial_gradient = aligned_empty(initial.shape)
     sums = aligned_empty((blocks, *kernels.gradient_shape(loop)))
     sums[:] = 0
     # A column for each unit or feature.
