@@ -33,7 +33,7 @@ class _Recurrent:
         super().__init__(*args, **kwargs)
         _require_activations(self)
         self.supports_jit = False
-        # Not in the configuration: it changes nothing but time, and whoever loads a layer may want gradients of its inputs.
+        # Not in the configuration: it changes nothing but time, and who loads a layer may want gradients of its inputs.
         self.constant_inputs = constant_inputs
 
     @property
@@ -79,7 +79,8 @@ class GRU(_Recurrent, keras.layers.GRU):
 
     Args:
         *args: As for `keras.layers.GRU`.
-        constant_inputs: Whether the inputs are data, whose gradient nobody wants: it is None, and a tenth of a step is saved.
+        constant_inputs: Whether the inputs are data, whose gradient nobody wants: it is None, which saves a tenth of
+            a step.
         **kwargs: As for `keras.layers.GRU`. `unroll` and `use_cudnn` change nothing.
 
     Raises:
