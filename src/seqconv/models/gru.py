@@ -51,7 +51,7 @@ def build(config: GRUConfig, spec: SequenceSpec) -> KerasModel:
             reset_after=config.reset_after,
             implementation=config.implementation,
             return_sequences=index < len(config.units),
-            constant_inputs=index == 1 and spec.vocabulary is None,
+            constant_inputs=sequence is inputs,
             name=f"gru_{index}",
         )(sequence, mask=mask)
     return head(inputs, sequence, spec, config.name)

@@ -48,7 +48,7 @@ def build(config: LSTMConfig, spec: SequenceSpec) -> KerasModel:
             recurrent_dropout=config.recurrent_dropout,
             implementation=config.implementation,
             return_sequences=index < len(config.units),
-            constant_inputs=index == 1 and spec.vocabulary is None,
+            constant_inputs=sequence is inputs,
             name=f"lstm_{index}",
         )(sequence, mask=mask)
     return head(inputs, sequence, spec, config.name)

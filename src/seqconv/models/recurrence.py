@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Literal
 
 Implementation = Literal["auto", "fused", "keras"]
@@ -26,8 +25,8 @@ def gru(
         constant_inputs: whether the inputs are data: ours saves their gradient.
         options: of `keras.layers.GRU`.
     """
-    kind = _layer("GRU", implementation, recurrent_dropout, constant_inputs)
-    return kind(units, recurrent_dropout=recurrent_dropout, **options)
+    options |= {"units": units, "recurrent_dropout": recurrent_dropout}
+    return _layer("GRU", implementation, constant_inputs, options)
 
 
 def lstm(
@@ -39,20 +38,20 @@ def lstm(
     **options: Any,
 ) -> Any:
     """An LSTM layer; arguments as for `gru`, options those of `keras.layers.LSTM`."""
-    kind = _layer("LSTM", implementation, recurrent_dropout, constant_inputs)
-    return kind(units, recurrent_dropout=recurrent_dropout, **options)
+    options |= {"units": units, "recurrent_dropout": recurrent_dropout}
+    return _layer("LSTM", implementation, constant_inputs, options)
 
 
 def _layer(
-    name: str, implementation: Implementation, recurrent_dropout: float, constant_inputs: bool
+    name: str, implementation: Implementation, constant_inputs: bool, options: dict[str, Any]
 ) -> Any:
     import keras
 
     from seqconv.models.layers import native, recurrent
 
     if implementation == "auto":
-        cudnn = recurrent_dropout == 0 and native.has_gpu()
+        cudnn = options["recurrent_dropout"] == 0 and native.has_gpu()
         implementation = "keras" if cudnn else "fused"
     if implementation == "keras":
-        return getattr(keras.layers, name)
-    return functools.partial(getattr(recurrent, name), constant_inputs=constant_inputs)
+        return getattr(keras.layers, name)(**options)
+    return getattr(recurrent, name)(constant_inputs=constant_inputs, **options)

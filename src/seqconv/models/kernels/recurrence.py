@@ -577,7 +577,7 @@ def _write_input_gradient(
     room: int,
     out: Array,
 ) -> None:
-    """Write the gradient of the inputs of a step.
+    """Write the gradient of the inputs of a step, where it is wanted.
 
     Args:
         loop: see there.
@@ -588,8 +588,10 @@ def _write_input_gradient(
         scratch: `scratch[g:]` holds a vector for each gate and unit, `scratch[room:]` has room.
         g: see above.
         room: see above.
-        out: `(samples, steps, features)`.
+        out: `(samples, steps, features)`; 0: it is not wanted.
     """
+    if out == 0:
+        return
     units, features = loop.units, loop.features
     depth, tiles = GATES * units, (features + 3) // 4
     together = gates if loop.operands == 1 else 1
@@ -862,10 +864,9 @@ def gru_backward(
             if not loop.reset_after:
                 reset = at + 2 * lanes
                 _multiply(scratch, a, saved, reset, units, scratch, a + loop.operands * size)
-            if input_gradient != 0:
-                _write_input_gradient(
-                    loop, block, start + i, input_weights, 3, scratch, g, room, input_gradient
-                )
+            _write_input_gradient(
+                loop, block, start + i, input_weights, 3, scratch, g, room, input_gradient
+            )
         _add_weight_gradient(
             loop, 0, 0, units, 1 + loop.features, steps, scratch, gates, room, sums, o
         )
@@ -999,10 +1000,9 @@ def lstm_backward(
             a, g = i * (loop.operands + 1) * size, gates + i * GATES * lanes
             at = (block * loop.steps + start + i) * LSTM_SAVED * lanes
             _set_operands(loop, block, start + i, saved, at, scratch, a)
-            if input_gradient != 0:
-                _write_input_gradient(
-                    loop, block, start + i, input_weights, 4, scratch, g, room, input_gradient
-                )
+            _write_input_gradient(
+                loop, block, start + i, input_weights, 4, scratch, g, room, input_gradient
+            )
         _add_plain_gates(loop, 0, 4, steps, scratch, gates, room, sums, o)
     _write_state(loop, scratch, state, initial_gradient, block, 0, 2)
     _write_state(loop, scratch, cell, initial_gradient, block, 1, 2)

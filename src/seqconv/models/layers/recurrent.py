@@ -272,10 +272,10 @@ def _scan(
             values = saved if modes.training else forward(True)[2]
             call = functools.partial(_backward, cell, modes)
             shapes = [tensor.shape for tensor in differentiable]
-            if not modes.constant_inputs:
-                return call_kernel(call, (*upstream, values, *arguments), shapes)
-            _, *others = call_kernel(call, (*upstream, values, *arguments), [None, *shapes[1:]])
-            return [None, *others]
+            if modes.constant_inputs:
+                shapes[0] = tf.TensorShape([0])
+            data, *others = call_kernel(call, (*upstream, values, *arguments), shapes)
+            return [None if modes.constant_inputs else data, *others]
 
         return (outputs, finals), gradient
 
