@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch_presets import preset_step
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPES = {
     # features, kernel, pool, convolutions, dropout in front of the recurrence (None: global maximum instead)
     "conv1d": (COLUMNS, 5, 3, 3, None),
@@ -68,13 +69,13 @@ class Windows(torch.utils.data.Dataset):
 
 def predictions(work: str) -> Runner:
     """Forecasts of many windows, 512 at a time."""
-    model = Model(work).eval()
+    model = Model(work).to(DEVICE).eval()
     windows = torch.from_numpy(many_windows())
 
     def run() -> None:
         with torch.inference_mode():
             for part in windows.split(512):
-                model(part)
+                model(part.to(DEVICE)).cpu()
 
     return run
 
@@ -82,7 +83,7 @@ def predictions(work: str) -> Runner:
 def make(work: str) -> tuple[Runner, dict[str, Any]]:
     """One training step, or one batch of windows."""
     torch.set_num_threads(2)
-    facts: dict[str, Any] = {"version": torch.__version__}
+    facts: dict[str, Any] = {"version": torch.__version__, "device": DEVICE}
     if work == "windows":
         loader = torch.utils.data.DataLoader(Windows(), batch_size=BATCH, shuffle=True)
         batches = itertools.chain.from_iterable(itertools.repeat(loader))
@@ -93,7 +94,7 @@ def make(work: str) -> tuple[Runner, dict[str, Any]]:
     kind, _, name = work.partition("/")
     if kind == "predict":
         return predictions(name), facts
-    model = Model(work)
+    model = Model(work).to(DEVICE)
     optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-3, alpha=0.9)
     loss_function = nn.BCEWithLogitsLoss() if work == "conv1d_imdb" else nn.L1Loss()
     inputs, targets = (torch.from_numpy(array) for array in batch_of(work))
@@ -101,7 +102,7 @@ def make(work: str) -> tuple[Runner, dict[str, Any]]:
 
     def run() -> float:
         optimizer.zero_grad()
-        loss = loss_function(model(inputs), targets)
+        loss = loss_function(model(inputs.to(DEVICE)), targets.to(DEVICE))
         loss.backward()
         optimizer.step()
         return loss.item()

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.optim import swa_utils
 
 MIXING, DROPOUT = 64, 0.3
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # The least standard deviation of a window.
 LEAST_STD = 0.01
 
@@ -162,7 +163,9 @@ class Forecaster(nn.Module):
         deep = self.output(F.dropout(features, DROPOUT, self.training))
         straight = self.linear(seen)
         if self.training:  # Each is trained alone, on samples drawn for it.
-            outputs = torch.where(torch.rand(len(inputs), 1, 1) < 0.5, deep, straight)
+            outputs = torch.where(
+                torch.rand(len(inputs), 1, 1, device=inputs.device) < 0.5, deep, straight
+            )
         else:
             outputs = (deep + straight) / 2
         return (outputs * std + newest).mT
@@ -186,6 +189,7 @@ def preset_step(work: str) -> tuple[Runner, dict[str, Any]]:
     """One training step of a preset, which returns the loss, and the number of its parameters."""
     jena = work == "jena_24h"
     model = JenaGRU(PRESETS[work].features) if jena else Forecaster(work)
+    model.to(DEVICE)
     average = None
     if jena:
         clip_norm = 1.0
@@ -199,7 +203,7 @@ def preset_step(work: str) -> tuple[Runner, dict[str, Any]]:
 
     def run() -> float:
         optimizer.zero_grad()
-        loss = loss_function(model(inputs), targets)
+        loss = loss_function(model(inputs.to(DEVICE)), targets.to(DEVICE))
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         optimizer.step()

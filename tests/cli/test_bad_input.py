@@ -217,6 +217,11 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
             id="rows-with-XLA-in-a-part",
         ),
         pytest.param(
+            ["dataset=reviews_demo", "model=nbow", "trainer.mixed_precision=true"],
+            "trainer.mixed_precision: nothing of `nbow` computes in bfloat16; received true. Leave it false",
+            id="tables-in-bfloat16",
+        ),
+        pytest.param(
             ["dataset.targets=3"],
             "dataset.targets: must be the name of a column, or a list of names; received 3",
             id="integer-for-text",

@@ -127,6 +127,15 @@ class TestGradient:
             )
             np.testing.assert_array_equal(gradient, summed(tokens, upstream, 3), str(count))
 
+    def test_has_the_same_sums_by_the_operation_for_gpus(self, monkeypatch):
+        monkeypatch.setattr(embedding, "has_gpu", lambda: True)
+        for count in (1, 7, 130):
+            tokens, upstream = some_tokens(count, count, 3), np.arange(1.0, count + 1)[:, None]
+            gradient = embedding._row_sums(
+                tf.constant(upstream, tf.float32), tf.constant(tokens), 3
+            )
+            np.testing.assert_array_equal(gradient, summed(tokens, upstream, 3), str(count))
+
     def test_padding_has_a_row_like_others(self):
         """Most tokens of a batch of texts are padding, token 0."""
         layer, _ = pair(9, 4)

@@ -253,6 +253,12 @@ class PaddingRule:
         return max(0, spare // self.multiple * self.multiple)
 
 
+def float32_only(model: str) -> Problem:
+    """What is wrong with `trainer.mixed_precision` for a model that is a sum over tables."""
+    rule = f"nothing of `{model}` computes in bfloat16; received true. Leave it false"
+    return Problem("trainer.mixed_precision", rule)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSection(NamedSection):
     """The keys of a model."""
@@ -271,6 +277,10 @@ class ModelSection(NamedSection):
 
     def compile_problems(self) -> Iterator[Problem]:
         """A problem if XLA cannot compile the training step, as `trainer.jit_compile` asks."""
+        yield from ()
+
+    def precision_problems(self) -> Iterator[Problem]:
+        """A problem if nothing of the model could compute in bfloat16, as `trainer.mixed_precision` asks."""
         yield from ()
 
     def export_problems(self, form: str) -> Iterator[Problem]:

@@ -89,6 +89,8 @@ class TrainerConfig(Section):
     """Also compute the baselines that take long: NB-SVM for texts, ridge for series with several leads."""
     jit_compile: bool
     """Compile the whole training step with XLA."""
+    mixed_precision: bool
+    """Layers compute in bfloat16; weights and both ends of the model stay float32."""
     tensorboard: bool
     """Also write the epochs as events for TensorBoard into the run directory."""
     mlflow: str | None
@@ -290,6 +292,8 @@ def parse_tree(tree: dict[str, Json]) -> Config:
             problems.append(Problem(f"model.{problem.key}", problem.message))
     if model and trainer and trainer.jit_compile:
         problems += model.compile_problems()
+    if model and trainer and trainer.mixed_precision:
+        problems += model.precision_problems()
     if problems or not (dataset and model and trainer and settings and general and objective):
         raise ConfigError(problems)
     return Config(

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 from seqconv.config.errors import Problem
 from seqconv.config.fields import Count, ModelSection, NonNegative, Share
 from seqconv.config.registry import KerasModel
-from seqconv.models.stem import head, in_order, stem
+from seqconv.models.stem import ENDS, head, in_order, stem
 from seqconv.tasks.contract import SequenceSpec
 
 Tensor: TypeAlias = Any
@@ -69,7 +69,7 @@ class ColumnSection(ModelSection):
         import keras
 
         inputs, sequence, _ = stem(spec, fixed_length=True)
-        columns = keras.layers.Permute((2, 1), name="columns")(sequence)
+        columns = keras.layers.Permute((2, 1), name="columns", dtype=ENDS)(sequence)
         window = _Window.of(columns) if self.normalization == "window" else None
         seen = columns if window is None else window.normalized(columns, spec.made)
         features = encode(seen)
@@ -86,7 +86,7 @@ class ColumnSection(ModelSection):
 
             # From nothing: what random weights make of a long window takes long to unlearn.
             straight = _column_outputs(_chosen(seen, spec), spec, "linear", kernel="zeros")
-            outputs = ChosenInTraining(name="average")([outputs, straight])
+            outputs = ChosenInTraining(name="average", dtype=ENDS)([outputs, straight])
         if window is not None:
             outputs = window.undone(outputs, spec)
         return keras.Model(inputs, in_order(outputs, spec), name=self.name)
@@ -186,7 +186,9 @@ def _column_outputs(
         bias_axes="cl",
         kernel_initializer=kernel,
         name=name,
+        dtype=ENDS,
     )(features)
-    outputs = keras.layers.Reshape((columns, leads, *quantiles), name=f"{name}_targets")(outputs)
+    targets = (columns, leads, *quantiles)
+    outputs = keras.layers.Reshape(targets, name=f"{name}_targets", dtype=ENDS)(outputs)
     order = (2, 1, *range(3, 3 + len(quantiles)))
-    return keras.layers.Permute(order, name=f"{name}_leads")(outputs)
+    return keras.layers.Permute(order, name=f"{name}_leads", dtype=ENDS)(outputs)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Literal
 
 from seqconv.config.errors import Problem
-from seqconv.config.fields import Fraction, ModelSection, PaddingRule
+from seqconv.config.fields import Fraction, ModelSection, PaddingRule, float32_only
 from seqconv.config.registry import KerasModel, register_model
 from seqconv.models import nbow, region_cnn
 from seqconv.models.nbow import NBowConfig
@@ -59,6 +59,10 @@ class JoinedConfig(ModelSection):
     def compile_problems(self) -> Iterator[Problem]:
         """Those of the convolution."""
         yield from self.region_cnn.compile_problems()
+
+    def precision_problems(self) -> Iterator[Problem]:
+        """Tables and their sums are float32."""
+        yield float32_only(self.name)
 
     def export_problems(self, form: str) -> Iterator[Problem]:
         """Those of n-grams."""

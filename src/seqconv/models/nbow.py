@@ -16,7 +16,14 @@ from annotated_types import Interval
 
 from seqconv import console
 from seqconv.config.errors import ConfigError, Problem
-from seqconv.config.fields import Count, ModelSection, NonNegative, PaddingRule, PositiveFloat
+from seqconv.config.fields import (
+    Count,
+    ModelSection,
+    NonNegative,
+    PaddingRule,
+    PositiveFloat,
+    float32_only,
+)
 from seqconv.config.registry import KerasModel, register_model
 from seqconv.tasks.contract import Samples, SequenceSpec
 
@@ -62,6 +69,10 @@ class NBowConfig(ModelSection):
         elif spec.vocabulary > (most := MOST_TOKENS[self.ngrams]):
             rule = f"{self.ngrams} takes a vocabulary of at most {most:,} tokens"
             yield Problem("ngrams", f"{rule}; received max_features={spec.vocabulary}")
+
+    def precision_problems(self) -> Iterator[Problem]:
+        """Tables and their sums are float32."""
+        yield float32_only(self.name)
 
     def export_problems(self, form: str) -> Iterator[Problem]:
         """Only TensorFlow searches a table."""

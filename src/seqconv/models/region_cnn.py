@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from seqconv.config.errors import Problem
-from seqconv.config.fields import Count, Counts, ModelSection, PaddingRule, Share
+from seqconv.config.fields import Count, Counts, ModelSection, PaddingRule, Share, float32_only
 from seqconv.config.registry import KerasModel, register_model
 from seqconv.models.stem import head
 from seqconv.tasks.contract import SequenceSpec
@@ -50,6 +50,10 @@ class RegionCNNConfig(ModelSection):
         """XLA has no search for different rows."""
         rule = "XLA cannot compile the sums of rows of `region_cnn`; received true. Leave it false"
         yield Problem("trainer.jit_compile", rule)
+
+    def precision_problems(self) -> Iterator[Problem]:
+        """Tables and their sums are float32."""
+        yield float32_only(self.name)
 
     def export_problems(self, form: str) -> Iterator[Problem]:
         """LiteRT does not loop over slices of a text."""

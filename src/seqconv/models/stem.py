@@ -9,6 +9,10 @@ from seqconv.config.registry import KerasModel
 from seqconv.tasks.contract import SequenceSpec
 
 
+# The type of both ends of a model, whatever the layers between compute in: bfloat16 has three digits.
+ENDS = "float32"
+
+
 class Stem(NamedTuple):
     """The beginning of a model.
 
@@ -76,9 +80,9 @@ def head(inputs: Any, features: Any, spec: SequenceSpec, name: str) -> KerasMode
     """One linear layer from `(batch, units)` to `(batch, *outputs)`, and the model around it all."""
     import keras
 
-    outputs = keras.layers.Dense(math.prod(spec.outputs), name="output")(features)
+    outputs = keras.layers.Dense(math.prod(spec.outputs), name="output", dtype=ENDS)(features)
     if len(spec.outputs) > 1:
-        outputs = keras.layers.Reshape(spec.outputs, name="targets")(outputs)
+        outputs = keras.layers.Reshape(spec.outputs, name="targets", dtype=ENDS)(outputs)
     return keras.Model(inputs, in_order(outputs, spec), name=name)
 
 

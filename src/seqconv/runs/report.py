@@ -43,6 +43,13 @@ def show_data(task: Task, dataset: Mapping[str, Json]) -> None:
         console.info(line)
 
 
+def show_device(names: Sequence[str], threads: int) -> None:
+    """What the run computes on."""
+    console.info(
+        f"device   {', '.join(names)}, {threads} {'thread' if threads == 1 else 'threads'}"
+    )
+
+
 def show_model(model: KerasModel) -> None:
     """The layers with shapes and parameters; layers that only reshape are left out."""
     rows = [

@@ -112,7 +112,8 @@ def signature(run: TrainedRun, serving: Serving) -> dict[str, Json]:
 
 def _trained_model(run: TrainedRun, serving: Serving, *, unroll: bool) -> KerasModel:
     config = run.settings
-    model = build_model(config, serving.spec)
+    # Other programs know float32; the weights are that anyway.
+    model = build_model(config, serving.spec, mixed_precision=False)
     restore(model, run.checkpoint)
     return serving_model(model, serving, unroll=unroll)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from seqconv.config.errors import DataError
 from seqconv.config.fields import PaddingRule
 from seqconv.config.registry import MODELS
 from seqconv.config.schema import Config
+from seqconv.models.stem import ENDS
 from seqconv.runs import layout
 from seqconv.runs.checkpoints import Checkpoint
 from seqconv.tasks.contract import Loss, Predicted, Samples, SequenceSpec
@@ -29,17 +31,36 @@ OPTIMIZER = "optimizer/"
 AVERAGE = "average/"
 
 
-def build_model(config: Config, spec: SequenceSpec) -> KerasModel:
-    """The Keras model, seeded. From here on TensorFlow is needed."""
+def build_model(
+    config: Config, spec: SequenceSpec, *, mixed_precision: bool | None = None
+) -> KerasModel:
+    """The Keras model, seeded. From here on TensorFlow is needed.
+
+    Args:
+        config: of the run.
+        spec: shapes.
+        mixed_precision: whether its layers compute in bfloat16; None: as `config.trainer` says.
+    """
     tensorflow_import.finish()
     import keras
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
-    entry = MODELS.get(config.model.name)
-    if config.ensemble is None:
-        return entry.build(config.model, spec)
-    return mean_model([partial(entry.build, config.model, spec)] * config.ensemble)
+    build = partial(MODELS.get(config.model.name).build, config.model, spec)
+    mixed = config.trainer.mixed_precision if mixed_precision is None else mixed_precision
+    with _dtype_policy(keras, "mixed_bfloat16" if mixed else "float32"):
+        return build() if config.ensemble is None else mean_model([build] * config.ensemble)
+
+
+@contextlib.contextmanager
+def _dtype_policy(keras: Any, policy: str) -> Iterator[None]:
+    """Let layers that are made in a block have a dtype policy; Keras has one for the whole process."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def mean_model(builders: Sequence[Callable[[], KerasModel]]) -> KerasModel:
@@ -54,7 +75,7 @@ def mean_model(builders: Sequence[Callable[[], KerasModel]]) -> KerasModel:
         members.append(member)
     first = members[0].inputs[0]
     inputs = keras.Input(first.shape[1:], name=first.name, dtype=first.dtype)
-    outputs = keras.layers.Average(name="mean")([member(inputs) for member in members])
+    outputs = keras.layers.Average(name="mean", dtype=ENDS)([member(inputs) for member in members])
     return keras.Model(inputs, outputs, name="ensemble")
 
 

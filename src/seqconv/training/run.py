@@ -209,6 +209,7 @@ def _train(
             )
             if point is None or point.checkpoint is None:
                 adapt(config, predictor, task)
+            report.show_device(tensorflow_import.device_names(), config.threads)
             report.show_model(predictor.model)
             record_environment(run_dir, point)
             training = Training(
@@ -309,9 +310,7 @@ def resume(training: Training, point: ResumePoint, run_dir: Path) -> None:
 
 def record_environment(run_dir: Path, point: ResumePoint | None) -> None:
     """Write `environment.json`; a run that is resumed keeps the first one and adds to its `resumed`."""
-    import tensorflow as tf
-
-    now = environment([device.name for device in tf.config.list_physical_devices()])
+    now = environment(tensorflow_import.device_names())
     path = run_dir / layout.ENVIRONMENT
     first = read_json(path) if point is not None else None
     if first is not None:

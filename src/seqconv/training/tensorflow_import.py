@@ -130,6 +130,8 @@ def wait() -> None:
 
 def _import_quickly() -> None:
     """Import TensorFlow and Keras, and let TensorFlow look for devices."""
+    # Else the first run takes all of a GPU's memory, and the other jobs of a sweep find none.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     # XLA writes a line for every compilation otherwise; warnings still come through.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     import_modules()
@@ -172,6 +174,15 @@ def _without_collection() -> Iterator[None]:
         gc.freeze()
         if enabled:
             gc.enable()
+
+
+def device_names() -> list[str]:
+    """What TensorFlow computes on: the GPUs by the names their maker gives them, or "CPU"."""
+    import tensorflow as tf
+
+    details = tf.config.experimental.get_device_details
+    gpus = tf.config.list_physical_devices("GPU")
+    return [str(details(gpu).get("device_name", gpu.name)) for gpu in gpus] or ["CPU"]
 
 
 def use_threads(count: int) -> None:
