@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from seqconv.config.registry import KerasModel
 from seqconv.tasks.contract import SequenceSpec
 
-
 # The type of both ends of a model, whatever the layers between compute in: bfloat16 has three digits.
 ENDS = "float32"
 

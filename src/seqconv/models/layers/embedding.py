@@ -59,7 +59,9 @@ def look_up(table: Tensor, tokens: Tensor) -> tuple[Tensor, Callable[..., Any]]:
 def _row_sums(rows: Tensor, tokens: Tensor, vocabulary: int) -> Tensor:
     """The sum of the rows of each token.
 
-    On a GPU one operation; XLA, asked there for the same sum every time, adds row after row. On a CPU compiled code has one size. The rows are therefore summed in two parts of a size of which there are few
+    On a GPU that is one operation; XLA, asked there for equal sums every time, adds row after row (ADR 19).
+
+    On a CPU compiled code has one size. The rows are therefore summed in two parts of a size of which there are few
     (`bucket_length`): one part begins with the first row, the other ends with the last, and what lies in both
     counts once. No row is copied as it would be to pad it (3 ms more), and TensorFlow runs the two at once.
 
