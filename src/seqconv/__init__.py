@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seqconv.training.averaged import AveragedRuns
     from seqconv.training.trained import TrainedRun
 
 __version__ = "0.1.0"
@@ -23,3 +26,10 @@ def load_run(run_dir: Path | str) -> TrainedRun:
     from seqconv.training.trained import load_run
 
     return load_run(run_dir)
+
+
+def average_runs(run_dirs: Sequence[Path | str]) -> AveragedRuns:
+    """Open several runs that predict together, see `seqconv.training.averaged.average_runs`."""
+    from seqconv.training.averaged import average_runs
+
+    return average_runs(run_dirs)

@@ -224,6 +224,22 @@ def draw_history(task: Task, model: str, result: Result, progress: Progress, run
     )
 
 
+def show_runs(task: Task, runs: Sequence[Mapping[str, Any]]) -> None:
+    """The primary metric of each of several runs that are averaged.
+
+    Args:
+        task: of the first one.
+        runs: their `run_dir`, and their metrics by split.
+    """
+    metric = task.primary_metric
+    splits = [split for split in EVALUATED if split in runs[0]]
+    rows = [
+        [run["run_dir"], *(f"{value_of(run[split], metric.name):.3f}" for split in splits)]
+        for run in runs
+    ]
+    console.table(f"averaged, {metric.title}", ["run", *splits], rows)
+
+
 def show_members(task: Task, seeds: Sequence[int], results: Sequence[Result]) -> None:
     """The primary metric of each member of an ensemble."""
     metric = task.primary_metric

@@ -256,6 +256,10 @@ class Task(Protocol):
         """The same task with what is learnt from a trained model's predictions of the validation split."""
         ...
 
+    def uncalibrated(self) -> Task:
+        """The same task without what was learnt from one model's predictions, for another model."""
+        ...
+
     def sample_errors(self, predicted: Predicted) -> SampleErrors:
         """The error of each test sample."""
         ...
@@ -329,6 +333,10 @@ class Inputs(Protocol):
 
     def samples(self, part: slice) -> Samples:
         """Some of them; their targets are zeros."""
+        ...
+
+    def uncalibrated(self) -> Inputs:
+        """The same without what was learnt from one model's predictions, for another model."""
         ...
 
     def table(self, predictions: np.ndarray, part: slice) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from seqconv.runs import report
 from seqconv.runs.compare import differences
 from seqconv.runs.progress import Progress
 from seqconv.runs.result import read_result
-from seqconv.tasks.contract import EVALUATED, Json, SampleErrors, Split, Task
+from seqconv.tasks.contract import EVALUATED, Json, Predicted, SampleErrors, Split, Task
 from seqconv.training import tensorflow_import
+from seqconv.training.averaged import average, require_alike
 from seqconv.training.run import build_predictor, load_task
 from seqconv.training.tensorflow_import import deterministic_operations
-from seqconv.training.trained import load_run
+from seqconv.training.trained import TrainedRun, load_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class Evaluation:
         metrics: by split; of data other than the run's own there is `test` alone, all of it.
         baselines: as in `metrics.json`.
         differences: as in `metrics.json`.
+        members: of an average of runs, each one's directory and metrics by split; else empty.
     """
 
     run_dir: Path
@@ -42,6 +45,7 @@ class Evaluation:
     metrics: dict[Split, dict[str, Json]]
     baselines: dict[str, dict[str, Json]]
     differences: dict[str, dict[str, Json]]
+    members: list[dict[str, Json]]
 
     def to_json(self) -> dict[str, Json]:
         """The line for scripts; parts have the names they have in `metrics.json`."""
@@ -53,27 +57,66 @@ class Evaluation:
             **{str(split): metrics for split, metrics in self.metrics.items()},
             "baselines": self.baselines,
             "differences": self.differences,
+            **({"members": self.members} if self.members else {}),
         }
 
 
-def evaluate_run(run_dir: Path, data: str | None = None) -> Evaluation:
-    """Measure the best checkpoint of a run, and its baselines, again.
+def evaluate_run(run_dir: Path, data: str | None = None, others: Sequence[Path] = ()) -> Evaluation:
+    """Measure the best checkpoint of a run, and its baselines, again; or the average of several runs.
 
     Args:
         run_dir: of a run in whatever state, also beside the process that trains it.
         data: a file or folder to read instead of the one in `config.yaml`. Where it holds the run's own data, by its
             fingerprint, the run's splits are evaluated, else all of it.
+        others: directories of runs that predict the same; baselines and settings are those of the first.
 
     Raises:
         OutputError: if it is no run directory, or no epoch has been finished.
-        ConfigError: if its configuration is none of this version.
+        ConfigError: if its configuration is none of this version, or the runs do not go together.
         DataError: if the data or a file of the run is missing, corrupt or does not fit.
     """
-    trained = load_run(run_dir)
-    config, checkpoint, stored = trained.settings, trained.checkpoint, trained.preparation
+    runs = [load_run(each) for each in (run_dir, *others)]
+    require_alike(runs)
+    (task, predicted), *further = [_predict_splits(run, data) for run in runs]
+    members = []
+    if further:
+        members = [
+            {"run_dir": str(run.run_dir), **_measured(*found)}
+            for run, found in zip(runs, [(task, predicted), *further], strict=True)
+        ]
+        names = [run.run_dir for run in runs]
+        predicted = {
+            split: average(task.loss, [found, *(other[split] for _, other in further)], names)
+            for split, found in predicted.items()
+        }
+        own = "validation" in predicted
+        task = task.calibrated(predicted["validation"]) if own else task.uncalibrated()
+    config = runs[0].settings
+    result = read_result(run_dir)
+    baselines = task.baselines(slow=config.trainer.baselines)
+    progress = Progress.from_json(runs[0].checkpoint.state.get("progress"))
+    return Evaluation(
+        run_dir=run_dir,
+        status=None if result is None else result.status,
+        epoch=None if config.ensemble is not None else progress.best_epoch,
+        model=f"mean of {len(runs)}" if further else config.model.name,
+        task=task,
+        metrics=_measured(task, predicted),
+        baselines={name: found.metrics for name, found in baselines.items()},
+        differences=differences(task.sample_errors(predicted["test"]), baselines),
+        members=members,
+    )
+
+
+def _predict_splits(trained: TrainedRun, data: str | None) -> tuple[Task, dict[Split, Predicted]]:
+    """The task of a run, and what its best checkpoint predicts of each split; of other data than its own `test` alone.
+
+    Raises:
+        DataError: if the data is missing or corrupt, or has changed.
+    """
+    config, stored = trained.settings, trained.preparation
     if data is not None:
         config = _with_path(config, data)
-    progress = Progress.from_json(checkpoint.state.get("progress"))
     tensorflow_import.begin(config)
     task = load_task(config, stored)
     own = task.fingerprint == stored.fingerprint
@@ -86,24 +129,16 @@ def evaluate_run(run_dir: Path, data: str | None = None) -> Evaluation:
     splits: tuple[Split, ...] = EVALUATED if own else ("test",)
     with deterministic_operations(not config.trainer.jit_compile):
         predictor = build_predictor(config, task)
-        predictor.restore(checkpoint)
-        predicted = {split: predictor.predict(task.samples(split)) for split in splits}
-    result = read_result(run_dir)
-    baselines = task.baselines(slow=config.trainer.baselines)
-    return Evaluation(
-        run_dir=run_dir,
-        status=None if result is None else result.status,
-        epoch=None if config.ensemble is not None else progress.best_epoch,
-        model=config.model.name,
-        task=task,
-        metrics={
-            split: task.measure(split, outcome)
-            | (task.details(split, outcome) if split == "test" else {})
-            for split, outcome in predicted.items()
-        },
-        baselines={name: found.metrics for name, found in baselines.items()},
-        differences=differences(task.sample_errors(predicted["test"]), baselines),
-    )
+        predictor.restore(trained.checkpoint)
+        return task, {split: predictor.predict(task.samples(split)) for split in splits}
+
+
+def _measured(task: Task, predicted: dict[Split, Predicted]) -> dict[Split, dict[str, Json]]:
+    """The metrics of each split, and of the test what is no single number."""
+    return {
+        split: task.measure(split, found) | (task.details(split, found) if split == "test" else {})
+        for split, found in predicted.items()
+    }
 
 
 def test_errors(run_dir: Path) -> SampleErrors:
@@ -147,6 +182,9 @@ def show_evaluation(evaluation: Evaluation) -> None:
         evaluation.differences,
         task.describe(),
     )
+    if evaluation.members:
+        report.show_runs(task, evaluation.members)
+        return
     state = evaluation.status or "in progress, or killed"
     weights = (
         "the members, each at its best"

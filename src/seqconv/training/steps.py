@@ -46,6 +46,9 @@ def build_optimizer(trainer: TrainerConfig, model: KerasModel) -> KerasOptimizer
     return optimizer
 
 
+# Samples whose losses are computed at once, where predictions are given.
+LOSS_BLOCK = 512
+
 # Name in the configuration: Keras' class and its arguments. Models end in a linear layer.
 LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
     "mean_absolute_error": ("MeanAbsoluteError", {}),
@@ -145,6 +148,23 @@ def _sample_losses(loss: Loss) -> Function:
         return values if values.shape.rank == 1 else tf.reduce_mean(values, axis=1)
 
     return losses
+
+
+def losses_of(loss: Loss, predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """The losses of samples whose predictions are known, `(samples,)` float32; TensorFlow is needed.
+
+    Args:
+        loss: of the task.
+        predictions: `(samples, *outputs)` float32.
+        targets: `(samples, *targets)` float32.
+    """
+    function = _sample_losses(loss)
+    blocks = range(0, len(predictions), LOSS_BLOCK)
+    found = [
+        function(targets[first : first + LOSS_BLOCK], predictions[first : first + LOSS_BLOCK])
+        for first in blocks
+    ]
+    return np.concatenate([np.asarray(losses) for losses in found])
 
 
 def _no_losses(targets: Tensor, predictions: Tensor) -> Tensor:

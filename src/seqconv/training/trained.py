@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,70 @@ if TYPE_CHECKING:
 BLOCK_SAMPLES = 16 * EVALUATION_BATCH
 
 
+class Predicting(ABC):
+    """What predicts from new data, whose form it knows.
+
+    Attributes:
+        settings: the configuration it was trained by.
+    """
+
+    settings: Config
+
+    @abstractmethod
+    def blocks(
+        self, data: InputData, *, newest: bool = False
+    ) -> tuple[Inputs, Iterator[tuple[np.ndarray, slice]]]:
+        """Predict block by block; TensorFlow is not needed before the first block.
+
+        Args:
+            data: of the form the model was trained on.
+            newest: of a series, whether only the newest window is wanted.
+
+        Returns:
+            What is predicted from, and the outputs of each block with its place.
+
+        Raises:
+            DataError: if the data cannot be read, or does not fit.
+        """
+
+    def predict(
+        self,
+        data: InputData | pandas.DataFrame,
+        *,
+        newest: bool = False,
+    ) -> polars.DataFrame | pandas.DataFrame | np.ndarray:
+        """Forecasts from measurements, or classes of texts.
+
+        Args:
+            data: a file (`Path`), or a polars or pandas frame, with the columns that the run was trained on; for a
+                series also an array `(rows, columns)` of the columns the model sees, for texts a list of them.
+            newest: of a series, whether to forecast from the newest window alone; else from every one.
+
+        Returns:
+            A frame of the same kind (polars for a file or a list): of a series a row for each window and lead, of texts
+            a row each. For an array of measurements an array `(windows, leads, targets)`. In the targets' units.
+
+        Raises:
+            DataError: if the data cannot be read, or does not fit the run.
+        """
+        import polars as pl
+
+        known = isinstance(data, (Path, np.ndarray, pl.DataFrame, list, tuple))
+        given: InputData = data if known else _from_pandas(data)
+        inputs, blocks = self.blocks(given, newest=newest)
+        if isinstance(data, np.ndarray):
+            return np.concatenate([inputs.array(*block) for block in blocks])
+        tables = [pl.DataFrame(inputs.table(*block)) for block in blocks]
+        found = pl.concat(tables)
+        if given is data:
+            return found
+        import pandas as pd
+
+        return pd.DataFrame({name: found[name].to_numpy() for name in found.columns})
+
+
 @dataclass(frozen=True)
-class TrainedRun:
+class TrainedRun(Predicting):
     """A run directory, opened; in whatever state the run is, also beside the process that trains it.
 
     Attributes:
@@ -82,40 +145,12 @@ class TrainedRun:
                 part = slice(first, min(first + BLOCK_SAMPLES, len(inputs)))
                 yield predictor.predict(inputs.samples(part)).predictions, part
 
-    def predict(
-        self,
-        data: InputData | pandas.DataFrame,
-        *,
-        newest: bool = False,
-    ) -> polars.DataFrame | pandas.DataFrame | np.ndarray:
-        """Forecasts from measurements, or classes of texts.
-
-        Args:
-            data: a file (`Path`), or a polars or pandas frame, with the columns that the run was trained on; for a
-                series also an array `(rows, columns)` of the columns the model sees, for texts a list of them.
-            newest: of a series, whether to forecast from the newest window alone; else from every one.
-
-        Returns:
-            A frame of the same kind (polars for a file or a list): of a series a row for each window and lead, of texts
-            a row each. For an array of measurements an array `(windows, leads, targets)`. In the targets' units.
-
-        Raises:
-            DataError: if the data cannot be read, or does not fit the run.
-        """
-        import polars as pl
-
-        known = isinstance(data, (Path, np.ndarray, pl.DataFrame, list, tuple))
-        given: InputData = data if known else _from_pandas(data)
-        inputs = self.read_inputs(given, newest=newest)
-        if isinstance(data, np.ndarray):
-            return np.concatenate([inputs.array(*block) for block in self.outputs(inputs)])
-        tables = [pl.DataFrame(inputs.table(*block)) for block in self.outputs(inputs)]
-        found = pl.concat(tables)
-        if given is data:
-            return found
-        import pandas as pd
-
-        return pd.DataFrame({name: found[name].to_numpy() for name in found.columns})
+    def blocks(
+        self, data: InputData, *, newest: bool = False
+    ) -> tuple[Inputs, Iterator[tuple[np.ndarray, slice]]]:
+        """As `Predicting.blocks`."""
+        inputs = self.read_inputs(data, newest=newest)
+        return inputs, self.outputs(inputs)
 
 
 def load_run(run_dir: Path | str) -> TrainedRun:

@@ -19,7 +19,7 @@ from seqconv.config.errors import ConfigError, OutputError, Problem
 if TYPE_CHECKING:
     import polars
 
-    from seqconv.training.trained import TrainedRun
+    from seqconv.training.trained import Predicting
 
 PIPE = "-"
 PIPE_BLOCK = 2**20
@@ -52,19 +52,24 @@ def predict(
     newest: Annotated[
         bool, typer.Option("--newest", help="Of a series: forecast from the newest rows alone.")
     ] = False,
+    others: Annotated[
+        list[Path] | None,
+        typer.Option("--with", help="A run to average with, of any model; may be given again."),
+    ] = None,
 ) -> None:
     """Predict with the best checkpoint of a run: forecasts in the targets' units, or classes with probabilities.
 
     A series gives a row for each window and lead: the time of the newest row used (forecast_origin), the time forecast
     (forecast_time), and a column for each target.
     """
+    from seqconv.training.averaged import average_runs
     from seqconv.training.trained import load_run
 
     chosen = _format(form, out)
     if chosen is Format.parquet and out is None and sys.stdout.isatty():
         raise ConfigError([Problem("--out", "is needed: Parquet is not written to a terminal")])
-    run = load_run(run_dir)
-    with _readable(file, run) as path:
+    run = average_runs([run_dir, *others]) if others else load_run(run_dir)
+    with _readable(file) as path:
         if out is None:
             _write(run, path, chosen, sys.stdout.buffer, newest=newest)
             return
@@ -89,7 +94,7 @@ def _format(form: Format | None, out: Path | None) -> Format:
 
 
 @contextmanager
-def _readable(file: str, run: TrainedRun) -> Iterator[Path]:
+def _readable(file: str) -> Iterator[Path]:
     """The file; what comes from a pipe as a file."""
     if file != PIPE:
         yield Path(file)
@@ -120,18 +125,18 @@ def _whole(out: Path) -> Iterator[BinaryIO]:
         staging.unlink(missing_ok=True)
 
 
-def _write(run: TrainedRun, path: Path, form: Format, stream: BinaryIO, *, newest: bool) -> None:
+def _write(run: Predicting, path: Path, form: Format, stream: BinaryIO, *, newest: bool) -> None:
     """Predict block by block and write each."""
     import polars as pl
 
     from seqconv.training import tensorflow_import
 
     tensorflow_import.begin(run.settings)
-    inputs = run.read_inputs(path, newest=newest)
+    inputs, blocks = run.blocks(path, newest=newest)
     for note in inputs.notes:
         console.info(note)
     kept: list[polars.DataFrame] = []
-    for predictions, part in run.outputs(inputs):
+    for predictions, part in blocks:
         table = pl.DataFrame(inputs.table(predictions, part))
         if form is Format.csv:
             # By way of text: a pipe that is closed early is no error of polars then.

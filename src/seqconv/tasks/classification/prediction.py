@@ -41,6 +41,10 @@ class TextInputs:
         """Some of the texts."""
         return self.texts.select(np.arange(len(self))[part])
 
+    def uncalibrated(self) -> TextInputs:
+        """Nothing is learnt from predictions."""
+        return self
+
     def array(self, predictions: np.ndarray, part: slice) -> np.ndarray:
         """Probabilities, `(texts, classes)` float64."""
         from scipy.special import softmax

@@ -183,6 +183,10 @@ class Classification:
         """Nothing is learnt from predictions."""
         return self
 
+    def uncalibrated(self) -> Classification:
+        """Nothing is learnt from predictions."""
+        return self
+
     def sample_errors(self, predicted: Predicted) -> SampleErrors:
         """1 for each text that is taken for another class, by its number in the whole corpus."""
         wrong = _wrong(self._classified(predicted.predictions, predicted.targets))

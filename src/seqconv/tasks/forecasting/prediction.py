@@ -76,6 +76,11 @@ class SeriesInputs:
         """Some of the windows."""
         return UnknownTargets(self.windows, np.arange(len(self))[part])
 
+    def uncalibrated(self) -> SeriesInputs:
+        """The same without prediction intervals, whose margins are those of one model."""
+        preparation = replace(self.windows.preparation, margins=None)
+        return replace(self, windows=replace(self.windows, preparation=preparation))
+
     def array(self, predictions: np.ndarray, part: slice) -> np.ndarray:
         """Point forecasts `(windows, leads, columns)` float64, each column in its own unit."""
         return self.windows.in_own_unit(point_forecast(predictions, self.quantiles), part)

@@ -246,6 +246,10 @@ class Forecasting:
         margins = learnt_margins(beyond, self._spread, level)
         return replace(self, preparation=replace(self.preparation, margins=margins))
 
+    def uncalibrated(self) -> Forecasting:
+        """The same without margins: there are no prediction intervals then."""
+        return replace(self, preparation=replace(self.preparation, margins=None))
+
     def _calibration_windows(self) -> np.ndarray:
         """Numbers of the validation windows that margins are learnt from."""
         count = len(self.samples("validation"))
