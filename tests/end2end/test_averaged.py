@@ -1,0 +1,176 @@
+"""Several runs that are evaluated and predict together: `--with`, and `seqconv.average_runs`."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+import seqconv
+from seqconv.cli import tools
+from seqconv.config.errors import ConfigError, DataError
+from seqconv.training.evaluation import evaluate_run
+
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
+SPLIT = ["split.train_end=0.6", "split.validation_end=0.8"]
+SERIES = ["dataset=table", "trainer=smoke", "lookback=1d", "step=2h", "lead=[2h,6h]", *SPLIT]
+POWER = "dataset.targets=[power]"
+LEADS = 2
+
+
+@pytest.fixture
+def train(train_once):
+    return train_once
+
+
+def hourly(rows=700, seed=0):
+    noise = np.random.default_rng(seed).normal(size=(rows, 2)).cumsum(axis=0)
+    hours = np.arange(rows)
+    times = np.datetime64("2021-03-01T00:00:00", "ms") + hours * np.timedelta64(1, "h")
+    power = 20 + 5 * np.sin(hours / 24 * 2 * np.pi) + 0.1 * noise[:, 0]
+    return pl.DataFrame({"when": times, "power": power, "wind": noise[:, 1]})
+
+
+@pytest.fixture
+def tables(aside, in_empty_folder):
+    """What runs are trained on, and other data."""
+    for name, frame in {"hourly": hourly(), "later": hourly(300, seed=1)}.items():
+        frame.write_csv(aside / f"{name}.csv", datetime_format="%Y-%m-%d %H:%M:%S")
+    return aside
+
+
+@pytest.fixture
+def series(train, tables):
+    """Two runs of different models on one table."""
+    table = "dataset.path=../aside/hourly.csv"
+    gru = train(*SERIES, table, POWER, "model=gru", "model.units=[4]")
+    return gru, train(*SERIES, table, POWER, "model=conv1d", "model.kernel_size=3", "model.filters=[4]")
+
+
+def answer(*words):
+    return CliRunner().invoke(tools.app, [*map(str, words)])
+
+
+class TestSeries:
+    def test_forecasts_are_the_means_without_an_interval(self, series, tables):
+        path = tables / "later.csv"
+        each = [seqconv.load_run(run).predict(path) for run in series]
+        mean = seqconv.average_runs(series).predict(path)
+        assert mean.columns == ["forecast_origin", "forecast_time", "power"]
+        assert mean["forecast_time"].equals(each[0]["forecast_time"])
+        expected = (each[0]["power"] + each[1]["power"]) / 2
+        assert mean["power"].to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-5)
+        assert (each[0]["power"] - each[1]["power"]).abs().max() > 0.01
+        written = answer("predict", series[0], path, "--with", series[1])
+        assert written.exit_code == 0, written.stderr
+        assert pl.read_csv(written.stdout.encode())["power"].to_list() == mean["power"].to_list()
+
+    def test_figures_are_those_of_the_mean_forecasts(self, series, tables):
+        """On other data, whose windows are all tested where their targets are known."""
+        found = answer("evaluate", series[0], tables / "later.csv", "--with", series[1])
+        assert found.exit_code == 0, found.stderr
+        figures = json.loads(found.stdout)
+        truth = hourly(300, seed=1).select(pl.col("when").alias("forecast_time"), "wind", truth="power")
+        forecasts = seqconv.average_runs(series).predict(tables / "later.csv")
+        # A window is tested if all its targets are known.
+        origins = forecasts.join(truth, on="forecast_time").group_by("forecast_origin").len()
+        tested = origins.filter(pl.col("len") == LEADS)["forecast_origin"]
+        joined = forecasts.filter(pl.col("forecast_origin").is_in(tested.implode())).join(
+            truth, on="forecast_time"
+        )
+        each = figures["test"]["targets"]["power"]
+        assert len(each) == LEADS
+        errors = (joined["power"] - joined["truth"]).abs().to_numpy().reshape(-1, LEADS).mean(axis=0)
+        assert errors == pytest.approx([entry["mae"] for entry in each.values()], rel=1e-5)
+        # Margins of one model say nothing of the mean, and these data have no validation split.
+        assert "interval" not in figures["test"]
+
+    def test_members_have_their_own_figures_and_intervals_are_learnt_anew(self, series):
+        evaluation = evaluate_run(series[0], None, [series[1]])
+        assert [member["run_dir"] for member in evaluation.members] == [str(run) for run in series]
+        for member, run in zip(evaluation.members, series, strict=True):
+            metrics = json.loads((run / "metrics.json").read_text())
+            assert member["test"] == metrics["test"]
+            assert member["validation"]["loss"] == pytest.approx(metrics["validation"]["loss"])
+        test = evaluation.metrics["test"]
+        losses = [member["test"]["loss"] for member in evaluation.members]
+        assert test["loss"] < max(losses)
+        assert test["loss"] not in losses
+        coverage = test["interval"]["coverage"]
+        assert 0.5 < coverage <= 1
+        # The loss is that of the mean forecasts, in standard deviations.
+        assert test["loss"] == pytest.approx(test["scaled"]["mae"], rel=1e-5)
+
+    def test_a_run_with_itself_is_that_run(self, series):
+        evaluation = evaluate_run(series[0], None, [series[0]])
+        metrics = json.loads((series[0] / "metrics.json").read_text())
+        for name, value in metrics["test"]["scaled"].items():
+            assert evaluation.metrics["test"]["scaled"][name] == pytest.approx(value, rel=1e-6)
+
+    def test_windows_of_another_length_forecast_from_the_newest_rows(self, series, train, tables):
+        longer = train(
+            *(word for word in SERIES if word != "lookback=1d"),
+            "lookback=2d",
+            "dataset.path=../aside/hourly.csv",
+            POWER,
+            "model=gru",
+            "model.units=[4]",
+        )
+        both = seqconv.average_runs([series[0], longer])
+        with pytest.raises(DataError, match=r"since their windows differ in length.*--newest"):
+            both.predict(tables / "later.csv")
+        newest = both.predict(tables / "later.csv", newest=True)
+        assert len(newest) == LEADS
+        with pytest.raises(ConfigError, match="on the same samples"):
+            evaluate_run(series[0], None, [longer])
+
+    @pytest.mark.parametrize(
+        ("words", "differing"),
+        [
+            (["dataset.targets=[wind]"], "targets and scaling"),
+            pytest.param([POWER, "target=change"], "scaling", marks=pytest.mark.slow),
+            ([POWER, "quantiles=[0.1,0.5,0.9]"], "quantiles"),
+        ],
+    )
+    def test_runs_that_predict_something_else(self, series, train, words, differing):
+        other = train(
+            *SERIES, "dataset.path=../aside/hourly.csv", *words, "model=gru", "model.units=[4]"
+        )
+        error = answer("evaluate", series[0], "--with", other).exception
+        assert isinstance(error, ConfigError)
+        assert str(error) == (
+            f"--with: runs that are averaged predict the same; {other} has other {differing} than {series[0]}"
+        )
+
+
+class TestTexts:
+    @pytest.fixture
+    def texts(self, train, in_empty_folder):
+        """Two runs whose models and tokens differ."""
+        words = ["dataset=reviews_demo", "trainer=smoke"]
+        return train(*words, "model=conv1d"), train(*words, "model=nbow", "max_features=50")
+
+    def test_scores_are_averaged(self, texts):
+        reviews = ["What a lovely film", "A film so bad that it hurts", "the film"]
+        each = [seqconv.load_run(run).predict(reviews) for run in texts]
+        mean = seqconv.average_runs(texts).predict(reviews)
+        column = each[0].columns[-1]
+        logits = [np.log(found[column] / (1 - found[column])) for found in each]
+        expected = 1 / (1 + np.exp(-(logits[0] + logits[1]) / 2))
+        assert mean[column].to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-5)
+
+    def test_figures(self, texts):
+        evaluation = evaluate_run(texts[0], None, [texts[1]])
+        test = evaluation.metrics["test"]
+        confusion = np.array(test["confusion"])
+        assert np.trace(confusion) / confusion.sum() == pytest.approx(test["accuracy"])
+        losses = [member["test"]["loss"] for member in evaluation.members]
+        # The cross-entropy is convex in the scores.
+        assert test["loss"] <= np.mean(losses)
+
+    def test_texts_and_a_series(self, texts, series):
+        error = answer("predict", texts[0], "texts.csv", "--with", series[0]).exception
+        assert isinstance(error, ConfigError)
+        assert "has other targets and leads and scaling than" in str(error)
