@@ -46,7 +46,9 @@ def series(train, tables):
     """Two runs of different models on one table."""
     table = "dataset.path=../aside/hourly.csv"
     gru = train(*SERIES, table, POWER, "model=gru", "model.units=[4]")
-    return gru, train(*SERIES, table, POWER, "model=conv1d", "model.kernel_size=3", "model.filters=[4]")
+    return gru, train(
+        *SERIES, table, POWER, "model=conv1d", "model.kernel_size=3", "model.filters=[4]"
+    )
 
 
 def answer(*words):
@@ -72,7 +74,9 @@ class TestSeries:
         found = answer("evaluate", series[0], tables / "later.csv", "--with", series[1])
         assert found.exit_code == 0, found.stderr
         figures = json.loads(found.stdout)
-        truth = hourly(300, seed=1).select(pl.col("when").alias("forecast_time"), "wind", truth="power")
+        truth = hourly(300, seed=1).select(
+            pl.col("when").alias("forecast_time"), "wind", truth="power"
+        )
         forecasts = seqconv.average_runs(series).predict(tables / "later.csv")
         # A window is tested if all its targets are known.
         origins = forecasts.join(truth, on="forecast_time").group_by("forecast_origin").len()
@@ -82,7 +86,9 @@ class TestSeries:
         )
         each = figures["test"]["targets"]["power"]
         assert len(each) == LEADS
-        errors = (joined["power"] - joined["truth"]).abs().to_numpy().reshape(-1, LEADS).mean(axis=0)
+        errors = (
+            (joined["power"] - joined["truth"]).abs().to_numpy().reshape(-1, LEADS).mean(axis=0)
+        )
         assert errors == pytest.approx([entry["mae"] for entry in each.values()], rel=1e-5)
         # Margins of one model say nothing of the mean, and these data have no validation split.
         assert "interval" not in figures["test"]

@@ -144,9 +144,10 @@ def test_every_use_of_a_run(command):
     shutil.copy("mast.csv", "later.csv")
     shutil.copy("mast.csv", "new_week.csv")
     lines = [line for line in COMMANDS if line.startswith(USES)]
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
         words = line.partition(">")[0].replace("outputs/table-gru/RUN", run_dir)
+        words = words.replace("outputs/OTHER/RUN", run_dir)
         answer = CliRunner().invoke(commands.app, shlex.split(words)[1:])
         assert answer.exit_code == 0, answer.output
     (code,) = blocks("python")
