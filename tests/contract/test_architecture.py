@@ -25,7 +25,7 @@ LEVELS = (
     ("cli",),
     ("sweeps",),
     ("training.evaluation", "training.export", "training.folds"),
-    ("training.ensemble",),
+    ("training.averaged", "training.ensemble"),
     ("training.parts",),
     ("training.run", "training.trained"),
     ("training.loop",),

@@ -18,7 +18,9 @@ from seqconv.config.errors import ConfigError, DataError, Problem
 from seqconv.config.registry import DATASETS
 from seqconv.config.schema import Config
 from seqconv.tasks.contract import InputData, Inputs, Loss, Predicted, Scaling, Serving
+from seqconv.training import tensorflow_import
 from seqconv.training.steps import losses_of
+from seqconv.training.tensorflow_import import deterministic_operations
 from seqconv.training.trained import Predicting, TrainedRun, load_run
 
 
@@ -50,11 +52,16 @@ class AveragedRuns(Predicting):
                     "since their windows differ in length. Predict from the newest rows alone (--newest), or average "
                     "runs of one lookback"
                 )
-        outputs = zip(
-            *(run.outputs(inputs) for run, inputs in zip(self.runs, each, strict=True)), strict=True
-        )
-        means = ((mean([values for values, _ in block]), block[0][1]) for block in outputs)
-        return each[0].uncalibrated(), means
+        return each[0].uncalibrated(), self._means(each)
+
+    def _means(self, each: Sequence[Inputs]) -> Iterator[tuple[np.ndarray, slice]]:
+        # Around the runs' own blocks of this kind, which end in the order they began in: the last one to end would
+        # put back what the first one had set.
+        tensorflow_import.finish()
+        with deterministic_operations(not self.settings.trainer.jit_compile):
+            outputs = [run.outputs(inputs) for run, inputs in zip(self.runs, each, strict=True)]
+            for block in zip(*outputs, strict=True):
+                yield mean([values for values, _ in block]), block[0][1]
 
 
 def average_runs(run_dirs: Sequence[Path | str]) -> AveragedRuns:
