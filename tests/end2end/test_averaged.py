@@ -139,7 +139,7 @@ class TestSeries:
         [
             (["dataset.targets=[wind]"], "targets and scaling"),
             pytest.param([POWER, "target=change"], "scaling", marks=pytest.mark.slow),
-            ([POWER, "quantiles=[0.1,0.5,0.9]"], "quantiles"),
+            pytest.param([POWER, "quantiles=[0.1,0.5,0.9]"], "quantiles", marks=pytest.mark.slow),
         ],
     )
     def test_runs_that_predict_something_else(self, series, train, words, differing):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from variants import variants
 
 from seqconv.cli.overrides import read_command_line
 from seqconv.config.registry import MODELS
@@ -43,7 +44,9 @@ def test_the_models_tried_are_all_that_take_it():
     assert {*OF_SERIES} == {*MODELS.names()} - refused
 
 
-@pytest.mark.parametrize("name", OF_SERIES)
+@pytest.mark.parametrize(
+    "name", ["conv1d", *variants("mlp", *(n for n in OF_SERIES if n not in ("conv1d", "mlp")))]
+)
 def test_layers_compute_in_bfloat16_between_ends_of_float32(name):
     inputs = np.random.default_rng(0).normal(size=(4, 24, 5)).astype(np.float32)
     plain = build_model(configured(name), SERIES)
