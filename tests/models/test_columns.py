@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_specs import SERIES as SPEC
 from variants import variants
 
 from seqconv.cli.overrides import read_command_line
@@ -16,20 +17,9 @@ from seqconv.config.registry import MODELS
 from seqconv.models.columns import ColumnSection
 from seqconv.models.layers.choice import ChosenInTraining
 from seqconv.models.segments import SegmentSection
-from seqconv.tasks.contract import SequenceSpec
 
 BY_COLUMN = [n for n in MODELS.names() if issubclass(MODELS.get(n).section, ColumnSection)]
 BY_SEGMENT = [n for n in BY_COLUMN if issubclass(MODELS.get(n).section, SegmentSection)]
-SPEC = SequenceSpec(
-    time=24,
-    features=5,
-    vocabulary=None,
-    embedding=None,
-    outputs=(7, 3),
-    targets=(7, 3),
-    target_features=(0, 2, 1),
-    origin="mean",
-)
 UNSEEN = replace(SPEC, target_features=())
 QUANTILES = replace(SPEC, outputs=(7, 3, 2))
 

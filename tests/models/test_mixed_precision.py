@@ -5,23 +5,13 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from small_specs import SERIES
 from variants import variants
 
 from seqconv.cli.overrides import read_command_line
 from seqconv.config.registry import MODELS
-from seqconv.tasks.contract import SequenceSpec
 from seqconv.training.predictor import build_model
 
-SERIES = SequenceSpec(
-    time=24,
-    features=5,
-    vocabulary=None,
-    embedding=None,
-    outputs=(7, 3),
-    targets=(7, 3),
-    target_features=(0, 2, 1),
-    origin="mean",
-)
 WORDS = {
     "conv1d": ["model.kernel_size=3", "model.filters=[4,4]"],
     "conv_gru": ["model.kernel_size=3", "model.filters=[4,4]"],

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from seqconv import load_run
 from seqconv.training.export import export_run
@@ -19,8 +20,6 @@ def test_a_run_trains_predicts_and_exports(command, write_jena, aside, in_empty_
     code, stdout, stderr = command([*words, "trainer.mixed_precision=true", "model.filters=[4,4]"])
     assert code == 0, stderr
     run = load_run(Path(json.loads(stdout)["run_dir"]))
-    import tensorflow as tf
-
     folder = export_run(run, "saved_model")
     signature = json.loads((folder / "signature.json").read_text())
     columns = signature["input"]["columns"]

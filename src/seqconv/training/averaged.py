@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from seqconv.config.errors import ConfigError, DataError, Problem
-from seqconv.config.registry import DATASETS
-from seqconv.config.schema import Config
 from seqconv.tasks.contract import InputData, Inputs, Loss, Predicted, Scaling, Serving
 from seqconv.training import tensorflow_import
 from seqconv.training.steps import losses_of
@@ -30,11 +27,9 @@ class AveragedRuns(Predicting):
 
     Attributes:
         runs: two or more.
-        settings: of the first one.
     """
 
     runs: tuple[TrainedRun, ...]
-    settings: Config
 
     def blocks(
         self, data: InputData, *, newest: bool = False
@@ -44,6 +39,7 @@ class AveragedRuns(Predicting):
         Raises:
             DataError: as a single run does, or if the runs do not see the same number of samples.
         """
+        tensorflow_import.begin(self.runs[0].settings)
         each = [run.read_inputs(data, newest=newest) for run in self.runs]
         for run, inputs in zip(self.runs, each, strict=True):
             if len(inputs) != len(each[0]):
@@ -58,7 +54,7 @@ class AveragedRuns(Predicting):
         # Around the runs' own blocks of this kind, which end in the order they began in: the last one to end would
         # put back what the first one had set.
         tensorflow_import.finish()
-        with deterministic_operations(not self.settings.trainer.jit_compile):
+        with deterministic_operations(not self.runs[0].settings.trainer.jit_compile):
             outputs = [run.outputs(inputs) for run, inputs in zip(self.runs, each, strict=True)]
             for block in zip(*outputs, strict=True):
                 yield mean([values for values, _ in block]), block[0][1]
@@ -76,7 +72,7 @@ def average_runs(run_dirs: Sequence[Path | str]) -> AveragedRuns:
     """
     runs = tuple(load_run(run_dir) for run_dir in run_dirs)
     require_alike(runs)
-    return AveragedRuns(runs, runs[0].settings)
+    return AveragedRuns(runs)
 
 
 def require_alike(runs: Sequence[TrainedRun]) -> None:
@@ -85,9 +81,9 @@ def require_alike(runs: Sequence[TrainedRun]) -> None:
     Raises:
         ConfigError: if it cannot.
     """
-    first = _Spoken(runs[0])
+    first = runs[0].serving()
     for run in runs[1:]:
-        if differing := first.differing(_Spoken(run)):
+        if differing := _differing(first, run.serving()):
             raise ConfigError(
                 [
                     Problem(
@@ -127,28 +123,16 @@ def mean(each: Sequence[np.ndarray]) -> np.ndarray:
     return total / np.float32(len(each))
 
 
-@dataclass(frozen=True)
-class _Spoken:
-    """What the outputs of a run's model mean."""
-
-    run: TrainedRun
-
-    @cached_property
-    def serving(self) -> Serving:
-        config = self.run.settings
-        return DATASETS.get(config.dataset.name).serving(config.settings, self.run.preparation)
-
-    def differing(self, other: _Spoken) -> list[str]:
-        """In what the outputs of another one mean something else."""
-        ours, theirs = self.serving, other.serving
-        word = "classes" if ours.scaling is None and theirs.scaling is None else "targets"
-        same = {
-            word: ours.outputs == theirs.outputs,
-            "leads": ours.leads == theirs.leads,
-            "quantiles": ours.quantiles == theirs.quantiles,
-            "scaling": _same_scaling(ours, theirs),
-        }
-        return [name for name, equal in same.items() if not equal]
+def _differing(ours: Serving, theirs: Serving) -> list[str]:
+    """In what the outputs of two models mean something else."""
+    word = "classes" if ours.scaling is None and theirs.scaling is None else "targets"
+    same = {
+        word: ours.outputs == theirs.outputs,
+        "leads": ours.leads == theirs.leads,
+        "quantiles": ours.quantiles == theirs.quantiles,
+        "scaling": _same_scaling(ours, theirs),
+    }
+    return [name for name, equal in same.items() if not equal]
 
 
 def _same_scaling(ours: Serving, theirs: Serving) -> bool:

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from seqconv.config.errors import ConfigError, OutputError, Problem
-from seqconv.config.registry import DATASETS, KerasModel
+from seqconv.config.registry import KerasModel
 from seqconv.console import native_notices_in_log
 from seqconv.runs.files import write_json
 from seqconv.tasks.contract import Json, Serving
@@ -55,7 +55,7 @@ def export_run(run: TrainedRun, form: ExportFormat, out: Path | None = None) -> 
     config = run.settings
     if problems := list(config.model.export_problems(form)):
         raise ConfigError(problems)
-    serving = DATASETS.get(config.dataset.name).serving(config.settings, run.preparation)
+    serving = run.serving()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

@@ -48,13 +48,15 @@ def build_model(
     keras.utils.set_random_seed(config.seed)
     build = partial(MODELS.get(config.model.name).build, config.model, spec)
     mixed = config.trainer.mixed_precision if mixed_precision is None else mixed_precision
-    with _dtype_policy(keras, "mixed_bfloat16" if mixed else "float32"):
+    with _dtype_policy("mixed_bfloat16" if mixed else "float32"):
         return build() if config.ensemble is None else mean_model([build] * config.ensemble)
 
 
 @contextlib.contextmanager
-def _dtype_policy(keras: Any, policy: str) -> Iterator[None]:
+def _dtype_policy(policy: str) -> Iterator[None]:
     """Let layers that are made in a block have a dtype policy; Keras has one for the whole process."""
+    import keras
+
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:

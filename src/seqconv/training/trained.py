@@ -17,7 +17,7 @@ from seqconv.config.schema import Config, load_config
 from seqconv.runs import layout
 from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
 from seqconv.runs.files import read_json
-from seqconv.tasks.contract import InputData, Inputs, Json, StoredPreparation
+from seqconv.tasks.contract import InputData, Inputs, Json, Serving, StoredPreparation
 from seqconv.training import tensorflow_import
 from seqconv.training.predictor import EVALUATION_BATCH, Predictor, build_model
 
@@ -30,13 +30,7 @@ BLOCK_SAMPLES = 16 * EVALUATION_BATCH
 
 
 class Predicting(ABC):
-    """What predicts from new data, whose form it knows.
-
-    Attributes:
-        settings: the configuration it was trained by.
-    """
-
-    settings: Config
+    """What predicts from new data, whose form it knows."""
 
     @abstractmethod
     def blocks(
@@ -117,6 +111,11 @@ class TrainedRun(Predicting):
         """The content of `metrics.json`; empty while the run is in progress."""
         return read_json(self.run_dir / layout.METRICS) or {}
 
+    def serving(self) -> Serving:
+        """What the model's inputs and outputs mean."""
+        entry = DATASETS.get(self.settings.dataset.name)
+        return entry.serving(self.settings.settings, self.preparation)
+
     def read_inputs(self, data: InputData, *, newest: bool = False) -> Inputs:
         """What to predict from. TensorFlow is not needed for it.
 
@@ -149,6 +148,7 @@ class TrainedRun(Predicting):
         self, data: InputData, *, newest: bool = False
     ) -> tuple[Inputs, Iterator[tuple[np.ndarray, slice]]]:
         """As `Predicting.blocks`."""
+        tensorflow_import.begin(self.settings)
         inputs = self.read_inputs(data, newest=newest)
         return inputs, self.outputs(inputs)
 

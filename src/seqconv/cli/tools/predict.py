@@ -129,9 +129,6 @@ def _write(run: Predicting, path: Path, form: Format, stream: BinaryIO, *, newes
     """Predict block by block and write each."""
     import polars as pl
 
-    from seqconv.training import tensorflow_import
-
-    tensorflow_import.begin(run.settings)
     inputs, blocks = run.blocks(path, newest=newest)
     for note in inputs.notes:
         console.info(note)
