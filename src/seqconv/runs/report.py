@@ -224,27 +224,21 @@ def draw_history(task: Task, model: str, result: Result, progress: Progress, run
     )
 
 
-def show_runs(task: Task, runs: Sequence[Mapping[str, Any]]) -> None:
-    """The primary metric of each of several runs that are averaged.
+def show_averaged(
+    task: Task, title: str, column: str, results: Sequence[tuple[str, Mapping[str, Any]]]
+) -> None:
+    """The primary metric of each of several models that are averaged.
 
     Args:
-        task: of the first one.
-        runs: their `run_dir`, and their metrics by split.
+        task: of the average.
+        title: what they are.
+        column: what the names are.
+        results: the name of each, and its metrics by split.
     """
     metric = task.primary_metric
-    splits = [split for split in EVALUATED if split in runs[0]]
+    splits = [split for split in EVALUATED if all(split in found for _, found in results)]
     rows = [
-        [run["run_dir"], *(f"{value_of(run[split], metric.name):.3f}" for split in splits)]
-        for run in runs
+        [name, *(f"{value_of(found[split], metric.name):.3f}" for split in splits)]
+        for name, found in results
     ]
-    console.table(f"averaged, {metric.title}", ["run", *splits], rows)
-
-
-def show_members(task: Task, seeds: Sequence[int], results: Sequence[Result]) -> None:
-    """The primary metric of each member of an ensemble."""
-    metric = task.primary_metric
-    rows = [
-        [str(seed), *(f"{result.value(f'{split}.{metric.name}'):.3f}" for split in EVALUATED)]
-        for seed, result in zip(seeds, results, strict=True)
-    ]
-    console.table(f"members, {metric.title}", ["seed", *EVALUATED], rows)
+    console.table(f"{title}, {metric.title}", [column, *splits], rows)

@@ -110,8 +110,11 @@ def run_ensemble(
 def _show(
     task: Task, result: Result, members: Sequence[Member], outcomes: Sequence[Outcome]
 ) -> None:
-    seeds = [member.seed for member, _ in members]
-    report.show_members(task, seeds, [outcome.result for outcome in outcomes])
+    each = [
+        (str(member.seed), outcome.result.to_json())
+        for (member, _), outcome in zip(members, outcomes, strict=True)
+    ]
+    report.show_averaged(task, "members", "seed", each)
     report.show_results(task, f"mean of {len(members)}", result)
 
 

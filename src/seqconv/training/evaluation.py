@@ -183,7 +183,8 @@ def show_evaluation(evaluation: Evaluation) -> None:
         task.describe(),
     )
     if evaluation.members:
-        report.show_runs(task, evaluation.members)
+        each = [(str(member["run_dir"]), member) for member in evaluation.members]
+        report.show_averaged(task, "averaged", "run", each)
         return
     state = evaluation.status or "in progress, or killed"
     weights = (
