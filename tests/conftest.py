@@ -85,9 +85,12 @@ def command(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[Sequence[str]], Answer]]:
     """Run `seqconv-train WORDS` in this process; what it changes for its own process is put back."""
+    from hydra.core.plugins import Plugins
     from hydra.core.singleton import Singleton
 
     from seqconv.cli import train as cli
+
+    Plugins.instance()  # kept from test to test: looking for them takes longer than most refusals
 
     def run(words: Sequence[str]) -> Answer:
         monkeypatch.setattr(sys, "argv", ["seqconv-train", *words])

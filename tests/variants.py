@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 
-def variants(first: Any, *others: Any) -> list[Any]:
-    """The first by default; the others too in `make test-all`."""
-    return [first, *(pytest.param(other, marks=pytest.mark.slow) for other in others)]
+def variants(*values: Any, usual: int = 1) -> list[Any]:
+    """The first ones by default; the others too in `make test-all`."""
+    others = (pytest.param(value, marks=pytest.mark.slow) for value in values[usual:])
+    return [*values[:usual], *others]

@@ -83,7 +83,6 @@ def test_there_are_config_files():
 def combinations():
     """All of them in `make test-all`; by default those of the book. Tests of models and experiments have the others."""
     book = {
-        ("jena", "conv1d"),
         ("jena", "conv_gru"),
         ("jena", "gru"),
         ("imdb", "gru"),

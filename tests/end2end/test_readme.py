@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner
+from variants import variants
 
 from seqconv.cli import tools as commands
 from seqconv.data.datasets import imdb, jena
@@ -93,12 +94,10 @@ def test_there_are_commands():
 @pytest.mark.usefixtures("a_users_folder")
 @pytest.mark.parametrize(
     "line",
-    [
-        # Of many jobs.
-        pytest.param(line, marks=pytest.mark.slow if " -m " in line or "ensemble" in line else [])
-        for line in COMMANDS
-        if line.startswith("seqconv-train") and "tide" not in line
-    ],
+    variants(
+        *(line for line in COMMANDS if line.startswith("seqconv-train") and "tide" not in line),
+        usual=4,
+    ),
 )
 def test_every_training_command(command, line):
     words = shlex.split(line.split(" | ")[0])[1:]

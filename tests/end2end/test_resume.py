@@ -188,14 +188,8 @@ def test_a_signal_saves_the_step_and_it_goes_on(command, train_once, record, kil
     assert_equal_runs(twin, run_of(answer))
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        signal.SIGHUP,
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_a_validation_repeats_only_the_validation(command, record, monkeypatch, number):
     # The LSTM of Keras draws random numbers in a validation too.
     model = ["model=lstm", "model.implementation=keras", "model.dropout=0.1"]
@@ -417,23 +411,16 @@ def truncate(path, share):
     path.write_bytes(content[: int(len(content) * share)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
         pytest.param(
             lambda last: truncate(last / checkpoints.VARIABLES, 0.5), id="half the weights"
         ),
-        pytest.param(
-            lambda last: truncate(last / checkpoints.STATE, 0.9),
-            id="most of the state",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            lambda last: (last / checkpoints.MANIFEST).unlink(),
-            id="no manifest",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(shutil.rmtree, id="gone", marks=pytest.mark.slow),
+        pytest.param(lambda last: truncate(last / checkpoints.STATE, 0.9), id="most of the state"),
+        pytest.param(lambda last: (last / checkpoints.MANIFEST).unlink(), id="no manifest"),
+        pytest.param(shutil.rmtree, id="gone"),
     ],
 )
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(command, record, killed_at, damage):

@@ -206,6 +206,7 @@ def test_a_sweep_is_resumed_and_adds_what_is_new(command, record):
     assert (sweep_dir() / "1/metrics.json").read_bytes() == first["1"]
 
 
+@pytest.mark.slow
 def test_a_sweep_in_one_place_may_be_repeated_until_it_is_done(command, record, tmp_path):
     words = ["-m", *SMALL, *BASIC, record, "model=conv1d", "lookback=144", "seed=1,2"]
     place = [f"hydra.sweep.dir={tmp_path / 'sweep'}", "sweep.resume=auto"]
@@ -355,6 +356,7 @@ def test_the_same_job_twice_is_trained_once(command, record):
     assert "1 jobs have the configuration of another one" in stderr
 
 
+@pytest.mark.slow
 def test_a_key_that_only_what_is_swept_has(command, record):
     """The dataset that is there without a choice, `climate_demo`, has no path."""
     words = ["-m", "dataset=jena,table", *SMALL[1:], record, "dataset.targets=[T (degC)]"]

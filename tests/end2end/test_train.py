@@ -138,6 +138,7 @@ def test_one_seed_gives_one_result_and_another_seed_another(command, record, ste
     assert all(np.array_equal(weights[0][k], weights[1][k]) for k in weights[0])
 
 
+@pytest.mark.slow
 def test_change_as_target_reports_in_the_values_own_unit(command, record):
     words = [*SMALL, record, "model=conv1d", "trainer=smoke", "trainer.learning_rate=1e-9"]
     by_target = {}

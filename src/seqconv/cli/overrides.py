@@ -25,6 +25,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, RangeSweep
 from hydra.errors import HydraException
@@ -177,6 +178,7 @@ class _Reader:
         self.parser = OverridesParser.create(config_loader=loader)
         self.overrides = [o for word in arguments.overrides if (o := self._parse(word))]
         self.search_path = self._search_path(arguments.config_dir)
+        self._top_groups: list[str] | None = None
         self._listed: dict[str, list[str]] = {}
         self.choices = [o for o in self.overrides if self._options(o)]
         self.values = [o for o in self.overrides if o not in self.choices]
@@ -419,9 +421,15 @@ class _Reader:
         """What a group offers; empty if the key is none."""
         group = override.key_or_group
         if group not in self._listed:
-            # Hydra reads the search path anew for each question.
-            self._listed[group] = self.loader.get_group_options(group, overrides=self.search_path)
+            # Hydra copies all it knows for each question, so keys are not asked for.
+            if self._top_groups is None:
+                self._top_groups = self._listing("", ObjectType.GROUP)
+            is_group = group.partition("/")[0] in self._top_groups
+            self._listed[group] = self._listing(group, ObjectType.CONFIG) if is_group else []
         return self._listed[group]
+
+    def _listing(self, group: str, kind: ObjectType) -> list[str]:
+        return self.loader.get_group_options(group, kind, overrides=self.search_path)
 
     # A run to resume
 
