@@ -10,7 +10,7 @@ help:
 	@echo "make demo      install into $(VENV), train on the simulated demo record, show the results"
 	@echo "make test      install, run the default tests (a few minutes)"
 	@echo "make test-all  also the slow ones"
-	@echo "make soak      kill jobs at random for MINUTES=5, go on with them, compare; SEED=7 for the same jobs again"
+	@echo "make soak      kill jobs at random for MINUTES=5, resume them, compare; SEED=7 for the same jobs again"
 	@echo "make lint      format check, lint, types"
 	@echo "make bench     time steps, windows, jobs, start-up; results go to benchmarks/results/"
 	@echo "make bench-peers  the same beside PyTorch, in an environment of its own"

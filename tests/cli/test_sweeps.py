@@ -150,10 +150,10 @@ def test_a_sweep_that_is_interrupted_says_what_becomes_of_its_jobs(
     capsys, without_tensorflow, tmp_path
 ):
     for words, message in (
-        ([], "0 of 0 jobs are done, those under way have saved. To go on: the same command"),
+        ([], "0 of 0 jobs are done, those under way have saved. To resume: the same command"),
         (
             ["hydra/launcher=submitit_local"],
-            "those under way may go on by themselves. When they have ended",
+            "those under way may continue by themselves. When they have ended",
         ),
         (["hydra/sweeper=halving"], "interrupted: those under way have saved"),
     ):

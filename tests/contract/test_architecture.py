@@ -61,7 +61,6 @@ LEVELS = (
 # `__init__.py` of the package holds the version alone.
 VERSION = "__init__"
 
-TOOLS = ("data", "evaluate", "export", "predict", "runs")
 ALLOWED = {
     "hydra": {"cli.overrides", "sweeps.job", "sweeps.launch", "sweeps.process", "sweeps.search"},
     "omegaconf": {
@@ -76,7 +75,7 @@ ALLOWED = {
     "mlflow": {"runs.tracking.mlflow"},
     "rich": {"console"},
     "tensorboard": {"runs.tracking.tensorboard"},
-    "typer": {"cli.tools", *(f"cli.tools.{name}" for name in TOOLS)},
+    "typer": {"cli.tools", *(f"cli.tools.{path.stem}" for path in ROOT.glob("cli/tools/*.py"))},
 }
 # Rooms that may use TensorFlow and Keras, inside functions or not.
 OF_TENSORFLOW = ("models", "training")

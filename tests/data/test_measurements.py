@@ -296,7 +296,7 @@ def test_the_cache_is_used_until_file_or_settings_change(write, own_cache, monke
 
 
 @pytest.mark.usefixtures("kept")
-@pytest.mark.parametrize("damage", ["values", "times", kept_tables.FACTS])
+@pytest.mark.parametrize("damage", ["values", "times", kept_tables.METADATA])
 def test_a_damaged_table_is_made_again(write, own_cache, damage):
     path = write(table())
     expected = read_table([path], Reading()).values.tolist()
@@ -326,7 +326,7 @@ def test_many_at_once(write, own_cache):
     assert len(set(found)) == 1
     assert len(found) == 8
     (folder,) = own_cache.glob("tables/*")
-    assert json.loads((folder / kept_tables.FACTS).read_text())["rows"] == 2000
+    assert json.loads((folder / kept_tables.METADATA).read_text())["rows"] == 2000
 
 
 @pytest.mark.usefixtures("kept")

@@ -121,7 +121,7 @@ def test_forecasts_are_those_that_were_tested(train, table, words):
         == task.record.times[rows].reshape(-1)
     ).all()
     for index, name in enumerate(task.preparation.targets):
-        errors = tested[name].to_numpy() - samples.truth()[:, :, index].reshape(-1)
+        errors = tested[name].to_numpy() - samples.target_values()[:, :, index].reshape(-1)
         metrics = json.loads((run_dir / "metrics.json").read_text())["test"]
         each = list(metrics["targets"][name].values()) if "targets" in metrics else [metrics]
         mae = np.abs(errors).reshape(-1, leads).mean(axis=0)
@@ -429,7 +429,7 @@ def test_quantiles_and_intervals(train, table):
     )
     inside = []
     for index, name in enumerate(("power (kW)", "temp (degC)")):
-        truth = samples.truth()[:, :, index].reshape(-1)
+        truth = samples.target_values()[:, :, index].reshape(-1)
         low, high = (picked[f"{name}_{end}"].to_numpy() for end in ("lower", "upper"))
         inside.append((low <= truth) & (truth <= high))
     assert np.mean(inside) == pytest.approx(interval["coverage"], abs=1e-3)

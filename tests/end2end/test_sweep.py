@@ -495,7 +495,7 @@ def test_a_signal_lets_every_job_save_and_a_moved_sweep_goes_on(record, tmp_path
     assert "Traceback" not in stderr
     assert set(statuses(stdout)) == {"interrupted"}
     assert (
-        "interrupted: 0 of 3 jobs are done, those under way have saved. To go on: the same"
+        "interrupted: 0 of 3 jobs are done, those under way have saved. To resume: the same"
         in stderr
     )
 

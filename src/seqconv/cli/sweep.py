@@ -179,9 +179,9 @@ def _say_how_far(
     # What halving has left behind completed too, and will not go on.
     count = "" if line.halves else f"{done} of {len(jobs)} jobs are done, "
     others = (
-        "those under way may go on by themselves. When they have ended"
+        "those under way may continue by themselves. When they have ended"
         if line.detached
-        else "those under way have saved. To go on"
+        else "those under way have saved. To resume"
     )
     console.info(f"interrupted: {count}{others}: the same command with sweep.resume={sweep_dir}")
 
@@ -320,7 +320,7 @@ def _judge(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) 
         raise SweepError(
             f"{len(failed)} of {len(jobs)} jobs did not complete; the others' results stand\n"
             + "\n".join(lines)
-            + f"\nTo go on: the same command with sweep.resume={sweep_dir}"
+            + f"\nTo resume: the same command with sweep.resume={sweep_dir}"
         )
     unmet = [job.number for job in jobs if results[job.number].error is not None]
     if unmet:

@@ -26,23 +26,23 @@ SETTLED_SECONDS = 2
 
 def file_checksum(stream: BufferedReader) -> str:
     """sha256 of an open file, which is not loaded into memory."""
-    facts = _facts(stream)
-    if facts["size"] < SMALL_BYTES:
+    metadata = _metadata(stream)
+    if metadata["size"] < SMALL_BYTES:
         return _digest(stream)
-    path = _path(facts)
+    path = _path(metadata)
     if path is not None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             kept = parse_json(read_plain(path, largest=1000))
             found = str(kept["sha256"])
             whole = len(bytes.fromhex(found)) == hashlib.sha256().digest_size
-            if whole and kept == {**facts, "sha256": found}:
+            if whole and kept == {**metadata, "sha256": found}:
                 return found
     found = _digest(stream)
-    newest = max(facts["mtime_ns"], facts["ctime_ns"])
+    newest = max(metadata["mtime_ns"], metadata["ctime_ns"])
     settled = time.time_ns() - newest > SETTLED_SECONDS * 10**9
-    if path is not None and settled and _facts(stream) == facts:
+    if path is not None and settled and _metadata(stream) == metadata:
         with contextlib.suppress(OSError):
-            write_whole(path, json.dumps({**facts, "sha256": found}).encode())
+            write_whole(path, json.dumps({**metadata, "sha256": found}).encode())
     return found
 
 
@@ -50,7 +50,7 @@ def _digest(stream: BufferedReader) -> str:
     return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _facts(stream: BufferedReader) -> dict[str, int]:
+def _metadata(stream: BufferedReader) -> dict[str, int]:
     found = os.fstat(stream.fileno())
     return {
         "device": found.st_dev,
@@ -61,8 +61,8 @@ def _facts(stream: BufferedReader) -> dict[str, int]:
     }
 
 
-def _path(facts: dict[str, int]) -> Path | None:
+def _path(metadata: dict[str, int]) -> Path | None:
     try:
-        return cache_folder() / "checksums" / f"{facts['device']}-{facts['inode']}.json"
+        return cache_folder() / "checksums" / f"{metadata['device']}-{metadata['inode']}.json"
     except DataError:
         return None

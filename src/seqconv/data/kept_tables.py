@@ -24,11 +24,11 @@ from seqconv.data.files import parse_json, read_plain
 
 # Part of a table's name: changes with what is kept and with how files are parsed.
 FORM = 1
-FACTS = "table.json"
+METADATA = "table.json"
 TYPES = {"times": "<M8[s]", "values": "<f4", "series": "<i4"}
 BLOCK_ROWS = 2**18
 
-Facts = dict[str, Any]
+Metadata = dict[str, Any]
 """What is known of a table besides its rows, as JSON holds it."""
 Arrays = dict[str, np.ndarray]
 
@@ -60,11 +60,16 @@ class TableWriter:
                     np.ascontiguousarray(array, TYPES[name]).view(np.uint8).data
                 )
 
-    def finish(self, facts: Mapping[str, Any]) -> None:
+    def finish(self, metadata: Mapping[str, Any]) -> None:
         """Sort the rows by series, and say what they are."""
         self.close()
-        facts = {**facts, "rows": self.rows, "width": self.columns, "arrays": list(self._files)}
-        (self.folder / FACTS).write_text(json.dumps(facts))
+        metadata = {
+            **metadata,
+            "rows": self.rows,
+            "width": self.columns,
+            "arrays": list(self._files),
+        }
+        (self.folder / METADATA).write_text(json.dumps(metadata))
         if "series" in self._files:
             self._sort_by_series()
 
@@ -88,7 +93,7 @@ class TableWriter:
 
 def load_or_make(
     settings: Mapping[str, Any], make: Callable[[TableWriter], None], *, keep: bool
-) -> tuple[Arrays, Facts]:
+) -> tuple[Arrays, Metadata]:
     """The arrays of a table, from the cache or made now, and what is known of them.
 
     Args:
@@ -134,22 +139,22 @@ def _folder() -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-def _mapped(folder: Path) -> tuple[Arrays, Facts]:
+def _mapped(folder: Path) -> tuple[Arrays, Metadata]:
     """The arrays of a folder.
 
     Raises:
         OSError: if there are none.
-        ValueError: if they are not those that the facts tell of.
+        ValueError: if they are not those that the metadata tell of.
     """
-    facts = parse_json(read_plain(folder / FACTS, largest=10_000_000))
-    rows, width = int(facts["rows"]), int(facts["width"])
+    metadata = parse_json(read_plain(folder / METADATA, largest=10_000_000))
+    rows, width = int(metadata["rows"]), int(metadata["width"])
     shapes = {"times": (rows,), "values": (rows, width), "series": (rows,)}
     arrays: Arrays = {}
-    for name in facts["arrays"]:
+    for name in metadata["arrays"]:
         path, shape = folder / name, shapes[name]
         if path.stat().st_size != np.dtype(TYPES[name]).itemsize * int(np.prod(shape)):
             raise ValueError(f"{path}: has another size than {shape}")
         arrays[name] = (
             np.memmap(path, TYPES[name], "r", shape=shape) if rows else np.empty(shape, TYPES[name])
         )
-    return arrays, facts
+    return arrays, metadata

@@ -24,7 +24,7 @@ from seqconv.config.errors import ConfigError, DataError, FileError, Problem, di
 from seqconv.data.archives import is_packed, read_bytes, unpack
 from seqconv.data.checksums import file_checksum
 from seqconv.data.files import open_plain
-from seqconv.data.kept_tables import Arrays, Facts, TableWriter, load_or_make
+from seqconv.data.kept_tables import Arrays, Metadata, TableWriter, load_or_make
 from seqconv.data.tables import decoded, header_names
 
 if TYPE_CHECKING:
@@ -152,18 +152,18 @@ def read_frame(frame: polars.DataFrame, reading: Reading) -> Table:
     return _table(found, "")
 
 
-def _table(found: tuple[Arrays, Facts], fingerprint: str) -> Table:
-    content, facts = found
+def _table(found: tuple[Arrays, Metadata], fingerprint: str) -> Table:
+    content, metadata = found
     return Table(
         times=content.get("times"),
         values=content["values"],
-        columns=tuple(facts["columns"]),
+        columns=tuple(metadata["columns"]),
         series=content.get("series"),
-        series_names=tuple(facts["series_names"]),
-        time_column=facts["time_column"],
-        time_format=facts["time_format"],
+        series_names=tuple(metadata["series_names"]),
+        time_column=metadata["time_column"],
+        time_format=metadata["time_format"],
         fingerprint=fingerprint,
-        notes=tuple(facts["notes"]),
+        notes=tuple(metadata["notes"]),
     )
 
 

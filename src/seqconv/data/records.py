@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from seqconv.config.cleaning import NO_CLEANING, Cleaning
+from seqconv.config.cleaning import Cleaning
 from seqconv.config.errors import DataError
 from seqconv.data.measurements import Reading, Table
 from seqconv.data.scratch import empty_rows
@@ -29,7 +29,6 @@ LARGEST_DISORDER = 0.1
 BLOCK_ROWS = 2**18
 # The period is the median of so many differences from the beginning.
 PERIOD_ROWS = 2**21
-CHANGE_NOTHING = NO_CLEANING
 SECOND = np.timedelta64(1, "s")
 
 

@@ -88,7 +88,7 @@ def search(
     goes_on = True
     if interrupted := _under_way(study):
         numbers = ", ".join(str(trial.number) for trial in interrupted)
-        console.info(f"{sweep_dir}: going on with trials {numbers} of {plan.trials}")
+        console.info(f"{sweep_dir}: resuming with trials {numbers} of {plan.trials}")
         goes_on = run(interrupted)
     while goes_on and (left := plan.trials - len(study.trials)) > 0:
         goes_on = run([study.ask() for _ in range(min(left, plan.at_once))])

@@ -39,7 +39,7 @@ def all_batches(task: Forecasting, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def truth(task: Forecasting, split: str) -> np.ndarray:
-    return task.samples(split).truth()[:, 0, 0]
+    return task.samples(split).target_values()[:, 0, 0]
 
 
 def newest(task: Forecasting, split: str) -> np.ndarray:
@@ -305,8 +305,8 @@ def test_targets_and_lagged_values():
     values = noise(100)
     samples = make_task(values=values).samples("validation")
     anchors = np.arange(56, 72)  # of validation, rows 50 to 74, with lookback 6 and delay 3
-    np.testing.assert_array_equal(samples.truth()[:, 0, 0], values[anchors + 3, TARGET])
-    np.testing.assert_array_equal(samples.lagged(0, 0), samples.truth()[:, 0])
+    np.testing.assert_array_equal(samples.target_values()[:, 0, 0], values[anchors + 3, TARGET])
+    np.testing.assert_array_equal(samples.lagged(0, 0), samples.target_values()[:, 0])
     np.testing.assert_array_equal(samples.persistence()[:, 0, 0], values[anchors - 2, TARGET])
     first_and_last = np.hstack([values[anchors - 6], values[anchors - 2]])
     np.testing.assert_array_equal(samples.first_and_last_rows(), first_and_last)
@@ -393,7 +393,7 @@ def test_predictions_in_their_own_unit(target):
     data = make_task(target=target)
     samples = data.samples("test")
     targets = samples.batch(np.arange(len(samples)))[1]
-    np.testing.assert_allclose(samples.in_own_unit(targets), samples.truth(), rtol=1e-5)
+    np.testing.assert_allclose(samples.in_own_unit(targets), samples.target_values(), rtol=1e-5)
 
 
 def test_baselines_of_a_day():

@@ -95,7 +95,7 @@ def test_rows_of_one_part_change_no_array_of_another(case, split, seed):
         if not case["back"]:
             for name in untouched:
                 ours, theirs = task.samples(name), other.samples(name)
-                assert (ours.truth() == theirs.truth()).all()
+                assert (ours.target_values() == theirs.target_values()).all()
                 assert (ours.persistence() == theirs.persistence()).all()
         return
     if case["back"]:
@@ -158,8 +158,8 @@ def test_no_window_goes_from_one_series_to_the_next(back, target):
     for split in SPLITS:
         ours, theirs = task.samples(split), other.samples(split)
         unchanged = series[ours.anchors[:] - ours.windows.step] != 1
-        assert (ours.truth()[unchanged] == theirs.truth()[unchanged]).all()
-        assert (ours.truth()[~unchanged] != theirs.truth()[~unchanged]).all()
+        assert (ours.target_values()[unchanged] == theirs.target_values()[unchanged]).all()
+        assert (ours.target_values()[~unchanged] != theirs.target_values()[~unchanged]).all()
 
 
 def test_calendar_features_are_those_of_the_rows_and_of_the_target():

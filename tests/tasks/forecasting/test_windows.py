@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from small_records import QUICK, make_settings
 
 from seqconv.tasks.forecasting.settings import Windows
-from seqconv.tasks.forecasting.windows import WindowArray, anchor_rows, by_phase, input_rows
+from seqconv.tasks.forecasting.windows import (
+    Anchors,
+    WindowArray,
+    anchor_runs,
+    by_phase,
+    input_rows,
+)
 
 
 def window_array(values, lookback, step, block=7):
@@ -20,6 +26,11 @@ def window_array(values, lookback, step, block=7):
 
 def windows_of(lookback, delay, step=1):
     return Windows(lookback=lookback, step=step, leads=(delay + step,))
+
+
+def rows_of(segments, first, stop, windows):
+    """The anchor rows of a part, one by one."""
+    return Anchors(anchor_runs(segments, first, stop, windows))[:]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +56,7 @@ def test_the_books_window_reads_every_hour_of_ten_days():
 
 
 def test_the_example_in_the_documentation():
-    anchors = anchor_rows([(0, 12)], 0, 12, windows_of(4, 1, step=2))
+    anchors = rows_of([(0, 12)], 0, 12, windows_of(4, 1, step=2))
     assert anchors[-1] == 10  # its target, row 11, is the last one
     assert input_rows(anchors[-1:], lookback=4, step=2).tolist() == [[6, 8]]
     values = np.arange(12.0)[:, None]
@@ -74,8 +85,8 @@ def test_the_example_in_the_documentation():
         pytest.param([], 0, 10, 1, 0, [], id="no segment"),
     ],
 )
-def test_anchor_rows(segments, first, stop, lookback, delay, anchors):
-    found = anchor_rows(segments, first, stop, windows_of(lookback, delay))
+def test_anchors(segments, first, stop, lookback, delay, anchors):
+    found = rows_of(segments, first, stop, windows_of(lookback, delay))
     assert found.tolist() == anchors
     assert found.dtype == np.int64
 
@@ -103,7 +114,7 @@ def test_anchors_are_exactly_those_whose_rows_follow_one_another(
         if inside and all(seconds[row + 1] - seconds[row] == 1 for row in window[:-1]):
             expected.append(anchor)
 
-    assert anchor_rows(segments, first, stop, windows_of(lookback, delay)).tolist() == expected
+    assert rows_of(segments, first, stop, windows_of(lookback, delay)).tolist() == expected
 
 
 @given(

@@ -44,7 +44,6 @@ from seqconv.models.kernels.compiling import compiled, part
 LANES = 16
 """Samples in a block. Vectors of LLVM: two registers with AVX2, one with AVX-512, four with NEON."""
 GATES = 4
-_TILE = 4  # columns of a product at once: with 16 lanes their sums fill 8 registers of AVX2
 _CHUNK = 8  # steps whose gradients are gathered before they go into those of the weights
 
 Array: TypeAlias = Any

@@ -21,7 +21,7 @@ from seqconv.runs.files import read_json, write_json
 from seqconv.runs.progress import EpochRecord
 from seqconv.runs.result import Result
 from seqconv.runs.resume import MAY_CHANGE
-from seqconv.runs.tracking.views import ends_of, headline, settings_of, values_of
+from seqconv.runs.tracking.views import ends_of, final_metrics, settings_of, values_of
 from seqconv.tasks.contract import Json
 
 # In MLflow's words.
@@ -82,7 +82,7 @@ class MLflow:
         self.show(records)
         self._shown = None
         moment = [self._began, *ends_of(records, self._began)][-1]
-        values = headline(result, self._run_dir)
+        values = final_metrics(result, self._run_dir)
         self._send([_metric(name, value, moment, len(records)) for name, value in values.items()])
         self._client.set_tag(self._run_id, "status", result.status)
         self._client.set_terminated(self._run_id, STATUSES.get(result.status, "FAILED"))

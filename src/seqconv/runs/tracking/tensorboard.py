@@ -14,7 +14,7 @@ from typing import Any
 from seqconv.config.schema import Config
 from seqconv.runs.progress import EpochRecord
 from seqconv.runs.result import Result
-from seqconv.runs.tracking.views import ends_of, headline, settings_of, values_of
+from seqconv.runs.tracking.views import ends_of, final_metrics, settings_of, values_of
 from seqconv.tasks.contract import Json
 
 # TensorBoard reads what has `tfevents` in its name, in the order of the names.
@@ -63,7 +63,7 @@ class TensorBoard:
         )
         self._write(
             [
-                _event(now, len(records), headline(result, self._run_dir)),
+                _event(now, len(records), final_metrics(result, self._run_dir)),
                 _hparams_event(
                     now,
                     metadata.SESSION_END_INFO_TAG,

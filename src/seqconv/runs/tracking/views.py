@@ -45,7 +45,7 @@ def ends_of(records: Sequence[EpochRecord], began: float) -> list[float]:
     return list(itertools.accumulate((record.seconds for record in records), initial=began))[1:]
 
 
-def headline(result: Result, run_dir: Path) -> dict[str, float]:
+def final_metrics(result: Result, run_dir: Path) -> dict[str, float]:
     """The numbers of the line for scripts: objective, and metrics of the best epoch."""
     values = summary(result, run_dir)
     found = {name: value for name, value in values.items() if isinstance(value, int | float)}

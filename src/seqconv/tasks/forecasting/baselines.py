@@ -127,7 +127,7 @@ class EndsRidge:
         sums = None
         for part in training.blocks():
             inputs, newest = self._inputs(training, lead, column, part)
-            change = training.truth(part)[:, lead, column] - newest
+            change = training.target_values(part)[:, lead, column] - newest
             sums = sums or Sums(inputs.shape[1], 1)
             sums.add(inputs.astype(np.float64), change[:, None])
         if sums is None:
@@ -207,8 +207,8 @@ class ColumnRidge:
         sums = Sums(windows.time_steps, len(windows.leads))
         for part in samples.blocks():
             inputs, mean = self._inputs(samples, column, part)
-            truth = samples.truth_of(column, part)
-            sums.add(inputs, (truth - mean) / samples.target_std(part)[:, :, column])
+            targets = samples.target_values_of(column, part)
+            sums.add(inputs, (targets - mean) / samples.target_std(part)[:, :, column])
         return sums
 
     def _fit(

@@ -25,10 +25,10 @@ class Stretches:
 
     Attributes:
         times: of the targets, `(samples,)` datetime64[s].
-        truth: `(samples, columns)` in the columns' own units.
-        forecast: as `truth`.
-        persistence: as `truth`.
-        interval: ends of the prediction intervals, each as `truth`; None where there are none.
+        targets: `(samples, columns)` in the columns' own units.
+        forecast: as `targets`.
+        persistence: as `targets`.
+        interval: ends of the prediction intervals, each as `targets`; None where there are none.
         level: share of the targets that they are to hold.
         errors: mean absolute errors by name, `(leads, columns)`.
         columns: names of the target columns, with their units.
@@ -37,7 +37,7 @@ class Stretches:
     """
 
     times: np.ndarray
-    truth: np.ndarray
+    targets: np.ndarray
     forecast: np.ndarray
     persistence: np.ndarray
     interval: tuple[np.ndarray, np.ndarray] | None
@@ -85,7 +85,7 @@ def draw_forecast(folder: Path, shown: Stretches, title: str) -> None:
 
 def _draw_stretch(axes: Any, shown: Stretches, column: int, place: float) -> None:
     """Targets, forecasts and persistence over some days, with a gap where the record has one."""
-    windows, stride = len(shown.truth), shown.stride
+    windows, stride = len(shown.targets), shown.stride
     usual = LONGEST_STRETCH if shown.period is None else STRETCH_SECONDS // shown.period
     length = min(max(usual, 1), LONGEST_STRETCH * stride, windows)
     first = min(int(place * windows), windows - length)
@@ -106,7 +106,7 @@ def _draw_stretch(axes: Any, shown: Stretches, column: int, place: float) -> Non
         axes.fill_between(along, low, high, color="C0", alpha=0.15, linewidth=0, label=label)
     for name, values, style in (
         ("persistence", shown.persistence, "0.8"),
-        ("target", shown.truth, "k"),
+        ("target", shown.targets, "k"),
         ("forecast", shown.forecast, "C0"),
     ):
         axes.plot(along, line(values), color=style, label=name, linewidth=1)
@@ -142,7 +142,7 @@ def _draw_errors(axes: Any, shown: Stretches, column: int) -> None:
 
 def _draw_hours(axes: Any, shown: Stretches, column: int, name: str, color: str) -> None:
     values = {"persistence": shown.persistence, "forecast": shown.forecast}[name]
-    errors = np.abs(values[:, column] - shown.truth[:, column])
+    errors = np.abs(values[:, column] - shown.targets[:, column])
     hour = shown.times.astype("datetime64[h]").astype(np.int64) % 24
     present = np.unique(hour)
     means = [errors[hour == value].mean() for value in present]

@@ -83,7 +83,7 @@ def _naive_mae(training: WindowSamples) -> np.ndarray:
     """Mean absolute error of persistence over the training windows, `(leads, targets)`."""
     total = np.zeros((len(training.windows.leads), len(training.targets)))
     for part in training.blocks():
-        total += np.abs(training.persistence(part) - training.truth(part)).sum(axis=0)
+        total += np.abs(training.persistence(part) - training.target_values(part)).sum(axis=0)
     return total / max(len(training), 1)
 
 

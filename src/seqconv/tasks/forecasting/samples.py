@@ -11,8 +11,8 @@ from seqconv.tasks.forecasting.preparation import SeriesPreparation
 from seqconv.tasks.forecasting.settings import Target, Windows
 from seqconv.tasks.forecasting.windows import Anchors, WindowArray, input_rows
 
-# Numbers that are computed with at once, 64 MB as float64.
-BLOCK_NUMBERS = 2**23
+# Numbers that are computed with at once, 16 MB as float64.
+BLOCK_NUMBERS = 2**21
 # A window that changes less than this share of the training rows' standard deviation is scaled by more than its own:
 # a constant one has none.
 LEAST_STD = 0.01
@@ -63,19 +63,19 @@ class WindowSamples:
         """
         anchors = self.anchors[indices]
         origin, scale = self._scaling(anchors)
-        scaled = (self._truth(anchors) - origin) / scale
+        scaled = (self._target_values(anchors) - origin) / scale
         return self.array.gather(anchors), scaled.astype(np.float32)
 
     def inputs(self, indices: np.ndarray) -> np.ndarray:
         """Inputs `(n, time, features)` alone: targets need not be known."""
         return self.array.gather(self.anchors[indices])
 
-    def truth(self, part: slice = slice(None)) -> np.ndarray:
+    def target_values(self, part: slice = slice(None)) -> np.ndarray:
         """The values to predict, `(samples, leads, columns)` float64, each in its own unit."""
-        return self._truth(self.anchors[part])
+        return self._target_values(self.anchors[part])
 
-    def truth_of(self, target: int, part: slice) -> np.ndarray:
-        """As `truth`, of one target by its position: `(samples, leads)`."""
+    def target_values_of(self, target: int, part: slice) -> np.ndarray:
+        """As `target_values`, of one target by its position: `(samples, leads)`."""
         rows = self.target_rows(part)
         return np.asarray(self.values[rows, self.targets[target]], np.float64)
 
@@ -156,7 +156,7 @@ class WindowSamples:
         rows = input_rows(self.anchors[part], self.windows.lookback, self.windows.step)
         return np.asarray(self.values[rows, column], np.float64)
 
-    def _truth(self, anchors: np.ndarray) -> np.ndarray:
+    def _target_values(self, anchors: np.ndarray) -> np.ndarray:
         return self._columns(anchors[:, None] + np.array(self.windows.delays))
 
     def _scaling(self, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

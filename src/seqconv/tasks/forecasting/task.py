@@ -184,9 +184,9 @@ class Forecasting:
         samples = self.samples(split)
         sums = self._no_errors()
         for part in samples.blocks():
-            truth = samples.truth(part)
-            errors = self._point_forecast(samples, predicted, part) - truth
-            sums.add(errors, truth, samples.scalings(part))
+            targets = samples.target_values(part)
+            errors = self._point_forecast(samples, predicted, part) - targets
+            sums.add(errors, targets, samples.scalings(part))
         loss = float(predicted.losses.astype(np.float64).mean())
         return {"loss": loss, **self._measured(sums)}
 
@@ -204,14 +204,14 @@ class Forecasting:
         quantiles, interval = QuantileScores(self._quantiles), self._interval_scores()
         for part in samples.blocks():
             unit = self._primary_unit(samples, part)
-            truth = samples.truth(part) / unit
+            targets = samples.target_values(part) / unit
             predictions = predicted.predictions[part]
             if self._quantiles:
                 values = samples.in_own_unit(predictions, part) / unit[..., None]
-                quantiles.add(values, truth)
+                quantiles.add(values, targets)
             if interval is not None:
                 low, high = self._interval(samples, predictions, part)
-                interval.add(low / unit, high / unit, truth)
+                interval.add(low / unit, high / unit, targets)
         found = {"quantiles": quantiles.to_json()} if self._quantiles else {}
         return found if interval is None else {**found, "interval": interval.to_json()}
 
@@ -267,7 +267,7 @@ class Forecasting:
         samples = self.samples("test")
         errors = np.empty(len(samples))
         for part in samples.blocks():
-            found = self._point_forecast(samples, predicted, part) - samples.truth(part)
+            found = self._point_forecast(samples, predicted, part) - samples.target_values(part)
             errors[part] = self._primary_errors(samples, found, part)
         rows = samples.target_rows()[:, 0]
         block = max(self.windows.leads[-1], baselines.rows_per_day(self.record.period), 1)
@@ -388,13 +388,13 @@ class Forecasting:
         sums, loss = self._no_errors(), 0.0
         sample_errors = np.empty(len(samples))
         for part in samples.blocks():
-            truth, forecast = samples.truth(part), baseline.forecast(samples, part)
-            errors = forecast - truth
-            sums.add(errors, truth, samples.scalings(part))
+            targets, forecast = samples.target_values(part), baseline.forecast(samples, part)
+            errors = forecast - targets
+            sums.add(errors, targets, samples.scalings(part))
             loss += summed_loss(self.loss, samples.in_trained_scale(errors, part))
             sample_errors[part] = self._primary_errors(samples, errors, part)
             if each is not None:
-                each(samples, part, forecast, truth)
+                each(samples, part, forecast, targets)
         numbers = sums.all.absolute.size
         measured = self._measured(sums, detailed=numbers <= MOST_DETAILS)
         return {"loss": loss / (sums.all.count * numbers), **measured}, sample_errors
@@ -406,13 +406,13 @@ class Forecasting:
         samples: WindowSamples,
         part: slice,
         forecast: np.ndarray,
-        truth: np.ndarray,
+        targets: np.ndarray,
     ) -> None:
         """Count the intervals of a block, whose forecasts are widened by margins."""
         unit, scaled = self._primary_unit(samples, part), samples.in_trained_unit(forecast, part)
         ends = interval_ends(scaled, (), widths(margins, samples, part))
         low, high = (samples.in_own_unit(end, part) for end in ends)
-        scores.add(low / unit, high / unit, truth / unit)
+        scores.add(low / unit, high / unit, targets / unit)
 
     # What people and files are given
 
@@ -509,17 +509,17 @@ class Forecasting:
         samples = self.samples(split)
         last = slice(-1, None)
         shape = (len(samples), len(self.record.targets))
-        truth, forecast, persistence, low, high = (np.empty(shape) for _ in range(5))
+        targets, forecast, persistence, low, high = (np.empty(shape) for _ in range(5))
         with_interval = self._interval_scores() is not None
         sums = {"persistence": np.zeros(self.spec.targets), "forecast": np.zeros(self.spec.targets)}
         rows = np.empty(len(samples), np.int64)
         for part in samples.blocks():
-            all_truth, now = samples.truth(part), samples.persistence(part)
+            all_targets, now = samples.target_values(part), samples.persistence(part)
             found = self._point_forecast(samples, predicted, part)
-            truth[part] = all_truth[:, last][:, 0]
+            targets[part] = all_targets[:, last][:, 0]
             forecast[part], persistence[part] = found[:, last][:, 0], now[:, last][:, 0]
-            sums["forecast"] += np.abs(found - all_truth).sum(axis=0)
-            sums["persistence"] += np.abs(now - all_truth).sum(axis=0)
+            sums["forecast"] += np.abs(found - all_targets).sum(axis=0)
+            sums["persistence"] += np.abs(now - all_targets).sum(axis=0)
             rows[part] = samples.target_rows(part)[:, -1]
             if with_interval:
                 ends = self._interval(samples, predicted.predictions[part], part, last)
@@ -528,7 +528,7 @@ class Forecasting:
             folder,
             Stretches(
                 times=self.record.times[rows],
-                truth=truth,
+                targets=targets,
                 forecast=forecast,
                 persistence=persistence,
                 interval=(low, high) if with_interval else None,

@@ -78,13 +78,6 @@ def anchor_runs(
         yield low, min(segment_stop, stop) - furthest
 
 
-def anchor_rows(
-    segments: Iterable[tuple[int, int]], first: int, stop: int, windows: Windows
-) -> np.ndarray:
-    """As `anchor_runs`, row by row: `(windows,)` int64, ascending."""
-    return Anchors(anchor_runs(segments, first, stop, windows))[:]
-
-
 class WindowArray:
     """Gathers windows from one array; no window is stored, and only the rows asked for are read.
 
