@@ -134,6 +134,69 @@ class TestSeries:
         with pytest.raises(ConfigError, match="on the same samples"):
             evaluate_run(series[0], None, [longer])
 
+    def test_runs_that_see_other_columns(self, train, tables):
+        """Values are missing in columns that one of them sees: equally many windows need not be the same ones."""
+        rain = pl.Series("rain", np.random.default_rng(3).normal(size=700))
+        frame = hourly().with_columns(rain)
+        frame.write_csv(tables / "rain.csv", datetime_format="%Y-%m-%d %H:%M:%S")
+        words = [*SERIES, "dataset.path=../aside/rain.csv", POWER, "model=gru", "model.units=[4]"]
+        with_wind, with_rain, alone = (
+            train(*words, f"dataset.features=[{features}]")
+            for features in ("power,wind", "power,rain", "power")
+        )
+        both = seqconv.average_runs([with_wind, with_rain])
+        # The mean of a column alone has another last digit than beside others.
+        assert len(seqconv.average_runs([alone, with_wind]).predict(frame)) == len(
+            both.predict(frame)
+        )
+        assert evaluate_run(alone, None, [with_wind]).metrics["test"]["loss"] > 0
+        row = pl.int_range(pl.len())
+        holes = frame.with_columns(
+            wind=pl.when(~row.is_between(200, 220)).then("wind"),
+            rain=pl.when(~row.is_between(400, 420)).then("rain"),
+        )
+        each = [len(seqconv.load_run(run).predict(holes)) for run in (with_wind, with_rain)]
+        assert each[0] == each[1]
+        with pytest.raises(DataError, match="of them are the same"):
+            both.predict(holes)
+        ends_early = frame.with_columns(rain=pl.when(row < 690).then("rain"))
+        with pytest.raises(DataError, match=r"finds 1 samples there.* and 0 of them are the same"):
+            both.predict(ends_early, newest=True)
+        with pytest.raises(DataError, match="columns of an array mean other things"):
+            both.predict(np.zeros((60, 2)))
+
+    @pytest.mark.slow
+    def test_data_that_one_of_them_was_trained_on(self, train, tables):
+        hourly().head(680).write_csv(tables / "short.csv", datetime_format="%Y-%m-%d %H:%M:%S")
+        words = [word for word in SERIES if word not in SPLIT]
+        words += ["split.train_end=400", "split.validation_end=500", POWER, "model=gru"]
+        whole, short = (
+            train(*words, "model.units=[4]", f"dataset.path=../aside/{name}.csv")
+            for name in ("hourly", "short")
+        )
+        with pytest.raises(ConfigError, match=f"{whole} was trained on this data, {short} was not"):
+            evaluate_run(whole, "../aside/hourly.csv", [short])
+
+    def test_series_that_are_scaled_apart(self, train, tables):
+        near, far = hourly(300).with_columns(sensor=pl.lit("near")), hourly(300, seed=8)
+        far = far.with_columns(pl.col("power") * 100, sensor=pl.lit("far"))
+        path = tables / "two.csv"
+        pl.concat([near, far]).write_csv(path, datetime_format="%Y-%m-%d %H:%M:%S")
+        words = [*SERIES, "dataset.path=../aside/two.csv", POWER, "dataset.series=sensor"]
+        run = train(*words, "dataset.scaling=per_series", "model=gru", "model.units=[4]")
+        test = json.loads((run / "metrics.json").read_text())["test"]
+        assert evaluate_run(run).metrics["test"] == test
+        found = seqconv.average_runs([run, run]).predict(path)
+        alone = seqconv.load_run(run).predict(path)["power"].to_numpy()
+        assert found["power"].to_numpy() == pytest.approx(alone, rel=1e-5)
+        together = train(*words, "model=gru", "model.units=[4]")
+        with pytest.raises(ConfigError, match="has other scaling than"):
+            seqconv.average_runs([run, together])
+
+    def test_one_run_is_no_average(self, series):
+        with pytest.raises(ConfigError, match="two runs or more; received 1"):
+            seqconv.average_runs(series[:1])
+
     @pytest.mark.parametrize(
         ("words", "differing"),
         [

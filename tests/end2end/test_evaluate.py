@@ -12,6 +12,7 @@ from seqconv.cli import tools
 from seqconv.config.errors import ConfigError, DataError, OutputError
 from seqconv.runs.checkpoints import STAGING, Checkpoint, CheckpointStore
 from seqconv.runs.lock import locked
+from seqconv.training import evaluation
 from seqconv.training.evaluation import evaluate_run
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -181,6 +182,9 @@ def test_data_that_does_not_fit(run_dir, record, write_jena, aside):
     write_jena(record, 2999)
     with pytest.raises(DataError, match="the data has changed since the run was trained"):
         evaluate_run(run_dir)
+    # Nor are its test samples compared with those of another run.
+    with pytest.raises(DataError, match="the data has changed since the run was trained"):
+        evaluation.test_errors(run_dir)
 
 
 def test_other_data_for_a_dataset_without_files(train, in_empty_folder, aside):

@@ -329,6 +329,11 @@ class Inputs(Protocol):
         """What reading and cleaning had to say."""
         ...
 
+    @property
+    def ids(self) -> np.ndarray:
+        """`(samples,)` int64, by which the same sample is known where another run has read the same data."""
+        ...
+
     def __len__(self) -> int: ...
 
     def samples(self, part: slice) -> Samples:
@@ -378,20 +383,27 @@ class Serving:
     Attributes:
         spec: shapes of the model.
         columns: names of the input columns, the model's features first; empty for texts.
-        scaling: of a series; None for texts.
+        scalings: one for each of `series`, else one; none for texts.
         outputs: names of the targets, or of the classes.
         leads: rows from the newest input row to each target; empty for texts.
         step: rows from one input row to the next; 1 for texts.
         quantiles: levels along the last axis of the outputs; empty: there is no such axis.
+        series: names of those that are scaled apart.
     """
 
     spec: SequenceSpec
     columns: tuple[str, ...]
-    scaling: Scaling | None
+    scalings: tuple[Scaling, ...]
     outputs: tuple[str, ...]
     leads: tuple[int, ...]
     step: int
     quantiles: tuple[float, ...] = ()
+    series: tuple[str, ...] = ()
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """Of a series; None for texts."""
+        return self.scalings[0] if self.scalings else None
 
 
 class TaskSettings(Protocol):

@@ -20,6 +20,8 @@ from seqconv.training.steps import losses_of
 from seqconv.training.tensorflow_import import deterministic_operations
 from seqconv.training.trained import Predicting, TrainedRun, load_run
 
+LAST_DIGITS = 1e-6
+
 
 @dataclass(frozen=True)
 class AveragedRuns(Predicting):
@@ -37,16 +39,24 @@ class AveragedRuns(Predicting):
         """As `Predicting.blocks`; there are no prediction intervals, whose margins are those of one model.
 
         Raises:
-            DataError: as a single run does, or if the runs do not see the same number of samples.
+            DataError: as a single run does, or if the runs do not see the same samples.
         """
         tensorflow_import.begin(self.runs[0].settings)
+        first = self.runs[0]
+        columns = [run.serving().columns for run in self.runs]
+        if isinstance(data, np.ndarray) and len(set(columns)) > 1:
+            raise DataError(
+                "the columns of an array mean other things to runs that see other columns. Give a file or a frame"
+            )
         each = [run.read_inputs(data, newest=newest) for run in self.runs]
         for run, inputs in zip(self.runs, each, strict=True):
-            if len(inputs) != len(each[0]):
+            if not np.array_equal(inputs.ids, each[0].ids):
+                both = len(np.intersect1d(inputs.ids, each[0].ids))
                 raise DataError(
-                    f"{run.run_dir}: finds {len(inputs):,} samples there, {self.runs[0].run_dir} {len(each[0]):,}, "
-                    "since their windows differ in length. Predict from the newest rows alone (--newest), or average "
-                    "runs of one lookback"
+                    f"{run.run_dir}: finds {len(inputs):,} samples there, {first.run_dir} {len(each[0]):,}, and "
+                    f"{both:,} of them are the same, since their windows differ in length, or values are missing in "
+                    "columns that only one of them sees. Predict from the newest rows alone (--newest), from rows "
+                    "that are complete, or average runs of one lookback"
                 )
         return each[0].uncalibrated(), self._means(each)
 
@@ -67,9 +77,12 @@ def average_runs(run_dirs: Sequence[Path | str]) -> AveragedRuns:
         run_dirs: of two runs or more.
 
     Raises:
-        ConfigError: if they do not predict the same.
+        ConfigError: if there are not two, or they do not predict the same.
         SeqconvError: as `load_run`.
     """
+    if len(run_dirs) < 2:
+        rule = f"an average is made of two runs or more; received {len(run_dirs)}"
+        raise ConfigError([Problem("run_dirs", rule)])
     runs = tuple(load_run(run_dir) for run_dir in run_dirs)
     require_alike(runs)
     return AveragedRuns(runs)
@@ -108,9 +121,13 @@ def average(loss: Loss, each: Sequence[Predicted], names: Sequence[Path]) -> Pre
     """
     first = each[0]
     for name, other in zip(names, each, strict=True):
-        if not np.array_equal(other.targets, first.targets):
+        # Means of columns read alone or beside others differ in the last digit.
+        same = other.targets.shape == first.targets.shape
+        if not (same and np.allclose(other.targets, first.targets, rtol=1e-5, atol=1e-5)):
             rule = f"runs that are averaged are evaluated on the same samples; {name} has others than {names[0]}"
-            raise ConfigError([Problem("--with", f"{rule}. Give them one `split` and one data")])
+            raise ConfigError(
+                [Problem("--with", f"{rule}. Give them one data, `split` and `lookback`")]
+            )
     predictions = mean([found.predictions for found in each])
     return Predicted(predictions, first.targets, losses_of(loss, predictions, first.targets))
 
@@ -125,7 +142,7 @@ def mean(each: Sequence[np.ndarray]) -> np.ndarray:
 
 def _differing(ours: Serving, theirs: Serving) -> list[str]:
     """In what the outputs of two models mean something else."""
-    word = "classes" if ours.scaling is None and theirs.scaling is None else "targets"
+    word = "targets" if ours.scalings or theirs.scalings else "classes"
     same = {
         word: ours.outputs == theirs.outputs,
         "leads": ours.leads == theirs.leads,
@@ -137,18 +154,20 @@ def _differing(ours: Serving, theirs: Serving) -> list[str]:
 
 def _same_scaling(ours: Serving, theirs: Serving) -> bool:
     """Whether one number means the same in the targets' units."""
-    a, b = ours.scaling, theirs.scaling
-    if a is None or b is None:
-        return a is b
-    if a.target == "normalized" and (ours.spec.time, ours.step) != (theirs.spec.time, theirs.step):
+    if ours.series != theirs.series or len(ours.scalings) != len(theirs.scalings):
         return False
-    return _key(a) == _key(b)
+    by_window = any(scaling.target == "normalized" for scaling in ours.scalings)
+    if by_window and (ours.spec.time, ours.step) != (theirs.spec.time, theirs.step):
+        return False
+    return all(map(_same_units, ours.scalings, theirs.scalings))
 
 
-def _key(scaling: Scaling) -> tuple[object, ...]:
-    return (
-        scaling.target,
-        scaling.target_mean.tolist(),
-        scaling.target_std.tolist(),
-        scaling.least_std.tolist(),
+def _same_units(ours: Scaling, theirs: Scaling) -> bool:
+    """But for the last digit: sums of a column alone and beside others are added up in another order."""
+    if ours.target != theirs.target or len(ours.target_std) != len(theirs.target_std):
+        return False
+    differences = ours.target_mean - theirs.target_mean
+    return bool(
+        np.allclose(ours.target_std, theirs.target_std, rtol=LAST_DIGITS, atol=0.0)
+        and np.all(np.abs(differences) <= LAST_DIGITS * ours.target_std)
     )

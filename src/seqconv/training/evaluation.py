@@ -77,7 +77,12 @@ def evaluate_run(run_dir: Path, data: str | None = None, others: Sequence[Path] 
     """
     runs = [load_run(each) for each in (run_dir, *others)]
     require_alike(runs)
-    (task, predicted), *further = [_predict_splits(run, data) for run in runs]
+    tasks = [_load_task(run, data) for run in runs]
+    _require_one_data(runs, tasks)
+    (task, predicted), *further = [
+        (task, _predict(run, task, EVALUATED if _is_own(run, task) else ("test",)))
+        for run, task in zip(runs, tasks, strict=True)
+    ]
     members = []
     if further:
         members = [
@@ -108,29 +113,54 @@ def evaluate_run(run_dir: Path, data: str | None = None, others: Sequence[Path] 
     )
 
 
-def _predict_splits(trained: TrainedRun, data: str | None) -> tuple[Task, dict[Split, Predicted]]:
-    """The task of a run, and what its best checkpoint predicts of each split; of other data than its own `test` alone.
+def _load_task(trained: TrainedRun, data: str | None) -> Task:
+    """The task of a run, on its own data or on another file.
 
     Raises:
-        DataError: if the data is missing or corrupt, or has changed.
+        DataError: if the data is missing or corrupt, or the run's own has changed.
     """
     config, stored = trained.settings, trained.preparation
     if data is not None:
         config = _with_path(config, data)
     tensorflow_import.begin(config)
     task = load_task(config, stored)
-    own = task.fingerprint == stored.fingerprint
-    if not own and data is None:
+    if data is None and not _is_own(trained, task):
         raise DataError(
             f"{task.name}: the data has changed since the run was trained (fingerprint {stored.fingerprint} then, "
             f"{task.fingerprint} now). To evaluate the run on other data, name its file after the run directory"
         )
+    return task
+
+
+def _is_own(trained: TrainedRun, task: Task) -> bool:
+    """Whether a task is of the data that the run was trained on; of other data all is test."""
+    return task.fingerprint == trained.preparation.fingerprint
+
+
+def _require_one_data(runs: Sequence[TrainedRun], tasks: Sequence[Task]) -> None:
+    """Check that data is new to all runs or to none.
+
+    Raises:
+        ConfigError: if it is not: of the one there is a test part, of the other it is all.
+    """
+    own = list(map(_is_own, runs, tasks))
+    if len(set(own)) > 1:
+        known, new = runs[own.index(True)].run_dir, runs[own.index(False)].run_dir
+        rule = (
+            f"runs that are averaged are evaluated on the same samples; {known} was trained on this data, {new} was "
+            "not. Give data that is new to both"
+        )
+        raise ConfigError([Problem("--with", rule)])
+
+
+def _predict(trained: TrainedRun, task: Task, splits: Sequence[Split]) -> dict[Split, Predicted]:
+    """What a run's best checkpoint predicts of each split."""
+    config = trained.settings
     tensorflow_import.finish()
-    splits: tuple[Split, ...] = EVALUATED if own else ("test",)
     with deterministic_operations(not config.trainer.jit_compile):
         predictor = build_predictor(config, task)
         predictor.restore(trained.checkpoint)
-        return task, {split: predictor.predict(task.samples(split)) for split in splits}
+        return {split: predictor.predict(task.samples(split)) for split in splits}
 
 
 def _measured(task: Task, predicted: dict[Split, Predicted]) -> dict[Split, dict[str, Json]]:
@@ -148,12 +178,8 @@ def test_errors(run_dir: Path) -> SampleErrors:
         SeqconvError: as `evaluate_run`.
     """
     trained = load_run(run_dir)
-    task = load_task(trained.settings, trained.preparation)
-    tensorflow_import.finish()
-    with deterministic_operations(not trained.settings.trainer.jit_compile):
-        predictor = build_predictor(trained.settings, task)
-        predictor.restore(trained.checkpoint)
-        return task.sample_errors(predictor.predict(task.samples("test")))
+    task = _load_task(trained, None)
+    return task.sample_errors(_predict(trained, task, ("test",))["test"])
 
 
 def _with_path(config: Config, data: str) -> Config:

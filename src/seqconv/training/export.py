@@ -56,6 +56,12 @@ def export_run(run: TrainedRun, form: ExportFormat, out: Path | None = None) -> 
     if problems := list(config.model.export_problems(form)):
         raise ConfigError(problems)
     serving = run.serving()
+    if serving.series:
+        rule = (
+            "a model of series that are scaled apart cannot be exported, since it would have to know the series of a "
+            "window; received per_series. Train with common, or use `seqconv predict`"
+        )
+        raise ConfigError([Problem("dataset.scaling", rule)])
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

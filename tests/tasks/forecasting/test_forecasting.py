@@ -8,10 +8,21 @@ import numpy as np
 import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
-from small_records import COLUMNS, QUICK, TARGET, make_record, make_settings, noise, stamps
+from small_records import (
+    CLEANING,
+    COLUMNS,
+    QUICK,
+    TARGET,
+    make_record,
+    make_settings,
+    noise,
+    stamps,
+)
 
 from seqconv.config.errors import ConfigError, DataError
+from seqconv.data.records import Measurements, clean
 from seqconv.tasks.contract import SPLITS, Loss, Predicted, StoredPreparation
+from seqconv.tasks.forecasting import FORECASTING
 from seqconv.tasks.forecasting import samples as samples_module
 from seqconv.tasks.forecasting import task as forecasting_task
 from seqconv.tasks.forecasting.preparation import Moments
@@ -615,6 +626,106 @@ def test_a_series_that_loses_all_its_rows_loses_its_name():
     record = make_record(times, values, series=series, series_names=("a", "b", "c"))
     assert record.series_names == ("a", "c")
     assert record.series_of(np.array([0, 59, 60, 119])).tolist() == [0, 0, 1, 1]
+
+
+def test_columns_that_a_run_does_not_use_take_no_part_in_its_cleaning():
+    source = Measurements(
+        times=stamps(60),
+        values=noise(60),
+        columns=COLUMNS,
+        targets=(COLUMNS[TARGET],),
+        features=3,
+        source="file",
+        fingerprint="sha256:0",
+    )
+    settings = make_settings()
+    task = FORECASTING.prepare("r", source, settings, None)
+    extra = np.where(np.arange(60) < 50, np.nan, 1.0)[:, None]
+    wider = dataclasses.replace(
+        source,
+        values=np.hstack([extra, source.values]),
+        columns=("extra", *COLUMNS),
+        targets=("extra", COLUMNS[TARGET]),
+        features=4,
+        fingerprint="sha256:1",
+    )
+    found = FORECASTING.prepare("r", wider, settings, stored(task))
+    assert len(found.samples("test")) == 60 - 6 - 3
+    assert found.record.columns == COLUMNS
+    assert found.record.counts.dropped_rows == 0
+
+
+# Errors of test samples
+
+
+def errors_of(record):
+    task = prepare("r", record, make_settings())
+    targets = task.samples("test").batch(np.arange(len(task.samples("test"))))[1]
+    return task.sample_errors(Predicted(targets, targets, targets[:, 0, 0]))
+
+
+def test_a_sample_is_known_by_its_row_in_the_source():
+    """Runs that leave out other rows are compared where both predict the same value."""
+    values = noise(200)
+    whole = errors_of(make_record(200, values))
+    # One in the training part, so that all rows behind it have another place, and one in the test part.
+    holed = np.where(np.isin(np.arange(200), [70, 180])[:, None], np.nan, values)
+    cleaning = dataclasses.replace(CLEANING, missing="drop_windows")
+    fewer = errors_of(make_record(200, holed, cleaning=cleaning))
+    assert len(fewer.ids) < len(whole.ids)
+    both = np.intersect1d(whole.ids, fewer.ids)
+    assert len(both) > 10
+    places = [np.isin(errors.ids, both) for errors in (whole, fewer)]
+    assert whole.times[places[0]].tolist() == fewer.times[places[1]].tolist()
+
+
+def test_rows_without_stamps_have_a_time_each():
+    read = Measurements(
+        times=None,
+        values=noise(60),
+        columns=COLUMNS,
+        targets=(COLUMNS[TARGET],),
+        features=3,
+        source="file",
+        fingerprint="sha256:0",
+        frequency=3600,
+    )
+    found = errors_of(clean(read, CLEANING))
+    assert len(set(found.times)) == len(found.ids) > 5
+
+
+# Intervals
+
+
+@pytest.mark.parametrize(
+    ("columns", "wide"),
+    [
+        (COLUMNS, "are 3.25 degC wide (persistence 4.5)"),
+        (("p", "t", "w"), "are 3.25 wide (persistence 4.5)"),
+    ],
+)
+def test_intervals_are_in_the_targets_unit(columns, wide):
+    task = prepare("r", make_record(60, columns=columns), make_settings(interval=0.9))
+    test = {"interval": {"level": 0.9, "coverage": 0.91, "width": 3.25}}
+    (remark,) = task.remarks(test, {"persistence": {"test": {"interval": {"width": 4.5}}}})
+    assert remark == f"90% intervals hold 91.0% of the test targets and {wide}"
+
+
+def test_intervals_of_several_targets_are_in_standard_deviations():
+    test = {"interval": {"level": 0.9, "coverage": 0.91, "width": 3.25}}
+    (remark,) = two_by_two(interval=0.9).remarks(test, {})
+    assert remark.endswith("are 3.25 standard deviations wide")
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [({"interval": 0.9}, "p_upper"), ({"quantiles": (0.1, 0.5, 0.9)}, "p_q0.1")],
+)
+def test_a_target_that_is_named_as_an_interval_of_another(changes, name):
+    record = make_record(60, columns=("p", name, "t"), targets=(0, 1))
+    with pytest.raises(ConfigError, match=f"have a column `{name}`, which is a target, too"):
+        prepare("r", record, make_settings(**changes))
+    prepare("r", record, make_settings())
 
 
 # The picture

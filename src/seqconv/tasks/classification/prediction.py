@@ -34,6 +34,11 @@ class TextInputs:
     classes: tuple[str, ...]
     notes: tuple[str, ...]
 
+    @property
+    def ids(self) -> np.ndarray:
+        """The number of each text."""
+        return np.arange(len(self))
+
     def __len__(self) -> int:
         return len(self.texts)
 
@@ -69,7 +74,7 @@ def serving(settings: ClassificationSettings, stored: StoredPreparation) -> Serv
     return Serving(
         spec=preparation.spec(settings.max_len, settings.embedding_size),
         columns=(),
-        scaling=None,
+        scalings=(),
         outputs=preparation.classes,
         leads=(),
         step=1,

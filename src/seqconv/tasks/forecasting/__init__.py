@@ -19,8 +19,10 @@ def _prepare(
 ) -> Task:
     # Not above: numpy is not loaded to report a misspelt key.
     from seqconv.data.records import clean
-    from seqconv.tasks.forecasting.prepare import prepare
+    from seqconv.tasks.forecasting.prepare import columns_of_run, prepare
 
+    if stored is not None:
+        source = columns_of_run(source, stored)
     return prepare(name, clean(source, settings.cleaning), settings, stored)
 
 

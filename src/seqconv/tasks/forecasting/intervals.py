@@ -17,6 +17,8 @@ from seqconv.tasks.forecasting.preparation import Margins
 from seqconv.tasks.forecasting.samples import WindowSamples
 
 MEDIAN = 0.5
+LOWER, UPPER = "_lower", "_upper"
+"""What the ends of an interval add to their target's name."""
 # What the deviation of a window counts at least, in those of the training rows.
 FLOORS = (0.1, 0.2, 0.5, 1.0)
 # Fewer samples are not halved, more leads are not judged, to choose among them.
@@ -26,6 +28,11 @@ LEAST_HALVED, MOST_JUDGED = 100, 24
 def point_forecast(predictions: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
     """The median where there are quantiles, `(..., leads, columns)`; else the predictions themselves."""
     return predictions[..., list(quantiles).index(MEDIAN)] if quantiles else predictions
+
+
+def quantile_ending(level: float) -> str:
+    """What a quantile adds to its target's name."""
+    return f"_q{level:g}"
 
 
 def outer_forecasts(

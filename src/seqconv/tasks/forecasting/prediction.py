@@ -8,12 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from seqconv.config.errors import ConfigError, DataError, Problem
+from seqconv.config.errors import ConfigError, DataError
 from seqconv.data.measurements import Reading, Table, expand, read_frame, read_table
 from seqconv.data.records import Record, chosen_columns, clean
 from seqconv.tasks.contract import InputData, Scaling, SequenceSpec, Serving, StoredPreparation
 from seqconv.tasks.forecasting.inputs import choose_features
-from seqconv.tasks.forecasting.intervals import interval_ends, point_forecast, widths
+from seqconv.tasks.forecasting.intervals import (
+    LOWER,
+    UPPER,
+    interval_ends,
+    point_forecast,
+    quantile_ending,
+    widths,
+)
 from seqconv.tasks.forecasting.preparation import SeriesPreparation, series_spec
 from seqconv.tasks.forecasting.samples import LEAST_STD, WindowSamples
 from seqconv.tasks.forecasting.scaling import scaled_rows, scaling_starts
@@ -69,6 +76,14 @@ class SeriesInputs:
         """What reading and cleaning did."""
         return self.record.notes
 
+    @property
+    def ids(self) -> np.ndarray:
+        """The row of the source that each window ends with."""
+        return self.record.source_rows[self._newest(slice(None))]
+
+    def _newest(self, part: slice) -> np.ndarray:
+        return np.asarray(self.windows.anchors[part] - self.windows.windows.step)
+
     def __len__(self) -> int:
         return len(self.windows)
 
@@ -92,7 +107,7 @@ class SeriesInputs:
         Behind each target are its quantiles, and the ends of its prediction interval.
         """
         leads = np.array(self.windows.windows.leads)
-        newest = self.windows.anchors[part] - self.windows.windows.step
+        newest = self._newest(part)
         period = self.record.period
         if self.record.stamped and period is not None:
             # Milliseconds are what frames have at the least.
@@ -118,13 +133,13 @@ class SeriesInputs:
         """All there is of a forecast, `(windows, leads, columns)` each, by what is added to the target's name."""
         found = {"": self.array(predictions, part)}
         for index, level in enumerate(self.quantiles):
-            found[f"_q{level:g}"] = self.windows.in_own_unit(predictions[..., index], part)
+            found[quantile_ending(level)] = self.windows.in_own_unit(predictions[..., index], part)
         margins = self.windows.preparation.margins
         if margins is not None:
             margin = widths(margins, self.windows, part)
             low, high = interval_ends(predictions, self.quantiles, margin)
-            found["_lower"] = self.windows.in_own_unit(low, part)
-            found["_upper"] = self.windows.in_own_unit(high, part)
+            found[LOWER] = self.windows.in_own_unit(low, part)
+            found[UPPER] = self.windows.in_own_unit(high, part)
         return found
 
 
@@ -206,21 +221,8 @@ def serving(settings: ForecastingSettings, stored: StoredPreparation) -> Serving
 
     The input columns are those that the model sees as they are, then the features made of columns and times, then,
     where forecasts are measured from the newest value or by the window, targets that it does not see. None is scaled.
-
-    Raises:
-        ConfigError: if series are scaled apart: a model that stands alone knows of no series.
     """
     preparation = SeriesPreparation.from_json(stored)
-    if preparation.series:
-        raise ConfigError(
-            [
-                Problem(
-                    "dataset.scaling",
-                    "a model of series that are scaled apart cannot be exported, since it would have to know the "
-                    "series of a window; received per_series. Train with common, or use `seqconv predict`",
-                )
-            ]
-        )
     windows = settings.windows(preparation.period)
     features = choose_features(
         preparation.columns,
@@ -237,21 +239,25 @@ def serving(settings: ForecastingSettings, stored: StoredPreparation) -> Serving
     return Serving(
         spec=series_spec(settings, windows, preparation),
         columns=(*columns, *unseen),
-        scaling=Scaling(
-            mean=np.concatenate([preparation.mean[0, plain], preparation.made_mean[0]]),
-            std=np.concatenate([preparation.std[0, plain], preparation.made_std[0]]),
-            target=settings.target,
-            targets=tuple([*columns, *unseen].index(name) for name in preparation.targets)
-            if relative
-            else (),
-            target_mean=preparation.target_mean[0],
-            target_std=preparation.target_std[0],
-            least_std=LEAST_STD * preparation.target_std[0],
+        scalings=tuple(
+            Scaling(
+                mean=np.concatenate([preparation.mean[row, plain], preparation.made_mean[row]]),
+                std=np.concatenate([preparation.std[row, plain], preparation.made_std[row]]),
+                target=settings.target,
+                targets=tuple([*columns, *unseen].index(name) for name in preparation.targets)
+                if relative
+                else (),
+                target_mean=preparation.target_mean[row],
+                target_std=preparation.target_std[row],
+                least_std=LEAST_STD * preparation.target_std[row],
+            )
+            for row in range(len(preparation.mean))
         ),
         outputs=preparation.targets,
         leads=windows.leads,
         step=windows.step,
         quantiles=quantiles,
+        series=preparation.series,
     )
 
 

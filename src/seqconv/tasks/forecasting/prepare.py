@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from seqconv.config.errors import ConfigError, Problem
-from seqconv.data.records import Record
+from seqconv.data.records import Measurements, Record, some_columns
 from seqconv.tasks.contract import (
     SPLITS,
     Split,
     StoredPreparation,
 )
+from seqconv.tasks.forecasting.intervals import LOWER, UPPER, quantile_ending
+from seqconv.tasks.forecasting.preparation import SeriesPreparation
 from seqconv.tasks.forecasting.samples import WindowSamples
 from seqconv.tasks.forecasting.scaling import (
     chosen_features,
@@ -58,6 +61,8 @@ def prepare(
     anchors = _anchors(record, settings, windows, bounds, SPLITS if own else ("test",))
     features = chosen_features(record, settings, windows)
     breaks = segment_starts(record, bounds)
+    if read is None:
+        _refuse_equal_names(record, settings)
     preparation = learn_scaling(record, features, breaks, windows, bounds) if read is None else read
     array = scaled_rows(record, features, breaks, preparation)
     starts = scaling_starts(record, preparation)
@@ -77,6 +82,40 @@ def prepare(
     if stored is None:
         preparation = preparation.with_naive_mae(_naive_mae(samples["train"]))
     return Forecasting(name, record, settings, windows, preparation, samples, own)
+
+
+def _refuse_equal_names(record: Record, settings: ForecastingSettings) -> None:
+    """Check that no target is named as the quantiles or intervals of another will be by `predict`.
+
+    Raises:
+        ConfigError: if one is.
+    """
+    endings = [quantile_ending(level) for level in settings.quantiles or ()]
+    endings += [LOWER, UPPER] if settings.interval is not None else []
+    names = [record.columns[index] for index in record.targets]
+    for name in names:
+        for ending in endings:
+            if name + ending in names:
+                rule = (
+                    f"forecasts of `{name}` have a column `{name}{ending}`, which is a target, too. Rename it in the "
+                    "data, or set `interval` and `quantiles` to null"
+                )
+                raise ConfigError([Problem("dataset.targets", rule)])
+
+
+def columns_of_run(source: Measurements, stored: StoredPreparation) -> Measurements:
+    """The columns that a run was trained on: others, which new data may have, take no part in its cleaning."""
+    preparation = SeriesPreparation.from_json(stored)
+    if not set(preparation.columns) <= set(source.columns):
+        return source  # `prepare` says what is missing.
+    indices = [source.columns.index(name) for name in preparation.columns]
+    return replace(
+        source,
+        columns=preparation.columns,
+        values=some_columns(source.values, indices),
+        targets=preparation.targets,
+        features=preparation.shown,
+    )
 
 
 def _naive_mae(training: WindowSamples) -> np.ndarray:

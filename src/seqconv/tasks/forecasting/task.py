@@ -271,12 +271,15 @@ class Forecasting:
             errors[part] = self._primary_errors(samples, found, part)
         rows = samples.target_rows()[:, 0]
         block = max(self.windows.leads[-1], baselines.rows_per_day(self.record.period), 1)
-        return SampleErrors(rows, errors, block, self._periods(rows))
+        # By the rows of the source: another run may have left out others.
+        return SampleErrors(self.record.source_rows[rows], errors, block, self._periods(rows))
 
     def _periods(self, rows: np.ndarray) -> np.ndarray:
         """When rows were measured, the same number for those of all series in one period."""
         seconds = self.record.times[rows].astype("datetime64[s]").astype(np.int64)
-        return np.asarray(seconds // max(1, round(self.record.period or 1)))
+        # Without stamps they are numbers of rows.
+        period = round(self.record.period or 1) if self.record.stamped else 1
+        return np.asarray(seconds // max(1, period))
 
     def _primary_errors(
         self, samples: WindowSamples, errors: np.ndarray, part: slice
@@ -496,12 +499,14 @@ class Forecasting:
         interval = test.get("interval")
         if interval is None:
             return []
-        unit = self.unit_of(self.primary_metric) or "standard deviations"
+        metric = self.primary_metric
+        unit = self.unit_of(metric) if metric.in_target_unit else "standard deviations"
+        wide = f"{interval['width']:.3g} {unit}".rstrip()  # a column need not have a unit
         persistence = value_of(baselines, "persistence.test.interval.width")
         beside = "" if persistence is None else f" (persistence {persistence:.3g})"
         return [
             f"{interval['level']:.0%} intervals hold {interval['coverage']:.1%} of the test targets and are "
-            f"{interval['width']:.3g} {unit} wide{beside}"
+            f"{wide} wide{beside}"
         ]
 
     def draw(self, folder: Path, split: Split, predicted: Predicted, title: str) -> None:
