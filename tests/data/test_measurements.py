@@ -1,10 +1,13 @@
 """Any table: what is found in it, what is refused by file, row and column, and what is kept in the cache."""
 
+import errno
 import io
 import json
 import os
+import tempfile
 import threading
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -61,6 +64,7 @@ FORMATS = [
     "%Y-%m-%dT%H:%M:%SZ",
     "%Y-%m-%dT%H:%M:%S+00:00",
 ]
+DATES = ["%Y-%m-%d", "%d.%m.%Y"]
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -71,6 +75,15 @@ def test_the_format_of_stamps_is_found(write, form):
     assert (found.times == frame["when"].to_numpy().astype("datetime64[s]")).all()
     assert found.columns == ("a", "b")
     assert found.values.tolist() == frame.select("a", "b").to_numpy().tolist()
+
+
+@pytest.mark.parametrize("form", DATES)
+def test_dates_without_a_time_of_day_are_found(write, form):
+    frame = table(hours=24)
+    found = read_table([write(as_csv(frame, form))], Reading())
+    assert (found.time_column, found.time_format) == ("when", form)
+    assert (found.times == frame["when"].to_numpy().astype("datetime64[s]")).all()
+    assert found.columns == ("a", "b")
 
 
 @pytest.mark.parametrize("unit", [1, 1000, 10**6, 10**9])
@@ -115,6 +128,33 @@ def test_columns_that_hold_no_numbers_are_named(write):
     found = read_table([write(table(place=["here"] * HOURS))], Reading())
     assert found.columns == ("a", "b")
     assert found.notes == ("left out columns that hold no numbers: place",)
+
+
+def test_columns_that_trailing_commas_make(write):
+    text = "when,a,,\n" + "".join(f"{day}.01.2021,{day},,\n" for day in range(10, 14))
+    found = read_table([write(text.encode())], Reading())
+    assert found.columns == ("a",)
+    assert found.values[:, 0].tolist() == [10, 11, 12, 13]
+    assert found.notes == ()
+
+
+def test_numbers_of_columns_without_a_name(write):
+    text = ",when,a,\n" + "".join(f"{day},{day}.01.2021,1,{2 * day}\n" for day in range(10, 14))
+    found = read_table([write(text.encode())], Reading())
+    assert found.columns == ("", "a", " ")
+    assert found.values[:, [0, 2]].tolist() == [[10, 20], [11, 22], [12, 24], [13, 26]]
+
+
+def test_commas_and_line_ends_within_quotes(write):
+    text = 'when,place,a\n"2021-01-01","here, or ""there""",1\n"2021-01-02","here\n,\nor",2\n'
+    found = read_table([write(text.encode())], Reading())
+    assert found.values.tolist() == [[1], [2]]
+
+
+def test_a_quote_in_the_middle_of_a_cell_is_a_character(write):
+    text = 'when,pipe,fitting,a\n2021-01-01,5" steel,6" steel,1\n2021-01-02,5",6",2\n'
+    found = read_table([write(text.encode())], Reading())
+    assert found.values.tolist() == [[1], [2]]
 
 
 def test_a_station_file_as_it_is(write):
@@ -182,6 +222,26 @@ REFUSED = {
         Reading(),
         r"dataset.time_format: .* may be %d/%m/%Y %H:%M:%S or %m/%d/%Y %H:%M:%S",
     ),
+    "a short row": (
+        b"when,a,b\n2021-01-01,1,2\n2021-01-02,3\n",
+        Reading(),
+        r"row 1: must have 3 cells; received 2",
+    ),
+    "a short row with quotes": (
+        b'when,a,b,c\n"2021-01-01",1,2,3\n"2021-01-02",4,5\n',
+        Reading(),
+        r"row 1: must have 4 cells; received 3",
+    ),
+    "a short row after line ends within quotes": (
+        b'when,place,a\n2021-01-01,"x\n\n,,",1\n2021-01-02,"y"\n',
+        Reading(),
+        r"row 1: must have 3 cells; received 2",
+    ),
+    "a quote that is not closed": (
+        b'when,place,a\n2021-01-01,x,1\n2021-01-02,"y,2\n2021-01-03,z,3\n',
+        Reading(),
+        r"cannot be read as CSV, at row 0 or after it",
+    ),
     "a stamp of another form": (
         with_cell(7, 0, "yesterday"),
         NAMED,
@@ -218,6 +278,42 @@ REFUSED = {
     "a zip bomb": (zip_bomb(), Reading(), r"table.csv: .*"),
     "Parquet cut short": (cut_short(table()), Reading(), r"cut off or damaged"),
 }
+
+
+def panic(*_, **__):
+    os.write(2, b"thread 'async-executor-1' panicked at range.rs\n")
+    raise pl.exceptions.PanicException("called `Result::unwrap()`")
+
+
+def test_parquet_that_makes_its_reader_panic(write, monkeypatch, capfd):
+    path = write(table(), "t.parquet")
+    monkeypatch.setattr(pl.LazyFrame, "collect", panic)
+    with pytest.raises(FileError, match=r"cut off or damaged \(called `Result::unwrap\(\)`"):
+        read_table([path], Reading())
+    assert capfd.readouterr().err == ""
+
+
+def test_parquet_that_makes_its_reader_panic_after_the_first_rows(write, monkeypatch, capfd):
+    whole, path = pl.LazyFrame.slice, write(table(), "t.parquet")
+
+    def broken(frame, *where):
+        monkeypatch.setattr(pl.LazyFrame, "collect", panic)
+        return whole(frame, *where)
+
+    monkeypatch.setattr(pl.LazyFrame, "slice", broken)
+    with pytest.raises(FileError, match="cut off or damaged"):
+        read_table([path], Reading())
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("unit", "zone", "year"), [("us", None, "-71100"), ("ms", None, ""), ("ms", "UTC", "")]
+)
+def test_a_stamp_that_python_has_no_object_for(write, unit, zone, year):
+    damaged = pl.Series("when", [-(2**61) - 1]).cast(pl.Datetime(unit, zone))
+    path = write(pl.DataFrame([damaged, pl.Series("a", [1.0])]), "t.parquet")
+    with pytest.raises(DataError, match=f"row 0, column `when`: .* whole second; received {year}"):
+        read_table([path], Reading())
 
 
 @pytest.mark.parametrize(("content", "reading", "message"), REFUSED.values(), ids=REFUSED)
@@ -271,6 +367,50 @@ def test_rows_are_numbered_through_all_blocks(write, monkeypatch):
     monkeypatch.setattr(measurements, "BLOCK_BYTES", 200)
     with pytest.raises(DataError, match="row 39, column `a`"):
         read_table([write(with_cell(39, 1, "x"))], Reading())
+
+
+@pytest.mark.parametrize("size", range(20, 200, 7))
+def test_no_block_ends_within_quotes(write, monkeypatch, size):
+    rows = [f'2021-01-{day},"a place\nof, ""two""\n\nlines",{day}\n' for day in range(10, 30)]
+    monkeypatch.setattr(measurements, "BLOCK_BYTES", size)
+    found = read_table([write(("when,place,a\n" + "".join(rows)).encode())], Reading())
+    assert found.values[:, 0].tolist() == list(range(10, 30))
+
+
+def test_a_quote_that_is_not_closed_takes_two_blocks_at_most(monkeypatch):
+    monkeypatch.setattr(measurements, "BLOCK_BYTES", 100)
+    content = b'a,"b\n' + b"c,d\n" * 1000
+    blocks = list(measurements._lines(io.BytesIO(content)))
+    assert b"".join(blocks) == content
+    assert max(map(len, blocks)) < 210
+
+
+UTF8, LATIN = "Zürich".encode(), "Zürich".encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (UTF8, LATIN, "line 6 is UTF-8, line 26 is not"),
+        (LATIN, UTF8, "line 26 is UTF-8, line 6 is not"),
+    ],
+)
+def test_blocks_of_different_encodings(write, monkeypatch, first, second, message):
+    rows = [b"2021-01-01 %02d:%02d:00,x,1\n" % divmod(minute, 60) for minute in range(40)]
+    rows[4], rows[24] = rows[4].replace(b"x", first), rows[24].replace(b"x", second)
+    path = write(b"when,place,a\n" + b"".join(rows))
+    monkeypatch.setattr(measurements, "BLOCK_BYTES", 200)
+    with pytest.raises(DataError, match=f"table.csv: must be UTF-8 or Latin-1 .*; {message}"):
+        read_table([path], Reading(series="place"))
+
+
+@pytest.mark.parametrize("place", [UTF8, LATIN])
+def test_blocks_of_one_encoding(write, monkeypatch, place):
+    rows = [b"2021-01-01 %02d:%02d:00,x,1\n" % divmod(minute, 60) for minute in range(40)]
+    rows[4], rows[24] = (rows[row].replace(b"x", place) for row in (4, 24))
+    path = write(b"when,place,a\n" + b"".join(rows))
+    monkeypatch.setattr(measurements, "BLOCK_BYTES", 200)
+    assert read_table([path], Reading(series="place")).series_names == ("x", "Zürich")
 
 
 @pytest.fixture
@@ -335,3 +475,75 @@ def test_a_cache_that_cannot_be_written_is_no_error(write, tmp_path, monkeypatch
     blocked.write_text("")
     monkeypatch.setenv("SEQCONV_DATA_DIR", str(blocked))
     assert len(read_table([write(table())], Reading()).values) == HOURS
+
+
+class FullFile(io.BytesIO):
+    def write(self, _):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.fixture
+def fill(monkeypatch):
+    """From now on nothing can be written in some folders."""
+
+    def full(*folders):
+        before = Path.open
+
+        def opened(path, mode="r", *rest, **more):
+            is_full = "w" in mode and any(folder in path.parents for folder in folders)
+            return FullFile() if is_full else before(path, mode, *rest, **more)
+
+        monkeypatch.setattr(Path, "open", opened)
+
+    return full
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_full_cache_is_no_error(write, own_cache, fill):
+    path = write(table(sensor=["x", "y"] * (HOURS // 2)))
+    fill(own_cache)
+    found = read_table([path], Reading(series="sensor"))
+    assert found.values[:, 0].tolist() == [*np.arange(0, 20, 1.0), *np.arange(0.5, 20, 1.0)]
+    assert os.listdir(own_cache / "tables") == []
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_cache_without_room_for_a_folder_is_no_error(write, own_cache, monkeypatch):
+    make = tempfile.mkdtemp
+
+    def made(*, prefix, dir):
+        if dir is not None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return make(prefix=prefix)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", made)
+    assert len(read_table([write(table())], Reading()).values) == HOURS
+    assert os.listdir(own_cache / "tables") == []
+
+
+@pytest.mark.usefixtures("kept")
+def test_no_room_anywhere(write, own_cache, tmp_path, monkeypatch, fill):
+    path, temporary = write(table()), tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    fill(own_cache, temporary)
+    with pytest.raises(
+        DataError, match=f"^{temporary}: a table cannot be written .*No space.*TMPDIR"
+    ):
+        read_table([path], Reading())
+    assert os.listdir(temporary) == os.listdir(own_cache / "tables") == []
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "disk"), FileError("x: cut off")])
+def test_a_source_that_cannot_be_read_is_not_read_twice(error):
+    calls = []
+
+    def make(writer):
+        calls.append(writer)
+        writer.write(None, np.zeros((2, 1), np.float32), None)
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        kept_tables.load_or_make({}, make, keep=True)
+    assert raised.value is error
+    assert len(calls) == 1

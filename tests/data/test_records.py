@@ -1,10 +1,12 @@
 """What cleaning does to repeats, disorder, missing values and gaps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from small_records import COLUMNS, PERIOD, QUICK, TARGET, make_record, noise, stamps
+from small_records import CLEANING, COLUMNS, PERIOD, QUICK, TARGET, make_record, noise, stamps
 
 from seqconv.config.errors import DataError
 from seqconv.data.records import array_fingerprint, unit_of
@@ -222,6 +224,43 @@ def test_the_period_is_the_usual_difference():
 
 
 # Names
+
+
+# Several series
+
+
+def test_resampled_series_keep_their_names_where_one_has_no_rows_left():
+    # Two of the rows of each series lie in one period.
+    times = np.tile(np.append(stamps(5), stamps(5)[-1] + np.timedelta64(PERIOD // 2, "s")), 3)
+    values = noise(18)
+    values[:6, TARGET] = NAN
+    record = make_record(
+        times,
+        values,
+        series=np.repeat(np.arange(3, dtype=np.int32), 6),
+        series_names=("north", "east", "south"),
+        cleaning=replace(CLEANING, irregular="resample"),
+    )
+    assert any(note.startswith("resampled 12 rows to 10 means") for note in record.notes)
+    assert record.series_names == ("east", "south")
+    expected = [values[10:12].mean(axis=0), values[16:18].mean(axis=0)]
+    np.testing.assert_allclose(record.values[[4, 9]], expected)
+
+
+def one_row_each(**facts):
+    series = np.arange(3, dtype=np.int32)
+    return make_record([4, 4, 5], series=series, series_names=("x", "y", "z"), **facts)
+
+
+def test_a_row_of_each_series_is_a_record_where_the_period_is_known():
+    record = one_row_each(frequency=PERIOD)
+    assert record.segments == record.series == ((0, 1), (1, 2), (2, 3))
+    assert record.period == PERIOD
+
+
+def test_a_row_of_each_series_tells_no_period():
+    with pytest.raises(DataError, match="no series has two rows; at least 2 are needed"):
+        one_row_each()
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,14 @@ def test_the_same_out_as_in(run_dir, table):
     assert run.config["lookback"] == "1d"
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+def test_pandas_stamps_with_a_time_zone_are_taken_in_utc(run_dir, table, zone):
+    run = load_run(run_dir)
+    frame = pd.read_csv(table, parse_dates=["when"])
+    zoned = frame.assign(when=frame["when"].dt.tz_localize("UTC").dt.tz_convert(zone))
+    assert run.predict(zoned).equals(run.predict(frame))
+
+
 def test_evaluate_on_another_table(run_dir, aside):
     other = hourly(300, seed=5)
     more = other.select("wind", "temp (degC)", "when", "power (kW)", extra=pl.lit(1.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,6 +41,15 @@ def test_of_equal_maxima_the_first_one_has_the_gradient():
     inputs = np.array([1, 3, 3, 2], np.float32).reshape(1, 4, 1)
     _, gradient = outputs_and_gradient(GlobalMaxPooling1D(), inputs)
     assert gradient[0, :, 0].tolist() == [0, 6, 0, 0]
+
+
+@pytest.mark.parametrize("step", [0, 2, 4])
+def test_what_is_no_number_stays(step):
+    inputs = np.array([1, 3, 2, 5, 4], np.float32).reshape(1, 5, 1)
+    inputs[0, step] = np.nan
+    np.testing.assert_array_equal(
+        GlobalMaxPooling1D()(inputs), keras.layers.GlobalMaxPooling1D()(inputs)
+    )
 
 
 def test_time_may_be_unknown_and_configuration_comes_back():

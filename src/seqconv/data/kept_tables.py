@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,9 +21,11 @@ import numpy as np
 from seqconv.config.errors import DataError
 from seqconv.data.cache import cache_folder
 from seqconv.data.files import parse_json, read_plain
+from seqconv.data.scratch import temporary_folder
 
 # Part of a table's name: changes with what is kept and with how files are parsed.
-FORM = 1
+# 2: before, a short row beside a quoted cell was filled up.
+FORM = 2
 METADATA = "table.json"
 TYPES = {"times": "<M8[s]", "values": "<f4", "series": "<i4"}
 BLOCK_ROWS = 2**18
@@ -31,6 +33,19 @@ BLOCK_ROWS = 2**18
 Metadata = dict[str, Any]
 """What is known of a table besides its rows, as JSON holds it."""
 Arrays = dict[str, np.ndarray]
+
+
+class _WritingError(Exception):
+    """A table cannot be written; the cause says why."""
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """Tell a folder that cannot be written from a source that cannot be read: both are errors of the system."""
+    try:
+        yield
+    except OSError as error:
+        raise _WritingError from error
 
 
 class TableWriter:
@@ -45,6 +60,7 @@ class TableWriter:
         self.rows = 0
         self.columns = 0
         self._files: dict[str, IO[bytes]] = {}
+        self._opened = contextlib.ExitStack()
 
     def write(
         self, times: np.ndarray | None, values: np.ndarray, series: np.ndarray | None
@@ -52,31 +68,34 @@ class TableWriter:
         """Add rows: times `(rows,)` datetime64[s], values `(rows, columns)`, numbers of series `(rows,)`."""
         self.rows += len(values)
         self.columns = values.shape[1]
-        for name, array in (("times", times), ("values", values), ("series", series)):
-            if array is not None:
-                if name not in self._files:
-                    self._files[name] = (self.folder / name).open("wb")
-                self._files[name].write(
-                    np.ascontiguousarray(array, TYPES[name]).view(np.uint8).data
-                )
+        with _writing():
+            for name, array in (("times", times), ("values", values), ("series", series)):
+                if array is not None:
+                    if name not in self._files:
+                        self._files[name] = self._opened.enter_context(
+                            (self.folder / name).open("wb")
+                        )
+                    self._files[name].write(
+                        np.ascontiguousarray(array, TYPES[name]).view(np.uint8).data
+                    )
 
     def finish(self, metadata: Mapping[str, Any]) -> None:
         """Sort the rows by series, and say what they are."""
-        self.close()
         metadata = {
             **metadata,
             "rows": self.rows,
             "width": self.columns,
             "arrays": list(self._files),
         }
-        (self.folder / METADATA).write_text(json.dumps(metadata))
-        if "series" in self._files:
-            self._sort_by_series()
+        with _writing():
+            self.close()
+            (self.folder / METADATA).write_text(json.dumps(metadata))
+            if "series" in self._files:
+                self._sort_by_series()
 
     def close(self) -> None:
-        """Close the files."""
-        for stream in self._files.values():
-            stream.close()
+        """Close the files, all of them even where one cannot write its last rows."""
+        self._opened.close()
 
     def _sort_by_series(self) -> None:
         arrays, _ = _mapped(self.folder)
@@ -98,8 +117,11 @@ def load_or_make(
 
     Args:
         settings: all that the table depends on, as JSON holds it.
-        make: writes it.
+        make: writes it; called once more where the cache turns out to be full.
         keep: whether it is worth keeping.
+
+    Raises:
+        DataError: if there is no room for it.
     """
     text = json.dumps({**settings, "form": FORM}, sort_keys=True)
     folder = _folder() if keep else None
@@ -108,13 +130,38 @@ def load_or_make(
         final = folder / hashlib.sha256(text.encode()).hexdigest()[:32]
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return _mapped(final)
-    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        # A cache that is full is none.
+        with contextlib.suppress(_WritingError):
+            return _made(make, folder, final)
+    try:
+        return _made(make, None, None)
+    except _WritingError as error:
+        raise DataError(
+            f"{temporary_folder()}: a table cannot be written ({error.__cause__}). Free room there, or set TMPDIR to "
+            "a folder that has it"
+        ) from error
+
+
+def _made(
+    make: Callable[[TableWriter], None], folder: Path | None, final: Path | None
+) -> tuple[Arrays, Metadata]:
+    """A table made now.
+
+    Args:
+        make: writes it.
+        folder: to write it in; None: the system's for temporary files.
+        final: its name from then on; None: it has none, and goes with its arrays.
+    """
+    with _writing():
+        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
         writer = TableWriter(staging)
         try:
             make(writer)
         finally:
-            writer.close()
+            # All is written by now, or another error says why not.
+            with contextlib.suppress(OSError):
+                writer.close()
         found = _mapped(staging)  # Stays readable whatever becomes of the names.
         if final is not None:
             with contextlib.suppress(OSError):

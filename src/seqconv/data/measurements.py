@@ -21,11 +21,12 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from seqconv.config.errors import ConfigError, DataError, FileError, Problem, did_you_mean
+from seqconv.console import native_notices_in_log
 from seqconv.data.archives import is_packed, read_bytes, unpack
 from seqconv.data.checksums import file_checksum
 from seqconv.data.files import open_plain
 from seqconv.data.kept_tables import Arrays, Metadata, TableWriter, load_or_make
-from seqconv.data.tables import decoded, header_names
+from seqconv.data.tables import decoded, header_names, latin_note
 
 if TYPE_CHECKING:
     import polars
@@ -68,7 +69,6 @@ TIME_FORMATS = (
 AMBIGUOUS = tuple(
     (form, form.replace("%d/%m", "%m/%d")) for form in TIME_FORMATS if form.startswith("%d/")
 )
-NO_NUMBER = r"[^\d.eE+-]"
 SAMPLED = 1000  # stamps that decide on the column and its format, from the beginning of the file
 EPOCH = "seconds since 1970"
 # Seconds since 1970 reach these many digits in the year 5138; what has more counts fractions of a second.
@@ -307,7 +307,7 @@ class _Source:
                 )
             self.columns = reading.columns
         else:
-            free = [name for name in names if name not in taken]
+            free = [name for name in names if name not in taken and not _is_padding(sample[name])]
             self.columns = tuple(name for name in free if _is_numeric(sample[name]))
             left_out = [name for name in free if name not in self.columns]
             if left_out:
@@ -424,6 +424,9 @@ class _Csv(_Source):
     def __init__(self, path: Path, reading: Reading):
         super().__init__(path, reading)
         self._stream = _unpacked(path)
+        # The first line that is UTF-8, but no ASCII, and the first that is no UTF-8.
+        self._utf8_line: int | None = None
+        self._latin_line: int | None = None
         try:
             self._begin()
         except BaseException:
@@ -440,7 +443,7 @@ class _Csv(_Source):
             raise FileError(f"{path}: the file is empty")
         first, _, body = self._as_utf8(self._first, 1).partition(b"\n")
         header = first.decode()
-        self.names = header_names(header, path)
+        self.names = _distinct(header_names(header, path))
         if len(self.names) == 1 and (";" in header or "\t" in header):
             raise DataError(
                 f"{path}: columns must be separated by commas; the header is {header[:80]!r}"
@@ -491,9 +494,18 @@ class _Csv(_Source):
         return block if plain else self._decoded(block, line).encode()
 
     def _decoded(self, block: bytes, line: int) -> str:
-        text, notes = decoded(block, self.path, line)
-        if notes and not self.late_note:
-            self.late_note = notes[0]
+        text, latin_line = decoded(block, self.path, line)
+        if latin_line is not None:
+            self._latin_line = self._latin_line or latin_line
+            self.late_note = latin_note(self._latin_line)
+        elif self._utf8_line is None and (other := re.search(rb"[\x80-\xff]", block)):
+            self._utf8_line = line + block.count(b"\n", 0, other.start())
+        if self._latin_line is not None and self._utf8_line is not None:
+            # The same name would be two, depending on the block it stands in.
+            raise DataError(
+                f"{self.path}: must be UTF-8 or Latin-1 throughout; line {self._utf8_line} is UTF-8, line "
+                f"{self._latin_line} is not. Convert the file, for instance with iconv"
+            )
         return text
 
     def _parsed(self, body: bytes, first_row: int) -> polars.DataFrame:
@@ -543,10 +555,29 @@ def _unpacked(path: Path) -> IO[bytes]:
     return stream
 
 
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names of a header; columns without one, as trailing commas make them, are told apart by blanks."""
+    distinct: list[str] = []
+    unnamed = 0
+    for name in names:
+        # No name of a header has blanks at its ends.
+        distinct.append(name or " " * unnamed)
+        unnamed += not name
+    return distinct
+
+
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Blocks of whole lines."""
+    """Blocks of whole lines; one that ends within quotes goes on to the end of the cell."""
     while chunk := stream.read(BLOCK_BYTES):
-        yield chunk if chunk.endswith(b"\n") else chunk + stream.readline()
+        parts = [chunk if chunk.endswith(b"\n") else chunk + stream.readline()]
+        is_within = _count(parts[0], '"') % 2 == 1
+        # A quote that is not closed within so many bytes never is: the reader refuses it.
+        left = BLOCK_BYTES
+        while is_within and left > 0 and (line := stream.readline()):
+            parts.append(line)
+            left -= len(line)
+            is_within = line.count(b'"') % 2 == 0
+        yield b"".join(parts)
 
 
 def _count(body: bytes, character: str) -> int:
@@ -556,18 +587,29 @@ def _count(body: bytes, character: str) -> int:
 
 def _refuse_short_rows(body: bytes, columns: int, path: Path, first_row: int) -> None:
     """Refuse rows with too few cells: polars would fill them up."""
-    # Within quotes a comma is no separator; such a block is left to the CSV reader.
-    if columns < 2 or b'"' in body or not body:
+    if columns < 2 or not body:
         return
     cells = np.frombuffer(body, np.uint8)
-    lines = _count(body, "\n") + (not body.endswith(b"\n"))
-    if _count(body, ",") == lines * (columns - 1):
+    is_comma, is_end = cells == ord(","), cells == ord("\n")
+    if b'"' in body:
+        quotes = cells == ord('"')
+        opening = np.flatnonzero(quotes)[::2]
+        before = cells[opening[opening > 0] - 1]
+        if not np.isin(before, np.frombuffer(b',\n"', np.uint8)).all():
+            # In the middle of a cell a quote is a character like others; the block is left to the CSV reader.
+            return
+        # Within quotes neither is a separator. A doubled quote ends the cell and begins it again.
+        outside = ~np.logical_xor.accumulate(quotes)
+        is_comma &= outside
+        is_end &= outside
+    lines = np.count_nonzero(is_end) + (not body.endswith(b"\n"))
+    if np.count_nonzero(is_comma) == lines * (columns - 1):
         # Then a short row would have a long one beside it, which the reader refuses.
         return
-    ends = np.flatnonzero(cells == ord("\n"))
+    ends = np.flatnonzero(is_end)
     starts = np.concatenate([[0], ends + 1])
     starts = starts[starts < len(cells)]
-    commas = np.add.reduceat(cells == ord(","), starts, dtype=np.int64)
+    commas = np.add.reduceat(is_comma, starts, dtype=np.int64)
     short = np.flatnonzero(commas < columns - 1)
     if not len(short):
         return
@@ -588,28 +630,30 @@ class _Parquet(_Source):
         super().__init__(path, reading)
         import polars as pl
 
-        try:
+        with self._refuse_damage():
             self._scan = pl.scan_parquet(path, glob=False)
             self._rows = int(self._scan.select(pl.len()).collect().item())
             sample = self._scan.head(SAMPLED).collect()
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise self._damaged(error) from error
         self._choose(sample)
 
-    def _damaged(self, error: Exception) -> FileError:
-        return FileError(
-            f"{self.path}: the Parquet file is cut off or damaged ({str(error).splitlines()[0]})"
-        )
-
-    def blocks(self) -> Iterator[_Block]:
+    @contextlib.contextmanager
+    def _refuse_damage(self) -> Iterator[None]:
         import polars as pl
 
+        try:
+            # Some damage makes polars panic, which it reports at length on stderr, and which is no Exception.
+            with native_notices_in_log():
+                yield
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            raise FileError(
+                f"{self.path}: the Parquet file is cut off or damaged ({str(error).splitlines()[0]})"
+            ) from error
+
+    def blocks(self) -> Iterator[_Block]:
         wanted = [name for name in (*self.columns, self.time_column, self.reading.series) if name]
         for first in range(0, self._rows, BLOCK_ROWS):
-            try:
+            with self._refuse_damage():
                 frame = self._scan.select(wanted).slice(first, BLOCK_ROWS).collect()
-            except (pl.exceptions.PolarsError, OSError) as error:
-                raise self._damaged(error) from error
             yield self._block(frame, first)
 
 
@@ -640,6 +684,15 @@ def _is_numeric(cells: polars.Series) -> bool:
     return int(numbers.is_not_null().sum()) * 2 >= len(present)
 
 
+def _is_padding(cells: polars.Series) -> bool:
+    """Whether a column has neither a name nor a cell, as trailing commas make it."""
+    import polars as pl
+
+    if cells.name.strip() or cells.dtype != pl.String:
+        return False
+    return bool((cells.fill_null("") == "").all())
+
+
 def _time_format(
     cells: polars.Series, formats: Sequence[str], *, named: bool = False
 ) -> str | None:
@@ -659,8 +712,8 @@ def _time_format(
     if cells.dtype != pl.String:
         return None
     present = cells.filter(cells.is_not_null() & (cells != ""))
-    if not named and len(present) and not present.str.contains(NO_NUMBER).any():
-        return None  # No format looks like a number, and most columns are numbers.
+    if not named and present.cast(pl.Float64, strict=False).is_not_null().any():
+        return None  # A number is no stamp, and most columns are numbers: trying all formats on them takes long.
     if named and len(present) and present.str.contains(r"^\d{9,19}$").all():
         return EPOCH
     fitting = (form for form in formats if _to_datetime(present, form).is_not_null().all())
@@ -722,7 +775,7 @@ def _parse_times(texts: polars.Series, form: str | None, path: Path, first_row: 
         row = int(fractions[0])
         raise DataError(
             f"{path}: row {first_row + row}, column `{texts.name}`: must be a whole second; received "
-            f"{texts[row]!r}. For faster rows set dataset.time=null"
+            f"{_shown(texts, row)}. For faster rows set dataset.time=null"
         )
     return (milliseconds // 1000).view("datetime64[s]")
 
@@ -757,8 +810,18 @@ def _refuse(
         more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
         raise DataError(
             f"{path}: row {first_row + row}, column `{cells.name}`: must be {wanted}; "
-            f"received {cells[row]!r}{more}"
+            f"received {_shown(cells, row)}{more}"
         )
+
+
+def _shown(cells: polars.Series, row: int) -> str:
+    """A cell for messages."""
+    import polars as pl
+
+    if cells.dtype in (pl.Datetime, pl.Date):
+        # Python knows no year before 1 or after 9999, as damage makes them.
+        return str(cells.slice(row, 1).to_numpy()[0])
+    return repr(cells[row])
 
 
 def expand(pattern: str) -> list[Path]:

@@ -260,13 +260,14 @@ def find_gaps(times: np.ndarray, period: int | None = None) -> Gaps:
     """The period of a series and its gaps.
 
     Args:
-        times: `(rows,)` datetime64[s], ascending, at least two.
+        times: `(rows,)` datetime64[s], ascending; at least two where the period is not known.
         period: seconds from one row to the next; None: the median of the differences.
     """
     if period is None:
         first = np.diff(times[:PERIOD_ROWS].astype("datetime64[s]").astype(np.int64))
         period = int(np.median(first))
-    after, seconds = [], []
+    # A single row has no gaps.
+    after, seconds = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for block in blocks_of(len(times) - 1):
         part = times[block.start : block.stop + 1].astype("datetime64[s]").astype(np.int64)
         differences = np.diff(part)
@@ -529,11 +530,7 @@ class _Cleaner:
             raise DataError(
                 "the time stamps must be a second or more apart. For faster rows set dataset.time=null"
             )
-        found = [
-            (find_gaps(self.times[start:stop], period), start)
-            for start, stop in series
-            if stop - start > 1
-        ]
+        found = [(find_gaps(self.times[start:stop], period), start) for start, stop in series]
         after = np.concatenate([gaps.after + start for gaps, start in found])
         seconds = np.concatenate([gaps.seconds for gaps, _ in found])
         irregular = np.flatnonzero(seconds % period)
@@ -570,12 +567,14 @@ class _Cleaner:
         """Means over periods, on a grid from the first stamp; a period without a row is a gap."""
         period = self._period(series)
         starts, times, codes = [], [], []
-        for number, (start, stop) in enumerate(series):
+        for start, stop in series:
             seconds = (self.times[start:stop] - self.times[start]).astype(np.int64)
             bins, firsts = np.unique(seconds // period, return_index=True)
             starts.append(firsts + start)
             times.append(self.times[start] + bins * period * SECOND)
-            codes.append(np.full(len(bins), number, np.int32))
+            # The source's number: a series that has lost all its rows keeps its own.
+            code = 0 if self.series is None else self.series[start]
+            codes.append(np.full(len(bins), code, np.int32))
         first_rows = np.concatenate(starts)
         if len(first_rows) == len(self.times) and np.array_equal(np.concatenate(times), self.times):
             return

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import tempfile
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -17,7 +20,11 @@ LARGE_BYTES = 256 * 2**20
 
 
 def empty_rows(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
-    """An array to be filled; a large one is memory-mapped to a file that goes with it."""
+    """An array to be filled; a large one is memory-mapped to a file that goes with it.
+
+    Raises:
+        DataError: if neither the cache nor the system's temporary folder has room for it.
+    """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < LARGE_BYTES:
         return np.empty(shape, dtype)
@@ -27,6 +34,43 @@ def empty_rows(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
         folder.mkdir(parents=True, exist_ok=True)
     if folder is None or not os.access(folder, os.W_OK):
         folder = None
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            return _mapped(folder, shape, dtype, size)
+    try:
+        return _mapped(None, shape, dtype, size)
+    except OSError as error:
+        tried = f"{folder} and {temporary_folder()}" if folder else temporary_folder()
+        raise DataError(
+            f"{tried}: no room for {size:,} bytes ({error.strerror}). Free some, or set SEQCONV_DATA_DIR to a folder "
+            "that has it"
+        ) from error
+
+
+def temporary_folder() -> str:
+    """The system's folder for temporary files, for messages."""
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return "the system's temporary folder"
+
+
+def _mapped(
+    folder: Path | None, shape: tuple[int, ...], dtype: np.dtype | type, size: int
+) -> np.ndarray:
     with tempfile.TemporaryFile(prefix=".scratch-", dir=folder) as stream:
-        stream.truncate(size)
+        _reserve(stream, size)
         return np.memmap(stream, dtype, "r+", shape=shape)
+
+
+def _reserve(stream: IO[bytes], size: int) -> None:
+    """Take room for so many bytes now: a disk that turns out full later would end the process by a signal."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(stream.fileno(), 0, size)
+            return
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+    # Not every platform can do so, nor every file system.
+    stream.truncate(size)

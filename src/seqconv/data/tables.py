@@ -46,7 +46,7 @@ def read_cells(content: bytes, path: Path) -> Cells:
     """
     import polars as pl
 
-    text, notes = decoded(content, path)
+    text, line = decoded(content, path)
     header_names(text.partition("\n")[0], path)
     try:
         frame = pl.read_csv(io.BytesIO(text.encode()), infer_schema=False)
@@ -55,18 +55,23 @@ def read_cells(content: bytes, path: Path) -> Cells:
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: cannot be read as CSV ({reason})") from error
-    return Cells(frame, notes)
+    return Cells(frame, () if line is None else (latin_note(line),))
 
 
-def decoded(content: bytes, path: Path, first_line: int = 1) -> tuple[str, tuple[str, ...]]:
-    """The text of a file, or of whole lines of it, and a note if it is Latin-1."""
+def decoded(content: bytes, path: Path, first_line: int = 1) -> tuple[str, int | None]:
+    """The text of a file, or of whole lines of it; if it is Latin-1 also the first line that is no UTF-8."""
     if b"\0" in content:
         raise DataError(f"{path}: is no text (it holds a zero byte)")
     try:
-        return content.decode("utf-8-sig"), ()
+        return content.decode("utf-8-sig"), None
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + first_line
-        return content.decode("latin-1"), (f"read as Latin-1: line {line} is no UTF-8",)
+        return content.decode("latin-1"), line
+
+
+def latin_note(line: int) -> str:
+    """What people must know of a file whose line is no UTF-8."""
+    return f"read as Latin-1: line {line} is no UTF-8"
 
 
 def header_names(header: str, path: Path) -> list[str]:

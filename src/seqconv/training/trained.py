@@ -178,14 +178,18 @@ def _from_pandas(frame: pandas.DataFrame) -> polars.DataFrame:
         raise DataError(
             f"must be a path, a polars or pandas frame, or an array; received {type(frame).__name__}"
         )
-    return pl.DataFrame(
-        {
-            str(name): pl.Series(frame[name].to_numpy(), strict=False)
-            if frame[name].dtype != object
-            else pl.Series(frame[name].tolist(), strict=False)
-            for name in frame.columns
-        }
-    )
+    return pl.DataFrame({str(name): _column(frame[name]) for name in frame.columns})
+
+
+def _column(cells: pandas.Series) -> polars.Series:
+    import pandas as pd
+    import polars as pl
+
+    if isinstance(cells.dtype, pd.DatetimeTZDtype):
+        # As they are in UTC; numpy knows no time zones.
+        cells = cells.dt.tz_convert(None)
+    plain = cells.tolist() if cells.dtype == object else cells.to_numpy()
+    return pl.Series(plain, strict=False)
 
 
 def _best_checkpoint(run_dir: Path) -> Checkpoint:

@@ -26,7 +26,8 @@ def forward(first, last, inputs, outputs):  # type: ignore[no-untyped-def]
         for step in range(1, time):
             for j in range(features):
                 value, found = inputs[sample, step, j], outputs[sample, j]
-                outputs[sample, j] = found if found >= value else value
+                # What is no number stays.
+                outputs[sample, j] = value if value > found or np.isnan(value) else found
 
 
 @compiled
