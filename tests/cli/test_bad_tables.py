@@ -100,6 +100,18 @@ CASES = {
         DATA,
         r"2 steps in time are no whole number of 3600 s \(first: 3700 s after row 49.*resample or cut",
     ),
+    "means of rows out of order": (
+        table(),
+        ["cleaning.duplicates=keep", "cleaning.irregular=resample"],
+        USAGE,
+        r"cleaning.duplicates: must not be `keep` with irregular=resample",
+    ),
+    "means of directions": (
+        table(),
+        ["inputs.wind_vectors=[[a,b]]", "cleaning.irregular=resample"],
+        USAGE,
+        r"inputs.wind_vectors: must be \[\] with cleaning.irregular=resample",
+    ),
     "two rows": (table(2), [], USAGE, r"split.|a window needs"),
     "one row": (table(1), [], DATA, r"1 usable rows of 1; at least 2"),
     "infinite": (

@@ -97,6 +97,17 @@ def put_in_cache(folder: Path, content=CONTENT, pin=None) -> Remote:
     return remote
 
 
+def test_a_cache_that_may_not_be_searched(folder, monkeypatch):
+    remote = put_in_cache(folder)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(DataError, match=r"data.bin: cannot be read \(Permission denied\)"):
+        cached(remote)
+
+
 # A download
 
 

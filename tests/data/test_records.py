@@ -247,6 +247,16 @@ def test_resampled_series_keep_their_names_where_one_has_no_rows_left():
     np.testing.assert_allclose(record.values[[4, 9]], expected)
 
 
+def test_gaps_that_are_kept_are_told_and_rows_that_are_dropped_cut():
+    values = noise(30)
+    values[20, TARGET] = NAN
+    offsets = [*range(10), *range(40, 60)]
+    record = make_record(offsets, values, cleaning=replace(CLEANING, irregular="keep"))
+    assert record.segments == ((0, 20), (20, 29))
+    assert "1 gaps in time are kept (cleaning.irregular=keep): windows span them" in record.notes
+    assert record.counts.gaps == 2
+
+
 def one_row_each(**facts):
     series = np.arange(3, dtype=np.int32)
     return make_record([4, 4, 5], series=series, series_names=("x", "y", "z"), **facts)

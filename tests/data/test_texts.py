@@ -128,6 +128,18 @@ def test_labels_that_are_whole_numbers_are_the_classes_that_csv_has(
     assert read(write_texts(tmp_path / name, TEXTS, labels)) == read(reference)
 
 
+@pytest.mark.parametrize("name", ["notes.csv", "notes.parquet"])
+def test_labels_written_with_decimals_are_those_without(tmp_path, write_texts, name):
+    reference = write_texts(tmp_path / "reference.csv", TEXTS, ["1", "0", "1", "0"])
+    assert read(write_texts(tmp_path / name, TEXTS, ["1.0", "0", "1", "0.0"])) == read(reference)
+
+
+def test_names_that_read_as_numbers_are_names(tmp_path, write_texts):
+    """`nan` is a language (Min Nan Chinese), too."""
+    path = write_texts(tmp_path / "notes.csv", TEXTS, ["nan", "inf", "nan", "inf"])
+    assert set(read(path).labels) == {"nan", "inf"}
+
+
 def test_labels_lose_the_space_around_them(tmp_path, write_texts):
     path = write_texts(tmp_path / "notes.csv", TEXTS, ["pos", " pos", "neg", "neg "])
     assert set(read(path).labels) == {"pos", "neg"}

@@ -106,6 +106,21 @@ def test_only_what_is_missing_is_run_again(train, words):
     assert (run_dir / "metrics.json").stat().st_mtime_ns == written
 
 
+def test_data_that_has_changed(command, words, write_jena, aside):
+    """Found while Hydra runs the job, whose errors it would show with a traceback."""
+    code, stdout, _ = command([*words, "folds=2"])
+    assert code == 0
+    run_dir = Path(json.loads(stdout)["run_dir"])
+    (run_dir / "metrics.json").unlink()
+    (run_dir / "fold-2" / "metrics.json").unlink()
+    write_jena(aside / "record.csv", 1510)
+    code, stdout, stderr = command([f"resume={run_dir}"])
+    assert code == 3
+    assert stdout == ""
+    assert "has changed" in stderr
+    assert "Traceback" not in stderr
+
+
 @pytest.mark.slow
 def test_a_requirement_is_one_of_the_whole(train, words):
     run_dir, stderr = train(*words, "folds=2", "require=test.mae<0", code=6)

@@ -239,6 +239,9 @@ def test_no_ngram_in_enough_texts():
         ConfigError, match=r"model\.min_texts: no n-gram is in so many training texts"
     ):
         adapt(config, model, samples_of(LISTS, LABELS))
+    # As a part of `joined` its keys are others.
+    with pytest.raises(ConfigError, match=r"model\.phrases\.min_texts: no n-gram"):
+        adapt(config, model, samples_of(LISTS, LABELS), "model.phrases")
 
 
 def test_a_class_with_one_text_has_finite_ratios():

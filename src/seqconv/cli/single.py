@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from seqconv import console
 from seqconv.cli.overrides import AUTO, CommandLine, hand_over, quoted
-from seqconv.config.errors import OutputError
+from seqconv.config.errors import OutputError, SeqconvError
 from seqconv.config.schema import Config
 from seqconv.runs import layout, resume
 from seqconv.runs.files import json_line
@@ -143,13 +143,15 @@ def _start(
     """Let Hydra start the run, write its line for scripts, raise its error."""
     from seqconv.sweeps.members import run_side_by_side
     from seqconv.training import folds
-    from seqconv.training.run import Outcome
+    from seqconv.training.run import Outcome, reported
 
     outcomes: list[Outcome] = []
+    failures: list[SeqconvError] = []
 
     def job(composed: DictConfig) -> None:
-        outcomes.append(
-            folds.start(
+        # Hydra would show a traceback and end with 1.
+        try:
+            outcome = folds.start(
                 config,
                 run_dir,
                 task,
@@ -157,7 +159,10 @@ def _start(
                 signals=signals,
                 run_members=run_side_by_side,
             )
-        )
+        except (SeqconvError, OSError) as error:
+            failures.append(reported(error, signals))
+        else:
+            outcomes.append(outcome)
 
     try:
         # What a signal raises inside Hydra would show a traceback. The run itself knows where signals are safe.
@@ -166,6 +171,8 @@ def _start(
     except SystemExit:
         signals.check()
         raise
+    for failure in failures:
+        raise failure
     (outcome,) = outcomes
     console.result(json_line(outcome.summary))
     if outcome.error is not None:

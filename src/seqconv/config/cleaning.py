@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Strict
 
+from seqconv.config.errors import Problem
 from seqconv.config.fields import Count, Section
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cleaning(Section):
-    """Policies. Gaps in time always cut windows, except where rows are kept as they stand."""
+    """Policies. Gaps in time always cut windows, except with irregular=keep."""
 
     sentinels: Annotated[tuple[float, ...], Strict(False)]
     """Numbers that stand for a missing value."""
@@ -24,6 +26,14 @@ class Cleaning(Section):
     """The most rows in a row that are filled; None: all."""
     irregular: Literal["cut", "resample", "error", "keep"]
     """Steps in time that are no whole number of periods."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Means over periods need rows in order."""
+        if self.irregular == "resample" and self.duplicates == "keep":
+            yield Problem(
+                "duplicates",
+                "must not be `keep` with irregular=resample, which needs rows in order. Use keep_first or error",
+            )
 
 
 NO_CLEANING = Cleaning(

@@ -65,8 +65,11 @@ def cached(remote: Remote) -> Path | None:
         DataError: if it is there, but is not what was downloaded.
     """
     path = cache_folder() / remote.filename
-    if not path.exists():
-        return None
+    try:
+        if not path.exists():
+            return None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     try:
         pinned = json.loads(_pin_path(path).read_text())["sha256"]
     except (OSError, ValueError, KeyError, TypeError):

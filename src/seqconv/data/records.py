@@ -538,7 +538,13 @@ class _Cleaner:
             self.counts, gaps=len(after) - len(irregular), irregular=len(irregular)
         )
         if self.cleaning.irregular == "keep":
-            return period, []
+            # Gaps that cleaning made cut as always: else no window would hold a row that was dropped, but span it.
+            made = np.intersect1d(after + 1, np.array(self._cuts_of_dropped(), np.int64))
+            if len(after) > len(made):
+                self.notes.append(
+                    f"{len(after) - len(made)} gaps in time are kept (cleaning.irregular=keep): windows span them"
+                )
+            return period, made.tolist()
         if len(irregular) and self.cleaning.irregular == "error":
             row = int(after[irregular[0]])
             raise DataError(

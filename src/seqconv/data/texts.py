@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -115,9 +117,9 @@ def read_unlabelled(path: Path, *, text: str) -> tuple[list[str], tuple[str, ...
     Raises:
         DataError: naming file and row of what cannot be used, or the column that is not there.
     """
-    found = _reader(path)(read_bytes(path), path, {"text": text, "label": None, "part": None})
     texts = []
     try:
+        found = _reader(path)(read_bytes(path), path, {"text": text, "label": None, "part": None})
         for row in found.rows:
             _check_text(row.text, f"{path}: {row.place}")
             texts.append(row.text)
@@ -308,10 +310,12 @@ def _is_unicode(text: str) -> bool:
 
 
 def _label(value: Any) -> str:
-    """A class by name: 1, 1.0 and "1" are one."""
+    """A class by name: 1, 1.0, "1" and "1.0" are one."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value).strip()
+    # Cells of a CSV file are texts.
+    name = str(value).strip()
+    return name.partition(".")[0] if re.fullmatch(r"-?\d+\.0+", name) else name
 
 
 def _refuse_measurements(rows: list[_Row], path: Path, column: str) -> None:
@@ -336,7 +340,9 @@ def _refuse_measurements(rows: list[_Row], path: Path, column: str) -> None:
 
 def _is_fraction(label: str) -> bool:
     try:
-        return not float(label).is_integer()
+        number = float(label)
+        # "nan" and "inf" read as numbers; they may be names.
+        return math.isfinite(number) and not number.is_integer()
     except (ValueError, OverflowError):
         return False
 

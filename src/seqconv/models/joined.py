@@ -72,7 +72,7 @@ class JoinedConfig(ModelSection):
 def adapt(config: JoinedConfig, model: KerasModel, samples: Samples) -> None:
     """Fill the tables of n-grams and their ratios from the training texts."""
     for name, part in config.ngrams.items():
-        nbow.adapt(part, model.get_layer(name), samples)
+        nbow.adapt(part, model.get_layer(name), samples, f"model.{name}")
 
 
 # Functional model

@@ -147,8 +147,14 @@ def log_count_ratios(counts: np.ndarray, texts: np.ndarray, smoothing: float) ->
     return ratios[:, 1:] if len(texts) == 2 else ratios
 
 
-def adapt(config: NBowConfig, model: KerasModel, samples: Samples) -> None:
+def adapt(config: NBowConfig, model: KerasModel, samples: Samples, section: str = "model") -> None:
     """Fill the table of n-grams and their ratios from the training texts; the bias begins at the shares of classes.
+
+    Args:
+        config: of the model.
+        model: built.
+        samples: of the training part.
+        section: of the configuration, for messages.
 
     Raises:
         ConfigError: if no n-gram is in enough texts.
@@ -167,7 +173,7 @@ def adapt(config: NBowConfig, model: KerasModel, samples: Samples) -> None:
     )
     if not len(found.keys):
         rule = f"no n-gram is in so many training texts; received {config.min_texts}. Use a smaller number"
-        raise ConfigError([Problem("model.min_texts", rule)])
+        raise ConfigError([Problem(f"{section}.min_texts", rule)])
     used = found.most_frequent(config.max_ngrams)
     blocks = np.array_split(np.arange(len(samples)), math.ceil(len(samples) / BLOCK))
     labels = np.concatenate([samples.batch(block)[1][:, 0] for block in blocks])
@@ -180,7 +186,7 @@ def adapt(config: NBowConfig, model: KerasModel, samples: Samples) -> None:
     )
     console.info(
         f"n-grams  {len(used.keys):,} of {len(found.keys):,} in {config.min_texts} training texts or more "
-        f"(room for {config.max_ngrams:,}: model.max_ngrams)"
+        f"(room for {config.max_ngrams:,}: {section}.max_ngrams)"
     )
 
 

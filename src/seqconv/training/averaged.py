@@ -126,7 +126,12 @@ def average(loss: Loss, each: Sequence[Predicted], names: Sequence[Path]) -> Pre
         if not (same and np.allclose(other.targets, first.targets, rtol=1e-5, atol=1e-5)):
             rule = f"runs that are averaged are evaluated on the same samples; {name} has others than {names[0]}"
             raise ConfigError(
-                [Problem("--with", f"{rule}. Give them one data, `split` and `lookback`")]
+                [
+                    Problem(
+                        "--with",
+                        f"{rule}. Give them one data, `split`, `lookback` and `trainer.evaluation_windows`",
+                    )
+                ]
             )
     predictions = mean([found.predictions for found in each])
     return Predicted(predictions, first.targets, losses_of(loss, predictions, first.targets))

@@ -109,6 +109,7 @@ class Training:
         self.progress = Progress()
         self.best_validation: Predicted | None = None
         self.steps_done = 0
+        self.samples_done = 0
         self.seconds_in_steps = 0.0
         self.optimizer = build_optimizer(config.trainer, predictor.model)
         self._train_step = compile_training(
@@ -224,6 +225,7 @@ class Training:
         progress.step += 1
         progress.step_seconds += seconds
         self.steps_done += 1
+        self.samples_done += len(targets)
         self.seconds_in_steps += seconds
 
     def _refuse_no_number(self, loss: float) -> None:

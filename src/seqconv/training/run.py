@@ -354,11 +354,10 @@ def _recorded(result: Result, training: Training) -> Iterator[None]:
             result.train, result.validation = nested(best.training), nested(best.validation)
         # Speed as of this process: one that only repeats the last evaluation has none.
         seconds = training.seconds_in_steps
-        steps_per_second = training.steps_done / seconds if seconds else None
         result.timing = Timing(
             fit_seconds=progress.fit_seconds + progress.epoch_seconds,
-            steps_per_second=steps_per_second,
-            samples_per_second=steps_per_second and steps_per_second * training.config.batch_size,
+            steps_per_second=training.steps_done / seconds if seconds else None,
+            samples_per_second=training.samples_done / seconds if seconds else None,
         )
 
 

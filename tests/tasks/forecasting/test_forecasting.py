@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from small_records import (
     CLEANING,
     COLUMNS,
+    NO_INPUTS,
     QUICK,
     TARGET,
     make_record,
@@ -692,6 +693,24 @@ def test_rows_without_stamps_have_a_time_each():
     )
     found = errors_of(clean(read, CLEANING))
     assert len(set(found.times)) == len(found.ids) > 5
+
+
+def test_a_calendar_of_whole_turns_is_constant():
+    """Else noise of rounding would be scaled to a deviation of 1."""
+    days = np.datetime64("2015-01-01T00:00:00", "s") + np.arange(400) * np.timedelta64(86_400, "s")
+    inputs = dataclasses.replace(NO_INPUTS, calendar=("day", "year"))
+    task = prepare("r", make_record(days, noise(400)), make_settings(inputs=inputs))
+    found, _ = task.samples("train").batch(np.arange(20))
+    assert task.preparation.made[:2] == ("sine of day", "cosine of day")
+    assert (found[:, :, 3:5] == 0).all()
+    assert found[:, :, 5:].std() > 0.1
+
+
+def test_ridge_does_not_depend_on_units():
+    values, settings = noise(300).cumsum(axis=0), make_settings()
+    tasks = [prepare("r", make_record(300, values * unit), settings) for unit in (1.0, 1e-12)]
+    errors = [task.baselines(slow=True)["ridge"].metrics["test"]["mae"] for task in tasks]
+    assert errors[1] * 1e12 == pytest.approx(errors[0], rel=1e-6)
 
 
 # Intervals

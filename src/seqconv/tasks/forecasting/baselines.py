@@ -134,8 +134,8 @@ class EndsRidge:
             raise ValueError("there are no training windows")
         products, cross = sums.centred()
         std = np.sqrt(np.maximum(np.diag(products), 0) / sums.count)
-        # A column that never changes has rounding noise for a standard deviation.
-        std = np.where(std > 1e-9 * (1 + np.abs(sums.inputs / sums.count)), std, np.inf)
+        # A column that never changes has rounding noise for a standard deviation, if any.
+        std = np.where(std > 1e-9 * np.abs(sums.inputs / sums.count), std, np.inf)
         scaled = products / np.outer(std, std) + RIDGE_PENALTY * np.eye(len(std))
         weights = np.linalg.solve(scaled, cross[:, 0] / std) / std
         intercept = (sums.outputs[0] - sums.inputs @ weights) / sums.count

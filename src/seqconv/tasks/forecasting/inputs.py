@@ -71,7 +71,8 @@ def _calendar(times: np.ndarray, turn: str, ahead: int) -> list[np.ndarray]:
     seconds = times.astype("datetime64[s]").astype(np.int64).astype(np.float64) + ahead
     if turn == "week":
         seconds -= 4 * TURNS["day"]
-    angle = 2 * np.pi * seconds / TURNS[turn]
+    # Of whole turns nothing is left: noise of rounding would be scaled like any feature.
+    angle = 2 * np.pi * np.remainder(seconds, TURNS[turn]) / TURNS[turn]
     return [np.sin(angle), np.cos(angle)]
 
 

@@ -180,6 +180,12 @@ class ForecastingSettings(Section):
             yield Problem(
                 "fold", f"must lie in 1 to `folds`; received fold={self.fold}, folds={self.folds}"
             )
+        if self.inputs.wind_vectors and self.cleaning.irregular == "resample":
+            yield Problem(
+                "inputs.wind_vectors",
+                "must be [] with cleaning.irregular=resample: the mean of 350 and 10 degrees is not 180. Use cut, or "
+                "resample the components before",
+            )
         levels = self.quantiles or (0.5,)
         if list(levels) != sorted(set(levels)) or 0.5 not in levels:
             yield Problem(
