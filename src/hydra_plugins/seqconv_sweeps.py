@@ -117,18 +117,10 @@ class SeqconvSearch(SeqconvSweeper):
     ) -> None:
         super().__init__(params)
         self.plan = {"trials": trials, "sampler": sampler, "seed": seed, "at_once": at_once}
-        self.config: Any = None
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """What Hydra gives every sweeper."""
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self.config = config
 
     def sweep(self, arguments: list[str]) -> Any:
         """Ask, launch, tell."""
-        return self.task_function.search(self.launcher, self.config, arguments, self.plan)
+        return self.task_function.search(self.launcher, arguments, self.plan)
 
 
 ConfigStore.instance().store(

@@ -721,6 +721,16 @@ HALVING = [*GRID, "hydra/sweeper=halving"]
             id="interval-in-a-grid",
         ),
         pytest.param(
+            [*SEARCH, "trainer.learning_rate=interval(1e-2,1e-4)"],
+            "trainer.learning_rate: an interval goes from the smaller number to the larger",
+            id="interval-that-descends",
+        ),
+        pytest.param(
+            [*SEARCH, "trainer.learning_rate=tag(log,interval(0,1e-2))"],
+            "trainer.learning_rate: an interval with tag(log, ...) begins above 0; received",
+            id="logarithm-of-zero",
+        ),
+        pytest.param(
             [*HALVING, "trainer.learning_rate=interval(1e-4,1e-2)"],
             "trainer.learning_rate: an interval holds no values to run",
             id="interval-in-halving",

@@ -235,7 +235,7 @@ def test_listing_and_one_run(sweep):
             "needs two completed runs",
         ),
         (["best", "outputs/sweeps/now/5"], "no completed run"),
-        (["best", "outputs", "--by", "mae"], "--by: no run has the setting `mae`"),
+        (["best", "outputs", "--by", "mae"], "--by: must be a metric of the runs; received 'mae'."),
         (["show", "outputs"], "is no run directory"),
     ],
 )
@@ -353,6 +353,48 @@ def test_a_seed_counts_once(sweep):
     assert [len(group.rows) for group in comparing.groups_over_seeds(twice)] == [3, 3]
 
 
+def test_a_setting_is_the_same_written_with_decimals(sweep):
+    for number in range(3):
+        config = sweep / str(number) / "config.yaml"
+        value = "1" if number % 2 else "1.0"
+        text = config.read_text()
+        assert "clip_norm: null" in text
+        config.write_text(text.replace("clip_norm: null", f"clip_norm: {value}"))
+    groups = records("compare", sweep, "--over-seeds")
+    assert sorted(group["seeds"] for group in groups) == [2, 3]
+    assert len(records("compare", sweep, "--where", "trainer.clip_norm=1")) == 3
+
+
+def test_a_folder_that_cannot_be_read_is_left_out(sweep, monkeypatch, capsys):
+    """Of somebody else, or `lost+found`."""
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "3":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert len(comparing.find_runs([sweep])) == 5
+    assert "3: is left out, it cannot be read (Permission denied)" in capsys.readouterr().err
+
+
+def test_the_best_of_different_objectives_is_told(sweep):
+    config = sweep / "0" / "config.yaml"
+    config.write_text(config.read_text().replace("objective: val_loss", "objective: val_r2"))
+    found = CliRunner().invoke(tools.app, ["runs", "best", str(sweep)])
+    assert "different objectives (val_loss, val_r2)" in found.stderr
+    assert "--by names one metric for all" in found.stderr
+
+
+def test_ensembles_that_share_members_are_told(sweep):
+    for number in range(6):
+        config = sweep / str(number) / "config.yaml"
+        config.write_text(config.read_text().replace("ensemble: null", "ensemble: 2"))
+    found = CliRunner().invoke(tools.app, ["runs", "compare", str(sweep), "--over-seeds"])
+    assert "ensembles whose seeds are less than 2 apart share members" in found.stderr
+
+
 # The page
 
 
@@ -374,6 +416,18 @@ def test_a_page_that_fetches_nothing(sweep, aside):
     assert 'class="map"' in text
     assert not re.search(r"""<(script|link|img)[^>]+(src|href)=["'](?!data:)""", text)
     assert len(text) < 5_000_000
+
+
+def test_an_unmet_requirement_is_no_failure(sweep):
+    for number, status in ((0, "completed"), (1, "failed")):
+        path = sweep / str(number) / "metrics.json"
+        result = json.loads(path.read_text())
+        result |= {"status": status, "error": {"message": f"why {status}", "exit_code": 6}}
+        path.write_text(json.dumps(result))
+    _, text = page(sweep)
+    failed, _, unmet = text.partition("<h2>Completed, with a requirement that is not met</h2>")
+    assert "why completed" in unmet
+    assert "why failed" in failed.partition("<h2>Not completed</h2>")[2]
 
 
 def test_a_page_names_are_no_markup(sweep):

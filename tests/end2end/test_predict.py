@@ -335,6 +335,8 @@ def test_errors_of_the_command(run_dir, table, aside, monkeypatch):
     short = write(hourly(10), aside / "short.csv")
     assert code(run_dir, short) == 3
     assert code(run_dir, short, "--out", aside / "x.csv") == 3
+    # A file where a folder should be.
+    assert code(run_dir, table, "--out", aside / "short.csv" / "x.csv") == 2
     assert {path.name for path in aside.iterdir()} == {"hourly.csv", "short.csv"}
 
 

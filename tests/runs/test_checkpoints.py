@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,6 +150,32 @@ def test_stale_staging_folders_are_removed_by_the_one_that_writes(store):
     again.prepare()
     assert names(store.folder) == ["epoch-1", "pointers.json"]
     assert same(again.load("last"), checkpoint(1))
+
+
+@pytest.mark.parametrize("ends", ["killed", "interrupted"])
+def test_one_that_is_written_again_is_there_until_the_new_one_is(store, monkeypatch, ends):
+    store.prepare()
+    store.save("epoch-1", checkpoint(1), best=True)
+    replace = os.replace
+
+    def stop(source, target):
+        if Path(target).name == "epoch-1" and "before" not in Path(source).name:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stop)
+        if ends == "killed":
+            patch.setattr(CheckpointStore, "_put_back", lambda self, name: None)
+        with pytest.raises(KeyboardInterrupt):
+            store.save("epoch-1", checkpoint(2), best=True)
+    again = CheckpointStore(store.folder)
+    again.prepare()
+    assert names(store.folder) == ["epoch-1", "pointers.json"]
+    assert same(again.load("last"), checkpoint(1))
+    again.save("epoch-1", checkpoint(3), best=True)
+    assert names(store.folder) == ["epoch-1", "pointers.json"]
+    assert same(again.load("last"), checkpoint(3))
 
 
 def test_a_crash_before_the_rename_leaves_the_one_before(store, monkeypatch):

@@ -42,7 +42,8 @@ class Launcher:
 
 
 def plan(**changes):
-    usual = {"trials": 30, "sampler": "tpe", "seed": 0, "at_once": 2, "larger_is_better": False}
+    usual = {"trials": 30, "sampler": "tpe", "seed": 0, "at_once": 2}
+    usual |= {"objective": "val_loss", "larger_is_better": False}
     return Search(**(usual | changes))
 
 
@@ -62,6 +63,13 @@ def test_as_many_trials_as_are_wanted(tmp_path, sampler, capsys):
     if sampler == "tpe":
         # Small rates are good here, which it has learnt.
         assert sum(rates[-10:]) < sum(rates[:10])
+
+
+def test_a_trial_with_another_objective_counts_as_failed(tmp_path, capsys):
+    search(plan(trials=2, objective="val_mae"), overrides(), tmp_path, Launcher(tmp_path))
+    error = capsys.readouterr().err
+    assert "trial 1 has the objective val_loss, the search val_mae: it counts as failed" in error
+    assert "the best of" not in error
 
 
 def test_killed_and_resumed_every_trial_is_there_once(tmp_path):

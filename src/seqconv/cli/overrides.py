@@ -27,7 +27,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -514,6 +514,8 @@ def _sweep_problems(composed: DictConfig, swept: Sequence[Override]) -> Iterator
         elif sweeper in OF_GRIDS and not override.is_discrete_sweep():
             rule = "an interval holds no values to run; list some, or draw from it by hydra/sweeper=search"
             yield Problem(key, f"{rule}; received {override.input_line}")
+        elif rule := _wrong_interval(override):
+            yield Problem(key, f"{rule}; received {override.input_line}")
         elif sweeper not in OF_GRIDS and "threads=null" in _alternatives(override):
             yield Problem(key, "null stands for 1 in a sweep: write 1")
     if sweeper == SEARCH and not swept:
@@ -553,6 +555,21 @@ def _wrong_number(override: Override) -> str:
     if count > MOST_JOBS:
         return f"stands for more than {MOST_JOBS:,} jobs, which is the most of one sweep: leave out values"
     return "" if count else "stands for no value: there would be no job"
+
+
+def _wrong_interval(override: Override) -> str:
+    """What is wrong with an interval to draw from; empty if nothing is, or it is none."""
+    value = override.value()
+    if not isinstance(value, IntervalSweep):
+        return ""
+    start, end = float(value.start or 0), float(value.end or 0)
+    if start > end:
+        return "an interval goes from the smaller number to the larger"
+    return (
+        "an interval with tag(log, ...) begins above 0"
+        if "log" in value.tags and start <= 0
+        else ""
+    )
 
 
 def _alternatives(override: Override) -> list[str]:

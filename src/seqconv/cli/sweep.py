@@ -73,7 +73,7 @@ def _run_searching(line: CommandLine, sweep_dir: Path, signals: Signals) -> None
         numbers = sorted(int(p.name) for p in sweep_dir.glob("*") if p.name.isdecimal())
         return [Job(number=number, key="", words=()) for number in numbers]
 
-    results = _launch(line, SweepJob(sweep_dir), signals, jobs)
+    results = _launch(line, SweepJob(sweep_dir, configs=line.jobs), signals, jobs)
     _judge(results, jobs(), sweep_dir)
 
 
@@ -300,7 +300,8 @@ def _newest(folder: Path, keys: Sequence[str]) -> Path | None:
     for path in sorted(folder.glob("*"), reverse=True):
         try:
             manifest = read_manifest(path)
-        except OutputError:
+        # Of another version, or of somebody else.
+        except (OutputError, OSError):
             continue
         if manifest is not None and wanted & {job.key for job in manifest.jobs}:
             return path

@@ -60,7 +60,10 @@ def _seconds(text: str) -> float | None:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         return None
-    seconds = sum(float(n) * _SECONDS[unit] for unit, n in match.groupdict().items() if n)
+    try:
+        seconds = sum(float(n) * _SECONDS[unit] for unit, n in match.groupdict().items() if n)
+    except OverflowError:  # of 400 digits
+        return None
     return seconds if 0 < seconds <= LONGEST_SECONDS else None
 
 
@@ -70,7 +73,7 @@ def _duration(value: Any) -> float | None:
         return None
     seconds: float | None = None
     if isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
+        seconds = float(value) if abs(value) <= LONGEST_SECONDS else None
     elif isinstance(value, str):
         seconds = _seconds(value)
     if seconds is None or not 0 < seconds < float("inf"):

@@ -29,6 +29,7 @@ STATE = "state.json"
 MANIFEST = "manifest.json"
 POINTERS = "pointers.json"
 STAGING = ".writing-"
+BEFORE = "-before"
 # How often a reader looks again when the checkpoint it was led to has been replaced meanwhile.
 READ_ATTEMPTS = 5
 
@@ -61,6 +62,8 @@ class CheckpointStore:
     def prepare(self) -> None:
         """Make the folder, and remove what a process that died has left half-written; only for the one that writes."""
         self.folder.mkdir(exist_ok=True)
+        for before in self.folder.glob(f"{STAGING}*{BEFORE}"):
+            self._put_back(before.name.removeprefix(STAGING).removesuffix(BEFORE))
         for stale in self.folder.glob(f"{STAGING}*"):
             shutil.rmtree(stale, ignore_errors=True)
 
@@ -104,15 +107,26 @@ class CheckpointStore:
                     os.fsync(stream.fileno())
             sync_folder(staging)
             final = self.folder / name
+            before = self.folder / f"{STAGING}{name}{BEFORE}"
+            shutil.rmtree(before, ignore_errors=True)
+            # One of the same step: kept until the new one is in its place.
             if final.exists():
-                _remove(final)
+                os.replace(final, before)
             os.replace(staging, final)
+            shutil.rmtree(before, ignore_errors=True)
         except BaseException:
+            self._put_back(name)
             # A full disk gets the space back that the half-written one took.
             shutil.rmtree(staging, ignore_errors=True)
             raise
         sync_folder(self.folder)
         return final
+
+    def _put_back(self, name: str) -> None:
+        """Where a checkpoint was to be replaced and is not, give the one before its name again."""
+        with contextlib.suppress(OSError):
+            if not (self.folder / name).exists():
+                os.replace(self.folder / f"{STAGING}{name}{BEFORE}", self.folder / name)
 
     def names(self) -> list[str]:
         """Checkpoints that were made the last one at some time, the newest first.

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from seqconv import console
 from seqconv.config.errors import ConfigError, OutputError, Problem, did_you_mean
 from seqconv.config.yaml_files import leaves, load_tree
 from seqconv.runs import layout
-from seqconv.runs.files import read_json
+from seqconv.runs.files import read_json, whole_numbers
 from seqconv.runs.layout import MANIFEST
 from seqconv.runs.result import Result, is_number, read_result
 from seqconv.tasks.contract import BaselineResult, Json, SampleErrors
@@ -131,14 +132,19 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
 
 
 def _runs_below(path: Path, depth: int) -> Iterator[Path]:
-    if (path / layout.CONFIG).is_file() or (path / layout.METRICS).is_file():
-        yield path
-    elif depth:
+    try:
+        is_run = (path / layout.CONFIG).is_file() or (path / layout.METRICS).is_file()
         with os.scandir(path) as entries:
             folders = sorted(
                 (entry.name for entry in entries if entry.is_dir(follow_symlinks=False)),
                 key=lambda name: (len(name), name) if name.isdecimal() else (0, name),
             )
+    except OSError as error:
+        console.info(f"{path}: is left out, it cannot be read ({error.strerror})")
+        return
+    if is_run:
+        yield path
+    elif depth:
         for name in folders:
             if not name.startswith("."):
                 yield from _runs_below(path / name, depth - 1)
@@ -247,7 +253,7 @@ def _comes_with_its_group(rows: Sequence[Row], key: str) -> bool:
 
 
 def _text(value: Json) -> str:
-    return json.dumps(value, sort_keys=True)
+    return json.dumps(whole_numbers(value), sort_keys=True)
 
 
 def larger_is_better(name: str) -> bool:

@@ -90,7 +90,7 @@ def create(path: Path) -> Path:
 
 
 def claim(path: Path) -> Path:
-    """Take an existing directory that the user chose, if it is free and nobody else takes it.
+    """Take an existing directory that the user chose, if it is free; between two that do, the lock decides.
 
     Raises:
         OutputError: if it is not.
@@ -98,8 +98,6 @@ def claim(path: Path) -> Path:
     try:
         if not _is_free(path):
             raise OutputError(f"{path}: holds files already; a run needs a directory of its own")
-        # Between two processes that come this far, taking the lock decides.
-        (path / LOCK).touch()
     except OSError as error:
         raise OutputError(f"{path}: cannot be used ({error.strerror})") from error
     return path

@@ -195,19 +195,19 @@ def _sections(
 
 
 def _reasons(rows: Sequence[Row]) -> str:
-    """Why runs did not complete, once for all that say the same."""
+    """What runs report, those that did not complete first; once for all that say the same."""
     found: dict[tuple[str, str], list[str]] = {}
     for name, row in zip(short_names(rows), rows, strict=True):
         if row.reason:
             found.setdefault((row.status, row.reason), []).append(name)
-    if not found:
-        return ""
-    items = "".join(
-        f"<li>{len(names)} {status}: {html.escape(reason)} "
-        f'<span class="faint">({html.escape(", ".join(names))})</span></li>'
-        for (status, reason), names in found.items()
-    )
-    return f"<h2>Not completed</h2><ul>{items}</ul>"
+    lists = {"Not completed": "", "Completed, with a requirement that is not met": ""}
+    failed, unmet = lists
+    for (status, reason), names in found.items():
+        lists[unmet if status == "completed" else failed] += (
+            f"<li>{len(names)} {status}: {html.escape(reason)} "
+            f'<span class="faint">({html.escape(", ".join(names))})</span></li>'
+        )
+    return "".join(f"<h2>{title}</h2><ul>{items}</ul>" for title, items in lists.items() if items)
 
 
 def _pictures(best: Row) -> Iterator[str]:

@@ -18,7 +18,6 @@ from seqconv import console
 from seqconv.config.errors import ConfigError, OutputError, Problem, SeqconvError, SweepError
 from seqconv.config.schema import Config, parse
 from seqconv.runs import layout, resume
-from seqconv.runs.compare import larger_is_better
 from seqconv.runs.files import json_line
 from seqconv.runs.lock import locked
 from seqconv.sweeps import cluster
@@ -73,9 +72,7 @@ class SweepJob:
         with self._keeping_error():
             self._launch(launcher, {number: self.words[number] for number in self.pending})
 
-    def search(
-        self, launcher: Any, config: DictConfig, arguments: Sequence[str], plan: Mapping[str, Any]
-    ) -> None:
+    def search(self, launcher: Any, arguments: Sequence[str], plan: Mapping[str, Any]) -> None:
         """Let Optuna choose the jobs, and a launcher run them."""
         from seqconv.sweeps.search import Search, search
 
@@ -85,7 +82,9 @@ class SweepJob:
                 launcher, {number: [*shared, *words] for number, words in jobs.items()}
             )
 
-        full = Search(**plan, larger_is_better=larger_is_better(str(config.objective)))
+        # Not the one of `config`, which lacks the groups that are searched.
+        objective = next(job.objective for job in self.configs if isinstance(job, Config))
+        full = Search(**plan, objective=objective.name, larger_is_better=objective.larger_is_better)
         overrides = OverridesParser.create().parse_overrides(list(arguments))
         with self._keeping_error():
             search(full, overrides, self.sweep_dir, launch)

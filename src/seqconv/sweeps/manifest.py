@@ -14,7 +14,7 @@ from pathlib import Path
 from seqconv.config.errors import ConfigError, OutputError
 from seqconv.config.fields import STRICT, Count, NonNegative, read_values
 from seqconv.config.schema import Config, load_config
-from seqconv.runs.files import read_json, write_json
+from seqconv.runs.files import read_json, whole_numbers, write_json
 from seqconv.runs.layout import CONFIG, MANIFEST
 from seqconv.runs.result import Result, read_result
 from seqconv.tasks.contract import Json
@@ -106,7 +106,8 @@ def key_of(config: Config) -> str:
 
 def checksum(value: Json) -> str:
     """Of a value as JSON holds it."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+    text = json.dumps(whole_numbers(value), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def read_manifest(sweep_dir: Path) -> Manifest | None:

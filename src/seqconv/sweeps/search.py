@@ -44,6 +44,7 @@ class Search:
         sampler: `tpe` (Bergstra et al., 2011, "Algorithms for hyper-parameter optimization") or `random`.
         seed: of the sampler.
         at_once: trials that are asked for before the results of the others are known.
+        objective: its name.
         larger_is_better: of the objective.
     """
 
@@ -51,6 +52,7 @@ class Search:
     sampler: Literal["tpe", "random"]
     seed: int
     at_once: int
+    objective: str
     larger_is_better: bool
 
 
@@ -82,7 +84,7 @@ def search(
     def run(trials: Sequence[Trial]) -> bool:
         go_on = launch(fixed, {trial.number: _words(trial, space) for trial in trials})
         for trial in trials:
-            _tell(study, trial, sweep_dir)
+            _tell(study, trial, sweep_dir, plan.objective)
         return go_on
 
     goes_on = True
@@ -167,7 +169,7 @@ def _suggest(trial: Trial, key: str, override: Override) -> Any:
     raise ConfigError([Problem(key, f"cannot be searched: {override.input_line}")])
 
 
-def _tell(study: Study, trial: Trial, sweep_dir: Path) -> None:
+def _tell(study: Study, trial: Trial, sweep_dir: Path, objective: str) -> None:
     """What came out, unless the trial was interrupted: it is resumed the next time."""
     import optuna
 
@@ -175,6 +177,13 @@ def _tell(study: Study, trial: Trial, sweep_dir: Path) -> None:
     if result is None or result.status == "interrupted":
         return
     value = result.objective.value if result.objective is not None else None
+    if result.objective is not None and result.objective.name != objective:
+        # A group that is searched may bring one along.
+        console.info(
+            f"trial {trial.number} has the objective {result.objective.name}, the search {objective}: it counts as "
+            "failed"
+        )
+        value = None
     if result.status == "completed" and value is not None and math.isfinite(value):
         study.tell(trial, value)
     else:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -93,7 +93,7 @@ def _format(form: Format | None, out: Path | None) -> Format:
     return Format(suffix)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _readable(file: str) -> Iterator[Path]:
     """The file; what comes from a pipe as a file."""
     if file != PIPE:
@@ -107,7 +107,7 @@ def _readable(file: str) -> Iterator[Path]:
         yield path
 
 
-@contextmanager
+@contextlib.contextmanager
 def _whole(out: Path) -> Iterator[BinaryIO]:
     """A file that is complete or absent.
 
@@ -122,7 +122,8 @@ def _whole(out: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({error.strerror})") from error
     finally:
-        staging.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            staging.unlink(missing_ok=True)
 
 
 def _write(run: Predicting, path: Path, form: Format, stream: BinaryIO, *, newest: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 
 from seqconv import console
-from seqconv.config.errors import ConfigError, OutputError, Problem
+from seqconv.config.errors import ConfigError, OutputError, Problem, did_you_mean
 from seqconv.runs import compare as comparing
 from seqconv.runs.compare import Group, Row
 from seqconv.runs.files import finite, read_json
@@ -130,6 +131,8 @@ def compare(
         rows = [row for row in rows if row.run_dir in best]
     _note_differences(rows)
     groups = comparing.groups_over_seeds(rows)
+    if over_seeds or significance:
+        _note_shared_members(groups)
     ranked_groups = comparing.sorted_groups(groups, name)
     if over_seeds:
         shown = ranked_groups if sort in (None, name) else groups
@@ -153,6 +156,11 @@ def best(
     rows = [row for row in _rows(folders, where) if row.status == "completed"]
     if not rows:
         raise OutputError("no completed run is there")
+    if sort is not None and not any(sort in row.metrics for row in rows):
+        known = sorted({name for row in rows for name in row.metrics})
+        rule = f"must be a metric of the runs; received {sort!r}.{did_you_mean(sort, known)}"
+        raise ConfigError([Problem("--by", rule)])
+    _note_differences(rows, "--by")
     rows = comparing.sorted_rows(rows, sort, "--by")
     name = _metric_of(rows, sort)
     console.info(f"{name} {_cell(rows[0].metrics.get(name))}, the best of {len(rows)} runs")
@@ -201,7 +209,7 @@ def _best_of_each(rows: Sequence[Row], key: str) -> set[Path]:
     return {comparing.best_of(alike).run_dir for alike in found.values()}
 
 
-def _note_differences(rows: Sequence[Row]) -> None:
+def _note_differences(rows: Sequence[Row], option: str = "--sort") -> None:
     names = {str(row.values["dataset.name"]) for row in rows if "dataset.name" in row.values}
     if len(names) > 1:
         console.info(
@@ -211,8 +219,21 @@ def _note_differences(rows: Sequence[Row]) -> None:
     if len(objectives) > 1:
         console.info(
             f"the runs were chosen by different objectives ({', '.join(sorted(objectives))}), whose order says "
-            "nothing; --sort names one metric for all"
+            f"nothing; {option} names one metric for all"
         )
+
+
+def _note_shared_members(groups: Sequence[Group]) -> None:
+    """An ensemble of k has the seeds from its own on: two of neighbouring seeds are not independent."""
+    for group in groups:
+        size = group.values.get("ensemble")
+        seeds = sorted(int(row.values.get("seed", 0)) for row in group.rows)
+        if isinstance(size, int) and any(b - a < size for a, b in itertools.pairwise(seeds)):
+            console.info(
+                f"ensembles whose seeds are less than {size} apart share members: they differ less than independent "
+                f"ones. Use seed=range(0,{3 * size},{size})"
+            )
+            return
 
 
 def _names(rows: Sequence[Row], *, short: bool) -> list[str]:
