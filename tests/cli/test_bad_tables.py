@@ -112,6 +112,12 @@ CASES = {
         USAGE,
         r"inputs.wind_vectors: must be \[\] with cleaning.irregular=resample",
     ),
+    "a requirement that several leads do not have": (
+        table(),
+        ["lead=[1h,3h]", "require=test.mae<3"],
+        USAGE,
+        r"require: must name one of test.loss, test.scaled.mae.* received `test.mae`",
+    ),
     "two rows": (table(2), [], USAGE, r"split.|a window needs"),
     "one row": (table(1), [], DATA, r"1 usable rows of 1; at least 2"),
     "infinite": (

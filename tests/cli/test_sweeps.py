@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from seqconv.cli import sweep as cli
 from seqconv.cli.overrides import read_command_line
-from seqconv.config.errors import SweepError
+from seqconv.config.errors import ConfigError, SweepError
 from seqconv.config.schema import to_yaml
 from seqconv.sweeps.job import SweepJob
 from seqconv.sweeps.manifest import Job, results_of
@@ -40,6 +40,20 @@ def test_a_sweeper_that_chooses_its_jobs_may_have_any_number_to_choose_from(
 def test_a_search_starts_when_some_of_its_jobs_can(without_tensorflow):
     words = ["-m", "hydra/sweeper=search", "lookback=721,720", "model=conv1d,gru"]
     assert not read_command_line(words).knows_jobs
+
+
+def test_a_group_that_a_file_sweeps_brings_its_keys_along(without_tensorflow, tmp_path):
+    folder = tmp_path / "settings" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "corpora.yaml").write_text(
+        "# @package _global_\nhydra:\n  sweeper:\n    params:\n      dataset: reviews_demo,text\n"
+    )
+    words = ["--config-dir", str(folder.parent), "-m", "experiment=corpora", "model=conv1d"]
+    line = read_command_line([*words, "max_len=200", "++dataset.path=notes.csv"])
+    assert len(line.jobs) == 2
+    assert "++max_len=200" in line.overrides
+    with pytest.raises(ConfigError, match="max_lem: unknown key"):
+        read_command_line([*words, "max_lem=200"])
 
 
 @pytest.fixture

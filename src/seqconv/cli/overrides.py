@@ -180,6 +180,9 @@ class _Reader:
         self.search_path = self._search_path(arguments.config_dir)
         self._top_groups: list[str] | None = None
         self._listed: dict[str, list[str]] = {}
+        self._tell_apart()
+
+    def _tell_apart(self) -> None:
         self.choices = [o for o in self.overrides if self._options(o)]
         self.values = [o for o in self.overrides if o not in self.choices]
 
@@ -226,9 +229,7 @@ class _Reader:
         if self.problems:
             raise ConfigError(self._diagnosis(choices))
         try:
-            first = self._compose(next(_jobs(self.overrides)))
-            if self._take_params(first):
-                first = self._compose(next(_jobs(self.overrides)))
+            first = self._first(choices)
             knows_jobs = _sweeper(first) in OF_GRIDS
             if knows_jobs:
                 self._refuse_too_many()
@@ -261,6 +262,19 @@ class _Reader:
             jobs=checked,
         )
 
+    def _first(self, choices: list[str]) -> DictConfig:
+        """The first job, with what a config file sweeps."""
+        try:
+            first = self._compose(next(_jobs(self.overrides)))
+        except REFUSALS:
+            # A group that is swept there may have the keys that the configuration without it lacks.
+            if not self._take_params(self._compose(choices)):
+                raise
+        else:
+            if not self._take_params(first):
+                return first
+        return self._compose(next(_jobs(self.overrides)))
+
     def _take_params(self, first: DictConfig) -> bool:
         """Sweep what a config file says in `hydra.sweeper.params` too; the command line comes before it."""
         params = _part(first, "hydra", "sweeper").get("params")
@@ -270,6 +284,7 @@ class _Reader:
         if not words or not self._is_sweep(first):
             return False
         self.overrides = [o for word in words if (o := self._parse(word))] + self.overrides
+        self._tell_apart()
         return True
 
     def _prepare(self, first: DictConfig) -> None:

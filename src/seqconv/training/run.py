@@ -6,7 +6,7 @@ import contextlib
 import errno
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from seqconv.config.errors import (
     SeqconvError,
 )
 from seqconv.config.registry import DATASETS, MODELS
-from seqconv.config.requirements import Requirement
+from seqconv.config.requirements import MEASURED, Objective, Requirement
 from seqconv.config.schema import Config, to_yaml
 from seqconv.runs import layout, report
 from seqconv.runs.checkpoints import CheckpointStore
@@ -107,18 +107,31 @@ def load_task(config: Config, stored: StoredPreparation | None = None) -> Task:
             f"validation on {limit:,} of {available:,} samples, evenly spaced (trainer.evaluation_windows)"
         )
     check_length(config, task)
+    # What a finished run was to meet is settled.
+    require = config.require if stored is None else ()
     names = [metric.name for metric in task.metrics]
-    if config.objective.metric not in names:
-        known = ", ".join(f"val_{name}" for name in names)
-        raise ConfigError(
-            [
-                Problem(
-                    "objective",
-                    f"must be one of {known} with several targets or leads; received `{config.objective.name}`",
-                )
-            ]
-        )
+    if problems := list(_absent_metrics(config.objective, require, names)):
+        raise ConfigError(problems)
     return task
+
+
+def _absent_metrics(
+    objective: Objective, require: Sequence[Requirement], names: Sequence[str]
+) -> Iterator[Problem]:
+    """What is asked of metrics that there are not with several targets or leads."""
+    if objective.metric not in names:
+        known = ", ".join(f"val_{name}" for name in names)
+        yield Problem(
+            "objective",
+            f"must be one of {known} with several targets or leads; received `{objective.name}`",
+        )
+    for requirement in require:
+        part, _, metric = requirement.name.partition(".")
+        # Names with a dot are of a target, a lead or an interval: the result tells.
+        if part in MEASURED and "." not in metric and metric not in names:
+            known = ", ".join(f"{part}.{name}" for name in names)
+            rule = f"must name one of {known}, or of {part}.targets, with several targets or leads"
+            yield Problem("require", f"{rule}; received `{requirement.name}`")
 
 
 def check_length(config: Config, task: Task) -> None:
