@@ -125,7 +125,7 @@ def test_no_command_is_left_out():
 @pytest.mark.usefixtures("a_users_folder")
 def test_every_look_at_runs(command):
     assert (
-        command(["-m", "trainer=smoke", "model=conv_gru", "lookback=48,96", "step=6"]).exit_code
+        command(["-m", "trainer=smoke", "model=conv_gru", "lookback=144,288", "step=6"]).exit_code
         == 0
     )
     lines = [line for line in COMMANDS if line.startswith("seqconv runs")]
