@@ -150,14 +150,13 @@ def test_a_job_of_which_another_process_has_the_directory(tmp_path, monkeypatch)
 
 
 def test_a_search_asks_for_no_trial_after_a_failure_that_stops_it(tmp_path):
-    job, launched = SweepJob(tmp_path), []
+    job, launched = SweepJob(tmp_path, configs=read_command_line([]).jobs), []
 
     def launch(words, initial_job_idx):
         launched.extend(words)
         job.stopped = True
 
     plan = {"trials": 9, "sampler": "random", "seed": 0, "at_once": 2}
-    config = SimpleNamespace(objective="val_loss")
-    job.search(SimpleNamespace(launch=launch), config, ["seed=1,2,3"], plan)
+    job.search(SimpleNamespace(launch=launch), ["seed=1,2,3"], plan)
     assert job.error is None
     assert len(launched) == 2
