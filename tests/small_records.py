@@ -48,20 +48,24 @@ CLEANING = Cleaning(
 NO_INPUTS = InputSettings(calendar=(), target_calendar=(), wind_vectors=(), differences=())
 
 
-def make_record(times, values=None, *, cleaning=CLEANING, sentinel=None, **facts) -> Record:
-    """A cleaned record; `times` are stamps, or rows as for `stamps`."""
-    times = times if getattr(times, "dtype", None) == "datetime64[s]" else stamps(times)
-    values = noise(len(times)) if values is None else values
+def make_measurements(times, values, **facts) -> Measurements:
+    """A table as read."""
     columns = facts.pop("columns", COLUMNS[: values.shape[1]])
     targets = facts.pop("targets", (TARGET,))
     usual = {"source": "simulated", "fingerprint": "sha256:0", "features": len(columns)}
-    read = Measurements(
+    return Measurements(
         times=times,
         values=values,
         columns=columns,
         targets=tuple(columns[index] for index in targets),
         **(usual | facts),
     )
+
+
+def make_record(times, values=None, *, cleaning=CLEANING, sentinel=None, **facts) -> Record:
+    """A cleaned record; `times` are stamps, or rows as for `stamps`."""
+    times = times if getattr(times, "dtype", None) == "datetime64[s]" else stamps(times)
+    read = make_measurements(times, noise(len(times)) if values is None else values, **facts)
     if sentinel is not None:
         cleaning = replace(cleaning, sentinels=(sentinel,))
     return clean(read, cleaning)

@@ -82,7 +82,7 @@ class SweepJob:
                 launcher, {number: [*shared, *words] for number, words in jobs.items()}
             )
 
-        # Not the one of `config`, which lacks the groups that are searched.
+        # Not from the configuration that Hydra gives a sweeper: it lacks the groups that are searched.
         objective = next(job.objective for job in self.configs if isinstance(job, Config))
         full = Search(**plan, objective=objective.name, larger_is_better=objective.larger_is_better)
         overrides = OverridesParser.create().parse_overrides(list(arguments))

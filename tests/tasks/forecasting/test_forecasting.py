@@ -14,6 +14,7 @@ from small_records import (
     NO_INPUTS,
     QUICK,
     TARGET,
+    make_measurements,
     make_record,
     make_settings,
     noise,
@@ -21,7 +22,7 @@ from small_records import (
 )
 
 from seqconv.config.errors import ConfigError, DataError
-from seqconv.data.records import Measurements, clean
+from seqconv.data.records import clean
 from seqconv.tasks.contract import SPLITS, Loss, Predicted, StoredPreparation
 from seqconv.tasks.forecasting import FORECASTING
 from seqconv.tasks.forecasting import samples as samples_module
@@ -630,15 +631,7 @@ def test_a_series_that_loses_all_its_rows_loses_its_name():
 
 
 def test_columns_that_a_run_does_not_use_take_no_part_in_its_cleaning():
-    source = Measurements(
-        times=stamps(60),
-        values=noise(60),
-        columns=COLUMNS,
-        targets=(COLUMNS[TARGET],),
-        features=3,
-        source="file",
-        fingerprint="sha256:0",
-    )
+    source = make_measurements(stamps(60), noise(60))
     settings = make_settings()
     task = FORECASTING.prepare("r", source, settings, None)
     extra = np.where(np.arange(60) < 50, np.nan, 1.0)[:, None]
@@ -681,16 +674,7 @@ def test_a_sample_is_known_by_its_row_in_the_source():
 
 
 def test_rows_without_stamps_have_a_time_each():
-    read = Measurements(
-        times=None,
-        values=noise(60),
-        columns=COLUMNS,
-        targets=(COLUMNS[TARGET],),
-        features=3,
-        source="file",
-        fingerprint="sha256:0",
-        frequency=3600,
-    )
+    read = make_measurements(None, noise(60), frequency=3600)
     found = errors_of(clean(read, CLEANING))
     assert len(set(found.times)) == len(found.ids) > 5
 
