@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 
 from seqconv.config.errors import ConfigError, DataError, FileError
-from seqconv.data import kept_tables, measurements
-from seqconv.data.measurements import Reading, expand, read_frame, read_table
+from seqconv.data import csv_reader, kept_tables, measurements
+from seqconv.data.measurements import expand, read_frame, read_table
+from seqconv.data.readers import Reading
 
 HOURS = 40
 
@@ -357,14 +358,14 @@ def test_a_pattern_that_finds_nothing(tmp_path):
 def test_blocks_give_what_the_whole_gives(write, monkeypatch):
     path = write(table(500))
     whole = read_table([path], Reading())
-    monkeypatch.setattr(measurements, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 1000)
     in_blocks = read_table([path], Reading())
     assert (in_blocks.values == whole.values).all()
     assert (in_blocks.times == whole.times).all()
 
 
 def test_rows_are_numbered_through_all_blocks(write, monkeypatch):
-    monkeypatch.setattr(measurements, "BLOCK_BYTES", 200)
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 200)
     with pytest.raises(DataError, match="row 39, column `a`"):
         read_table([write(with_cell(39, 1, "x"))], Reading())
 
@@ -372,15 +373,15 @@ def test_rows_are_numbered_through_all_blocks(write, monkeypatch):
 @pytest.mark.parametrize("size", range(20, 200, 7))
 def test_no_block_ends_within_quotes(write, monkeypatch, size):
     rows = [f'2021-01-{day},"a place\nof, ""two""\n\nlines",{day}\n' for day in range(10, 30)]
-    monkeypatch.setattr(measurements, "BLOCK_BYTES", size)
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", size)
     found = read_table([write(("when,place,a\n" + "".join(rows)).encode())], Reading())
     assert found.values[:, 0].tolist() == list(range(10, 30))
 
 
 def test_a_quote_that_is_not_closed_takes_two_blocks_at_most(monkeypatch):
-    monkeypatch.setattr(measurements, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 100)
     content = b'a,"b\n' + b"c,d\n" * 1000
-    blocks = list(measurements._lines(io.BytesIO(content)))
+    blocks = list(csv_reader._lines(io.BytesIO(content)))
     assert b"".join(blocks) == content
     assert max(map(len, blocks)) < 210
 
@@ -399,7 +400,7 @@ def test_blocks_of_different_encodings(write, monkeypatch, first, second, messag
     rows = [b"2021-01-01 %02d:%02d:00,x,1\n" % divmod(minute, 60) for minute in range(40)]
     rows[4], rows[24] = rows[4].replace(b"x", first), rows[24].replace(b"x", second)
     path = write(b"when,place,a\n" + b"".join(rows))
-    monkeypatch.setattr(measurements, "BLOCK_BYTES", 200)
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 200)
     with pytest.raises(DataError, match=f"table.csv: must be UTF-8 or Latin-1 .*; {message}"):
         read_table([path], Reading(series="place"))
 
@@ -409,7 +410,7 @@ def test_blocks_of_one_encoding(write, monkeypatch, place):
     rows = [b"2021-01-01 %02d:%02d:00,x,1\n" % divmod(minute, 60) for minute in range(40)]
     rows[4], rows[24] = (rows[row].replace(b"x", place) for row in (4, 24))
     path = write(b"when,place,a\n" + b"".join(rows))
-    monkeypatch.setattr(measurements, "BLOCK_BYTES", 200)
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 200)
     assert read_table([path], Reading(series="place")).series_names == ("x", "Zürich")
 
 

@@ -12,7 +12,8 @@ from small_records import COLUMNS, csv_text, gzipped, noise, stamps, zipped
 
 from seqconv.config.errors import DataError
 from seqconv.data import archives
-from seqconv.data.measurements import Reading, read_table
+from seqconv.data.measurements import read_table
+from seqconv.data.readers import Reading
 
 TIMES, VALUES = stamps(30), noise(30)
 CSV = csv_text(TIMES, VALUES).encode()

@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 from seqconv.config.errors import FileError
-from seqconv.data.files import read_plain
+from seqconv.data.files import open_plain
 
 # The whole Jena record unpacks to 43 MB. More than this from one archive is an attack or a mistake.
 LARGEST_UNPACKED = 4 * 2**30
@@ -32,21 +32,32 @@ DAMAGED_ARCHIVE = (
 )
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file.
+def open_file(path: Path) -> io.BufferedReader:
+    """A plain file, open for reading; a link may lead to it.
 
     Raises:
         FileError: if it is missing, a folder, a pipe, a device, unreadable or empty.
     """
     try:
-        content = read_plain(path, follow=True)
+        stream = open_plain(path, follow=True)
     except FileNotFoundError:
         raise FileError(f"{path}: no such file") from None
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror})") from error
-    if not content:
+    if not stream.peek(1):
+        stream.close()
         raise FileError(f"{path}: the file is empty")
-    return content
+    return stream
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        FileError: as `open_file`.
+    """
+    with open_file(path) as stream:
+        return stream.read()
 
 
 def is_packed(start: bytes) -> bool:

@@ -8,7 +8,8 @@ import numpy as np
 
 from seqconv.config.errors import DataError
 from seqconv.console import printable
-from seqconv.data.measurements import Reading, read_table
+from seqconv.data.measurements import read_table
+from seqconv.data.readers import Reading
 from seqconv.data.records import find_gaps, later_rows
 
 # A value that stands alone far below everything else in its column means "missing".

@@ -21,7 +21,8 @@ import numpy as np
 
 from seqconv.config.cleaning import Cleaning
 from seqconv.config.errors import DataError
-from seqconv.data.measurements import Reading, Table
+from seqconv.data.measurements import Table
+from seqconv.data.readers import Reading
 from seqconv.data.scratch import empty_rows
 
 # A record that loses more than this share of its rows to time stamps is not one series in order.

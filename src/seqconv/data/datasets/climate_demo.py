@@ -30,7 +30,8 @@ class ClimateDemoConfig(TableSection):
 @register_dataset(ClimateDemoConfig, FORECASTING)
 def load(config: ClimateDemoConfig) -> Measurements:
     """Simulate the record."""
-    from seqconv.data.measurements import Reading, Table
+    from seqconv.data.measurements import Table
+    from seqconv.data.readers import Reading
     from seqconv.data.records import array_fingerprint
     from seqconv.data.simulated.climate import simulate_climate
 

@@ -15,7 +15,8 @@ from seqconv.data.weather import COLUMNS
 from seqconv.tasks.forecasting import FORECASTING
 
 if TYPE_CHECKING:
-    from seqconv.data.measurements import Reading, Table
+    from seqconv.data.measurements import Table
+    from seqconv.data.readers import Reading
     from seqconv.data.records import Measurements
 
 REMOTE = Remote(
@@ -84,6 +85,6 @@ def read(path: Path) -> Table:
 
 def reading() -> Reading:
     """How such a file is read."""
-    from seqconv.data.measurements import Reading
+    from seqconv.data.readers import Reading
 
     return Reading(time=TIME_COLUMN, time_format=TIME_FORMAT, columns=COLUMNS)

@@ -13,7 +13,8 @@ from seqconv.data.cache import is_there
 from seqconv.tasks.forecasting import FORECASTING
 
 if TYPE_CHECKING:
-    from seqconv.data.measurements import Reading, Table
+    from seqconv.data.measurements import Table
+    from seqconv.data.readers import Reading
     from seqconv.data.records import Measurements
 
 ALL = "all"
@@ -75,7 +76,7 @@ class TableConfig(TableSection):
     @property
     def reading(self) -> Reading:
         """What to read of a file."""
-        from seqconv.data.measurements import Reading
+        from seqconv.data.readers import Reading
 
         return Reading(time=self.time, time_format=self.time_format, series=self.series)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from seqconv.config.errors import ConfigError, DataError
-from seqconv.data.measurements import Reading, Table, expand, read_frame, read_table
+from seqconv.data.measurements import Table, expand, read_frame, read_table
+from seqconv.data.readers import Reading
 from seqconv.data.records import Record, chosen_columns, clean
 from seqconv.tasks.contract import InputData, Scaling, SequenceSpec, Serving, StoredPreparation
 from seqconv.tasks.forecasting.inputs import choose_features

@@ -9,7 +9,7 @@ import numpy as np
 
 from seqconv.config.errors import DataError
 from seqconv.config.fields import STRICT, Count, PositiveFloat
-from seqconv.data.measurements import Reading
+from seqconv.data.readers import Reading
 from seqconv.tasks.contract import Json, Origin, SequenceSpec, StoredPreparation
 from seqconv.tasks.forecasting.settings import ForecastingSettings, Target, Windows
 

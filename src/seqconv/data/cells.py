@@ -1,0 +1,214 @@
+"""Cells of a table, as columns of polars, made numbers and times; what cannot be read is named by row and column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seqconv.config.errors import DataError
+
+if TYPE_CHECKING:
+    import polars
+
+# Tried in this order; the first that reads every stamp of the first block is taken.
+TIME_FORMATS = (
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%d",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%d/%m/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M",
+    "%m/%d/%Y %H:%M",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%#z",
+    "%Y-%m-%d %H:%M:%S%#z",
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
+    "%Y-%m-%d %H:%M:%S%.f%#z",
+)
+# Day and month may be either way round.
+AMBIGUOUS = tuple(
+    (form, form.replace("%d/%m", "%m/%d")) for form in TIME_FORMATS if form.startswith("%d/")
+)
+EPOCH = "seconds since 1970"
+# Seconds since 1970 reach these many digits in the year 5138; what has more counts fractions of a second.
+EPOCH_UNITS = ((10**11, 1), (10**14, 10**3), (10**17, 10**6), (10**20, 10**9))
+
+
+def is_numeric(cells: polars.Series) -> bool:
+    """Whether a column holds numbers: by its type, or most of its cells."""
+    import polars as pl
+
+    if cells.dtype != pl.String:
+        return cells.dtype.is_numeric() or cells.dtype in (pl.Boolean, pl.Null)
+    present = cells.filter(cells.is_not_null() & (cells != ""))
+    numbers = present.cast(pl.Float64, strict=False)
+    return int(numbers.is_not_null().sum()) * 2 >= len(present)
+
+
+def is_padding(cells: polars.Series) -> bool:
+    """Whether a column has neither a name nor a cell, as trailing commas make it."""
+    import polars as pl
+
+    if cells.name.strip() or cells.dtype != pl.String:
+        return False
+    return bool((cells.fill_null("") == "").all())
+
+
+def find_time_format(
+    cells: polars.Series, formats: Sequence[str], *, named: bool = False
+) -> str | None:
+    """The format that reads every stamp of a sample; None if none does.
+
+    Args:
+        cells: the first rows.
+        formats: to try.
+        named: whether the settings name the column; whole numbers are seconds since 1970 then.
+    """
+    import polars as pl
+
+    if cells.dtype in (pl.Datetime, pl.Date):
+        return str(cells.dtype)
+    if cells.dtype.is_integer():
+        return EPOCH if named else None
+    if cells.dtype != pl.String:
+        return None
+    present = cells.filter(cells.is_not_null() & (cells != ""))
+    if not named and present.cast(pl.Float64, strict=False).is_not_null().any():
+        return None  # A number is no stamp, and most columns are numbers: trying all formats on them takes long.
+    if named and len(present) and present.str.contains(r"^\d{9,19}$").all():
+        return EPOCH
+    fitting = (form for form in formats if _to_datetime(present, form).is_not_null().all())
+    return next(fitting, None) if len(present) else None
+
+
+def closest_time_format(cells: polars.Series) -> str:
+    """The format that reads most stamps of a sample."""
+    import polars as pl
+
+    if cells.dtype != pl.String:
+        return str(cells.dtype)
+    return max(TIME_FORMATS, key=lambda form: int(_to_datetime(cells, form).is_not_null().sum()))
+
+
+def _to_datetime(texts: polars.Series, form: str) -> polars.Series:
+    """Stamps in milliseconds, UTC where they state an offset; null where they cannot be read."""
+    import polars as pl
+
+    try:
+        if form == EPOCH:
+            return _from_epoch(texts)
+        if texts.dtype == pl.Datetime:
+            # As they are in UTC, where they have a time zone.
+            return texts.cast(pl.Datetime("ms", "UTC")).dt.replace_time_zone(None)
+        if "z" in form:
+            stamps = texts.str.to_datetime(form, time_unit="ms", strict=False, time_zone="UTC")
+            return stamps.dt.replace_time_zone(None)
+        if "%H" in form:
+            return texts.str.to_datetime(form, time_unit="ms", strict=False)
+        dates = texts if texts.dtype == pl.Date else texts.str.to_date(form, strict=False)
+        return dates.cast(pl.Datetime("ms"))
+    except pl.exceptions.PolarsError:
+        return pl.Series(texts.name, [None] * len(texts), pl.Datetime("ms"))
+
+
+def _from_epoch(cells: polars.Series) -> polars.Series:
+    """Whole numbers since 1970; how large they are says whether they count seconds or parts of them."""
+    import polars as pl
+
+    numbers = cells.cast(pl.Int64, strict=False)
+    largest = int(numbers.abs().max() or 0)  # type: ignore[arg-type]
+    unit = next((unit for limit, unit in EPOCH_UNITS if largest < limit), EPOCH_UNITS[-1][1])
+    scaled = numbers * (1000 // unit) if unit <= 1000 else numbers // (unit // 1000)
+    return scaled.cast(pl.Datetime("ms"))
+
+
+def parse_times(texts: polars.Series, form: str | None, path: Path, first_row: int) -> np.ndarray:
+    """`(rows,)` datetime64[s] of stamps.
+
+    Args:
+        texts: stamps, as text, numbers or times.
+        form: their format, as `find_time_format` names it.
+        path: for messages.
+        first_row: number of the first, for messages.
+
+    Raises:
+        DataError: naming the first that cannot be read or is no whole second.
+    """
+    import polars as pl
+
+    form = form or TIME_FORMATS[0]
+    if texts.dtype == pl.String:
+        texts = texts.str.strip_chars()
+    times = _to_datetime(texts, form).cast(pl.Datetime("ms"))
+    refuse_cells(texts, times.is_null(), path, first_row, f"a time stamp such as {form}")
+    milliseconds = times.cast(pl.Int64).to_numpy()
+    fractions = np.flatnonzero(milliseconds % 1000)
+    if len(fractions):
+        row = int(fractions[0])
+        raise DataError(
+            f"{path}: row {first_row + row}, column `{texts.name}`: must be a whole second; received "
+            f"{_shown(texts, row)}. For faster rows set dataset.time=null"
+        )
+    return (milliseconds // 1000).view("datetime64[s]")
+
+
+def parse_numbers(cells: polars.Series, path: Path, first_row: int) -> np.ndarray:
+    """`(rows,)` float32 of cells; an empty one is not-a-number.
+
+    Raises:
+        DataError: naming the first that is no number or none that float32 can hold.
+    """
+    import polars as pl
+
+    if cells.dtype == pl.String:
+        present = cells.is_not_null() & (cells != "")
+        numbers = cells.cast(pl.Float64, strict=False)
+        wrong = present & numbers.is_null()
+    elif cells.dtype.is_numeric() or cells.dtype in (pl.Boolean, pl.Null):
+        numbers = cells.cast(pl.Float64)
+        wrong = pl.Series([False]).new_from_index(0, len(cells))
+    else:
+        raise DataError(f"{path}: column `{cells.name}`: must hold numbers; received {cells.dtype}")
+    with np.errstate(over="ignore"):
+        found = numbers.fill_null(np.nan).to_numpy().astype(np.float32)
+    # "nan" reads as a number; it means that there is none.
+    infinite = pl.Series(np.isinf(found))
+    refuse_cells(cells, wrong | infinite, path, first_row, "a number")
+    return found
+
+
+def refuse_cells(
+    cells: polars.Series, wrong: polars.Series, path: Path, first_row: int, wanted: str
+) -> None:
+    """Raise, naming the first cell that is wrong."""
+    rows = wrong.fill_null(False).arg_true()
+    if len(rows):
+        row = int(rows[0])
+        more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
+        raise DataError(
+            f"{path}: row {first_row + row}, column `{cells.name}`: must be {wanted}; "
+            f"received {_shown(cells, row)}{more}"
+        )
+
+
+def _shown(cells: polars.Series, row: int) -> str:
+    """A cell for messages."""
+    import polars as pl
+
+    if cells.dtype in (pl.Datetime, pl.Date):
+        # Python knows no year before 1 or after 9999, as damage makes them.
+        return str(cells.slice(row, 1).to_numpy()[0])
+    return repr(cells[row])
