@@ -790,6 +790,16 @@ HALVING = [*GRID, "hydra/sweeper=halving"]
             "batch_size: ",
             id="search-in-which-nothing-can-start",
         ),
+        pytest.param(
+            [*SEARCH, "seed=1,2", "model=gru,conv1d", "model.units=[16],[32]"],
+            "configuration: Could not override 'model.units'",
+            id="search-of-a-key-that-one-group-lacks",
+        ),
+        pytest.param(
+            [*SEARCH, "model=gru,conv1d", "model.recurrent_dropout=interval(0.1,0.5)"],
+            "configuration: Could not override 'model.recurrent_dropout'",
+            id="search-in-an-interval-of-a-key-that-one-group-lacks",
+        ),
     ],
 )
 def test_a_wrong_sweep(refuse: Refuse, words: list[str], problem: str):

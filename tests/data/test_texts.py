@@ -167,6 +167,13 @@ def refused(path, *parts, **columns):
         assert part in str(caught.value)
 
 
+def no_training(path, *parts, **columns):
+    """Such texts are read, for a finished run may be evaluated on them, and say why none can be trained."""
+    refusal = read(path, **columns).refusal
+    for part in (str(path), *parts):
+        assert part in str(refusal)
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("empty", ["", " \n\t", None])
 def test_an_empty_text(tmp_path, write_texts, name, empty):
@@ -200,13 +207,13 @@ def test_a_text_that_is_none(tmp_path, write_texts, text):
 @pytest.mark.parametrize("name", FORMATS)
 def test_one_class_only(tmp_path, write_texts, name):
     path = write_texts(tmp_path / name, TEXTS, ["good"] * 4)
-    refused(path, "all texts have one label, 'good'; at least two are needed")
+    no_training(path, "all texts have one label, 'good'; at least two are needed")
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_measurements_for_labels(tmp_path, write_texts, name):
     path = write_texts(tmp_path / name, TEXTS, [1.0, 0.5, 2.0, 1.0])
-    refused(
+    no_training(
         path, "dataset.label=label", "measurement 0.5", "line 2" if "jsonl" in name else "row 1"
     )
 
@@ -214,7 +221,7 @@ def test_measurements_for_labels(tmp_path, write_texts, name):
 def test_as_many_whole_numbers_as_texts_are_measurements_too(tmp_path, write_texts):
     texts = [f"text {number}" for number in range(40)]
     path = write_texts(tmp_path / "notes.csv", texts, list(range(40)))
-    refused(path, "40 distinct values in 40 texts")
+    no_training(path, "40 distinct values in 40 texts")
 
 
 def test_more_classes_than_any_classifier_has(tmp_path, write_texts, monkeypatch):
@@ -222,7 +229,7 @@ def test_more_classes_than_any_classifier_has(tmp_path, write_texts, monkeypatch
     texts = [f"text {number}" for number in range(40)]
     assert read(write_texts(tmp_path / "five.csv", texts, [f"c{n % 5}" for n in range(40)]))
     path = write_texts(tmp_path / "six.csv", texts, [f"c{n % 6}" for n in range(40)])
-    refused(path, "6 distinct values in 40 texts")
+    no_training(path, "6 distinct values in 40 texts")
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -391,10 +398,19 @@ def test_a_part_that_must_be_there(tmp_path, write_texts, name, missing):
     other = {"train": "test", "test": "train"}[missing]
     path = write_texts(tmp_path / name, TEXTS, LABELS, [other, other, "validation", other])
     column = None if name == "notes" else "split"
-    refused(path, f"there is no {missing} part", part=column)
+    no_training(path, f"there is no {missing} part", part=column)
 
 
 # Where the configuration is at fault
+
+
+def test_texts_without_the_column_of_parts_can_be_evaluated_on(tmp_path, write_texts):
+    path = write_texts(tmp_path / "notes.csv", TEXTS, LABELS)
+    found = read(path, part="split")
+    assert found.parts is None
+    assert isinstance(found.refusal, ConfigError)
+    assert "dataset.split_column" in str(found.refusal)
+    assert "no column `split`" in str(found.refusal)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -83,6 +83,22 @@ def test_texts_again(train, words_for_dataset, in_empty_folder, dataset):
     assert everything(run_dir) == before
 
 
+def test_a_few_texts_that_no_model_could_be_trained_on(
+    train, aside, in_empty_folder, write_texts, text_corpus
+):
+    texts, labels = text_corpus
+    parts = ["test" if number % 5 == 0 else "train" for number in range(len(texts))]
+    path = write_texts(aside / "notes.csv", texts, labels, parts)
+    run_dir = train(
+        "dataset=text", f"dataset.path={path}", "dataset.split_column=split", "max_features=60"
+    )
+    one_class = [text for text, label in zip(texts, labels, strict=True) if label == labels[0]]
+    few = write_texts(aside / "few.csv", one_class[:3], [labels[0]] * 3)
+    found = evaluate_run(run_dir, str(few)).to_json()
+    assert found["dataset"]["windows"] == {"train": 0, "validation": 0, "test": 3}
+    assert np.sum(found["test"]["confusion"]) == 3
+
+
 def test_the_command(run_dir):
     answer = CliRunner().invoke(tools.app, ["evaluate", str(run_dir)])
     assert answer.exit_code == 0, answer.output

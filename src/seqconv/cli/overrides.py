@@ -53,7 +53,7 @@ OF_GRIDS = (SWEEPER, HALVING)
 SINGLE_RUN_THREADS = 2
 # Composing one takes 30 ms, and nobody reads a table of more.
 MOST_JOBS = 10_000
-# Composed for a sweeper that chooses its jobs, to find one that can start.
+# Composed for a sweeper that chooses its jobs, to find what cannot be composed, and one that can start.
 MOST_SAMPLES = 20
 # What a run that is resumed knows itself.
 PLACES = ("hydra.run", "hydra.sweep", "hydra.mode", "hydra.output_subdir")
@@ -293,11 +293,21 @@ class _Reader:
             self.prepare()
 
     def _others(self, first: DictConfig) -> Iterator[DictConfig]:
-        """The jobs after the first; of a sweeper that chooses its jobs samples, where the first cannot start."""
+        """The jobs after the first; of a sweeper that chooses its jobs those that show whether they can be composed."""
         if _sweeper(first) in OF_GRIDS:
             yield from map(self._compose, itertools.islice(_jobs(self.overrides), 1, None))
-        elif not _can_start(first):
+            return
+        yield from map(self._compose, self._of_each_group())
+        if not _can_start(first):
             yield from map(self._compose, _samples(self.overrides))
+
+    def _of_each_group(self) -> Iterator[list[str]]:
+        """The words of a job for each choice of the groups that are swept: one may lack a key that another has."""
+        if any(o.is_sweep_override() for o in self.choices):
+            columns = [
+                _alternatives(o) if o in self.choices else [_first_word(o)] for o in self.overrides
+            ]
+            yield from map(list, itertools.islice(itertools.product(*columns), MOST_SAMPLES))
 
     def _for_hydra(self, override: Override) -> str:
         """Hydra composes what a sweep does not change without what it does, where a key may be missing.
@@ -595,6 +605,16 @@ def _alternatives(override: Override) -> list[str]:
         return []
     key = override.get_key_element()
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _first_word(override: Override) -> str:
+    """The word of the first value that an override stands for; of an interval its beginning."""
+    alternatives = _alternatives(override)
+    if alternatives:
+        return alternatives[0]
+    value = override.value()
+    start = value.start if isinstance(value, IntervalSweep) else value
+    return f"{override.get_key_element()}={start}"
 
 
 def _unresolved(composed: DictConfig) -> dict[str, Json]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seqconv.config.errors import DataError
+from seqconv.config.errors import DataError, SeqconvError
 from seqconv.data.store import Store
 from seqconv.data.texts import LabelledTexts
 from seqconv.data.tokenizer import Tokenized, Tokenizer, tokenize
@@ -31,6 +31,7 @@ class Corpus:
         origin: the file or folder, for messages.
         tokenizer: how texts became words; None where the source holds numbers.
         text_column: where files of this form have the texts.
+        refusal: why no model can be trained on it.
     """
 
     tokens: Tokens
@@ -44,6 +45,7 @@ class Corpus:
     origin: str
     tokenizer: Tokenizer | None = None
     text_column: str = "text"
+    refusal: SeqconvError | None = None
 
     @property
     def rows(self) -> int:
@@ -89,6 +91,7 @@ def tokenize_texts(
         origin=texts.origin,
         tokenizer=tokenizer,
         text_column=text_column,
+        refusal=texts.refusal,
     )
 
 

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from seqconv.config.errors import ConfigError, DataError, FileError, Problem, did_you_mean
+from seqconv.config.errors import (
+    ConfigError,
+    DataError,
+    FileError,
+    Problem,
+    SeqconvError,
+    did_you_mean,
+)
 from seqconv.console import native_notices_in_log
 from seqconv.data.archives import read_bytes, unpack
 from seqconv.data.tables import read_cells
@@ -40,6 +47,7 @@ class LabelledTexts:
         origin: the file or folder, for messages.
         places: where each text stands in it, for messages.
         notes: what people must know of how it was read.
+        refusal: why no model can be trained on them; raised where one is to be, since a finished one may be evaluated.
     """
 
     texts: tuple[str, ...]
@@ -49,6 +57,7 @@ class LabelledTexts:
     origin: str = field(compare=False)
     places: tuple[str, ...] = field(compare=False)
     notes: tuple[str, ...] = field(compare=False, default=())
+    refusal: SeqconvError | None = field(compare=False, default=None)
 
 
 @dataclass(frozen=True)
@@ -75,22 +84,18 @@ def read_labelled(path: Path, *, text: str, label: str, part: str | None) -> Lab
         DataError: naming file and row of what cannot be used.
         ConfigError: if a column is not there.
     """
+    columns: Columns = {"text": text, "label": label, "part": part}
+    refusal: SeqconvError | None = None
     try:
-        if not path.exists():
-            raise FileError(f"{path}: no such file or folder (`dataset.path`)")
-        found = Rows(list(_folder_rows(path))) if path.is_dir() else None
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
-    if found is None:
-        columns: Columns = {"text": text, "label": label, "part": part}
-        found = _reader(path)(read_bytes(path), path, columns)
-    rows = list(found.rows)
+        rows, notes = _labelled_rows(path, columns)
+    except ConfigError as error:
+        if [problem.key for problem in error.problems] != [COLUMN_KEYS["part"]]:
+            raise
+        refusal = error
+        rows, notes = _labelled_rows(path, {**columns, "part": None})
     if not rows:
         raise DataError(f"{path}: there are no texts in it")
     checked = [_checked(row, path) for row in rows]
-    _refuse_measurements(checked, path, label)
-    if checked[0].part is not None:
-        _refuse_missing_parts({row.part for row in checked}, path)
     # The same texts in another order, or from another kind of file, give the same run.
     checked.sort(key=lambda row: (row.text, row.label, row.part or ""))
     digest = hashlib.sha256()
@@ -103,8 +108,22 @@ def read_labelled(path: Path, *, text: str, label: str, part: str | None) -> Lab
         fingerprint=f"sha256:{digest.hexdigest()}",
         origin=str(path),
         places=tuple(row.place for row in checked),
-        notes=found.notes,
+        notes=notes,
+        refusal=refusal or _measurements(checked, path, label) or _missing_parts(checked, path),
     )
+
+
+def _labelled_rows(path: Path, columns: Columns) -> tuple[list[_Row], tuple[str, ...]]:
+    """The rows of a file or folder, and what reading had to say."""
+    try:
+        if not path.exists():
+            raise FileError(f"{path}: no such file or folder (`dataset.path`)")
+        if path.is_dir():
+            return list(_folder_rows(path)), ()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+    found = _reader(path)(read_bytes(path), path, columns)
+    return list(found.rows), found.notes
 
 
 def read_unlabelled(path: Path, *, text: str) -> tuple[list[str], tuple[str, ...]]:
@@ -132,6 +151,7 @@ def read_unlabelled(path: Path, *, text: str) -> tuple[list[str], tuple[str, ...
 
 
 Columns = dict[str, str | None]
+COLUMN_KEYS = {"text": "dataset.text", "label": "dataset.label", "part": "dataset.split_column"}
 
 
 @dataclass(frozen=True)
@@ -239,11 +259,10 @@ def _named(part: Any, columns: Columns) -> Any:
 
 
 def _require_columns(found: list[str], columns: Columns) -> None:
-    keys = {"text": "dataset.text", "label": "dataset.label", "part": "dataset.split_column"}
     shown = ", ".join(name[:40] for name in found[:20])
     problems = [
         Problem(
-            keys[role],
+            COLUMN_KEYS[role],
             f"no column `{name}`.{did_you_mean(name, found)} The file has: {shown}",
         )
         for role, name in columns.items()
@@ -318,24 +337,25 @@ def _label(value: Any) -> str:
     return name.partition(".")[0] if re.fullmatch(r"-?\d+\.0+", name) else name
 
 
-def _refuse_measurements(rows: list[_Row], path: Path, column: str) -> None:
-    """Refuse one class, and labels that are measurements."""
+def _measurements(rows: list[_Row], path: Path, column: str) -> DataError | None:
+    """That there is one class, or that labels are measurements."""
     distinct = {row.label for row in rows}
     if len(distinct) == 1:
-        raise DataError(
+        return DataError(
             f"{path}: all texts have one label, {rows[0].label!r}; at least two are needed"
         )
     fractional = next((row for row in rows if _is_fraction(row.label)), None)
     if fractional is not None:
-        raise DataError(
+        return DataError(
             f"{path}: {fractional.place}: the labels (`dataset.label={column}`) must be classes; "
             f"received the measurement {fractional.label}"
         )
     if len(distinct) > min(MOST_CLASSES, max(2, len(rows) // 2)):
-        raise DataError(
+        return DataError(
             f"{path}: the labels (`dataset.label={column}`) have {len(distinct)} distinct values in "
             f"{len(rows)} texts; that is a measurement or a name, not a class"
         )
+    return None
 
 
 def _is_fraction(label: str) -> bool:
@@ -347,9 +367,14 @@ def _is_fraction(label: str) -> bool:
         return False
 
 
-def _refuse_missing_parts(found: set[str], path: Path) -> None:
+def _missing_parts(rows: list[_Row], path: Path) -> DataError | None:
+    """That there are parts, but none for training or none for testing."""
+    found = {row.part for row in rows}
+    if None in found:
+        return None
     for part in ("train", "test"):
         if part not in found:
-            raise DataError(
+            return DataError(
                 f"{path}: there is no {part} part; the parts are {', '.join(sorted(found))}"
             )
+    return None

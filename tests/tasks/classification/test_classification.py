@@ -242,6 +242,15 @@ def test_a_stored_preparation_of_another_form(changes, message):
         prepare("text", task.corpus, SETTINGS, stored(task, **changes))
 
 
+def test_texts_that_allow_no_training_can_be_evaluated_on():
+    refusal = DataError("notes.csv: all texts have one label")
+    task = make_task()
+    with pytest.raises(DataError, match="all texts have one label"):
+        make_task(refusal=refusal)
+    other = make_corpus(1, fingerprint="sha256:1", parts=None, refusal=refusal)
+    assert len(prepare("text", other, SETTINGS, stored(task)).samples("test")) == other.rows
+
+
 def test_a_class_that_was_not_trained_on():
     task = make_task(2)
     other = make_corpus(3, fingerprint="sha256:1")

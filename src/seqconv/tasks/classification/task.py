@@ -58,9 +58,11 @@ def prepare(
 
     Raises:
         ConfigError: if the vocabulary is larger than the texts give.
-        DataError: if a class is absent from a split, or was not trained on.
+        DataError: if a class is absent from a split, or was not trained on, or the corpus allows no training.
     """
     own = stored is None or stored.fingerprint == corpus.fingerprint
+    if own and corpus.refusal is not None:
+        raise corpus.refusal
     rows = _rows_of_splits(corpus, settings, own=own)
     if stored is None:
         _refuse_absent_classes(corpus, rows)
