@@ -232,20 +232,23 @@ def our_predictions(work: str) -> Runner:
 
 def our_task(rows: int, *words: str) -> Any:
     """Windows of a simulated record of so many rows."""
-    from seqconv.data.records import clean_record
+    from seqconv.config.cleaning import NO_CLEANING
+    from seqconv.data.records import Measurements, clean
     from seqconv.data.simulated.climate import COLUMNS as NAMES
     from seqconv.data.simulated.climate import simulate_climate
     from seqconv.tasks.forecasting.prepare import prepare
 
     times, values = simulate_climate(rows)
-    record = clean_record(
-        times,
-        values.astype(np.float64),
+    measured = Measurements(
+        times=times,
+        values=values,
         columns=NAMES,
-        targets=(1,),
+        targets=(NAMES[1],),
+        features=len(NAMES),
         source="simulated",
         fingerprint="",
     )
+    record = clean(measured, NO_CLEANING)
     return prepare("jena", record, our_config([*SERIES, *words]).settings)
 
 

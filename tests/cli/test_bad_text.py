@@ -48,7 +48,9 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
         kept = [path for path in set(around.rglob("*")) - before if path.is_file()]
         for path in kept:
             assert path.parent == around / "cache" / "prepared"
-            assert Store(path.stem).load() is not None
+            store = Store("any", 1, {})
+            store.path = path
+            assert store.load() is not None
         return answer.stderr.splitlines()[1:]
 
     return check

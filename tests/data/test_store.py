@@ -16,7 +16,7 @@ ARRAYS = {"flat": np.arange(5, dtype=np.int32), "share": np.array([0.25, 0.5]), 
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Store:
     monkeypatch.setenv("SEQCONV_DATA_DIR", str(tmp_path / "cache"))
-    return Store("things-0")
+    return Store("things", 1, {"seed": 0})
 
 
 def same(found, expected):
@@ -35,13 +35,16 @@ def test_nothing_was_saved(store):
 def test_arrays_come_back_and_nothing_lies_beside_them(store, tmp_path):
     store.save(ARRAYS)
     same(store.load(), ARRAYS)
-    same(Store("things-0").load(), ARRAYS)
+    same(Store("things", 1, {"seed": 0}).load(), ARRAYS)
     assert list((tmp_path / "cache").rglob("*.*")) == [store.path]
 
 
-def test_a_name_is_one_set(store):
+@pytest.mark.parametrize(
+    "other", [("things", 1, {"seed": 1}), ("things", 2, {"seed": 0}), ("others", 1, {"seed": 0})]
+)
+def test_other_settings_another_form_or_kind_are_other_arrays(store, other):
     store.save(ARRAYS)
-    assert Store("things-1").load() is None
+    assert Store(*other).load() is None
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_a_pickle_with_the_right_checksum_is_not_run(store, tmp_path):
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     monkeypatch.setenv("SEQCONV_DATA_DIR", str(tmp_path / "file"))
-    store = Store("things-0")
+    store = Store("things", 1, {"seed": 0})
     store.save(ARRAYS)
     assert store.load() is None
     assert (tmp_path / "file").read_text() == "mine"

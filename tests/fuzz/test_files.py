@@ -382,7 +382,7 @@ def test_reviews(examples: int, aside: Path, in_empty_folder, write_imdb):
 
 @EXAMPLES
 def test_prepared_arrays(examples: int, in_empty_folder):
-    store = Store("fuzz")
+    store = Store("fuzz", 1, {})
     right = {"flat": np.arange(9, dtype=np.int32), "none": np.empty((0, 2)), "one": np.array(1.5)}
     store.save(right)
     assert store.path is not None

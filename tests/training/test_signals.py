@@ -183,7 +183,7 @@ def test_no_home_directory(tmp_path, monkeypatch):
         DataError, match="there is no home directory for the data cache; set SEQCONV_DATA_DIR"
     ):
         cache.cache_folder()
-    store = Store("any")
+    store = Store("any", 1, {})
     store.save({})
     assert store.load() is None
     assert list(tmp_path.iterdir()) == []

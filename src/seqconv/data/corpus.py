@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -12,6 +11,9 @@ from seqconv.data.store import Store
 from seqconv.data.texts import LabelledTexts
 from seqconv.data.tokenizer import Tokenized, Tokenizer, tokenize
 from seqconv.data.tokens import Tokens
+
+# Raised when a tokenizer of the same settings gives other tokens.
+FORM = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +99,9 @@ def tokenize_texts(
 
 def _tokenized(texts: LabelledTexts, tokenizer: Tokenizer) -> Tokenized:
     """The words of these texts, from the cache where they were found before."""
-    settings = f"{texts.fingerprint} {tokenizer!r}".encode()
-    store = Store(f"tokens-{hashlib.sha256(settings).hexdigest()[:32]}")
+    store = Store(
+        "tokens", FORM, {"fingerprint": texts.fingerprint, "tokenizer": asdict(tokenizer)}
+    )
     arrays = store.load()
     if arrays is not None:
         words = arrays["words"].tobytes().decode().split("\n")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +25,16 @@ class Store:
     no error.
 
     Args:
-        name: says all that the arrays depend on, usually by a checksum.
+        kind: what the arrays are, such as `ridge`.
+        form: of the code that makes them; to be raised when it gives other numbers.
+        settings: what else they depend on, as JSON; large things by a checksum.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, kind: str, form: int, settings: Mapping[str, Any]):
+        key = json.dumps({"form": form, **settings}, sort_keys=True)
+        name = f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
         try:
-            self.path: Path | None = cache_folder() / "prepared" / f"{name}.npz"
+            self.path: Path | None = cache_folder() / "prepared" / name
         except DataError:
             self.path = None
 

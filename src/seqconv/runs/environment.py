@@ -11,7 +11,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("seqconv", "tensorflow", "keras", "numpy", "polars", "scikit-learn", "hydra-core")
+# What results may depend on; numba and llvmlite do the arithmetic of recurrent layers and short convolutions.
+PACKAGES = (
+    "seqconv",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "numba",
+    "llvmlite",
+    "scipy",
+    "polars",
+    "scikit-learn",
+    "hydra-core",
+)
 
 
 def environment(devices: list[str]) -> dict[str, Any]:

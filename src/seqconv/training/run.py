@@ -6,7 +6,7 @@ import contextlib
 import errno
 import signal
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -327,7 +327,7 @@ def record_environment(run_dir: Path, point: ResumePoint | None) -> None:
     path = run_dir / layout.ENVIRONMENT
     first = read_json(path) if point is not None else None
     if first is not None:
-        if first.get("packages") != now["packages"]:
+        if _differ(first.get("packages"), now["packages"]):
             console.info(
                 "versions of packages differ from those the run was started with: so may its last digits"
             )
@@ -335,6 +335,12 @@ def record_environment(run_dir: Path, point: ResumePoint | None) -> None:
         earlier = resumed if isinstance(resumed, list) else []
         now = {**first, "resumed": [*earlier, {**now, "from": str(point)}]}
     write_json(path, now)
+
+
+def _differ(earlier: Json, now: Mapping[str, Json]) -> bool:
+    """Whether a package has another version; an earlier record may lack some."""
+    known = earlier if isinstance(earlier, dict) else {}
+    return any(name in known and known[name] != version for name, version in now.items())
 
 
 def check_requirements(

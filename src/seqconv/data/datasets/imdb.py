@@ -31,6 +31,8 @@ CLASSES = ("negative", "positive")
 # Ranks beyond this are no word of any list: Keras' own has 88,584 words.
 LARGEST_RANK = 10_000_000
 PARTS = ("train", "test")
+# Raised when `read` gives other words or labels for the same file.
+FORM = 1
 
 
 def verify_download(path: Path) -> None:
@@ -110,7 +112,7 @@ def read(path: Path) -> tuple[dict[str, tuple[Tokens, np.ndarray]], str]:
 
     content = read_bytes(path)
     checksum = hashlib.sha256(content).hexdigest()
-    store = Store(f"imdb-{checksum[:32]}")
+    store = Store("imdb", FORM, {"checksum": checksum})
     arrays = store.load()
     if arrays is None:
         arrays = _read_original(content, path)

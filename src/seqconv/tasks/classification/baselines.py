@@ -14,6 +14,8 @@ from seqconv.tasks.contract import EVALUATED, Split
 
 # The longest n-grams of NB-SVM; on IMDB 0.888 with 1, 0.911 with 2, 0.915 with 3.
 NBSVM_NGRAMS = 3
+# Raised when `nbsvm` gives other probabilities for the same texts.
+NBSVM_FORM = 1
 
 Probabilities = dict[Split, np.ndarray]
 """Of each evaluated split, `(texts, classes)`."""
@@ -28,11 +30,11 @@ def majority(
 
 def nbsvm(splits: Mapping[Split, TextSamples], classes: int) -> Probabilities:
     """NB-SVM, from the cache where it was computed for these texts and splits before."""
-    digest = hashlib.sha256(f"{NBSVM_NGRAMS}".encode())
+    digest = hashlib.sha256()
     for samples in splits.values():
         for array in (samples.words.flat, samples.words.offsets, samples.labels):
             digest.update(np.ascontiguousarray(array).tobytes())
-    store = Store(f"nbsvm-{digest.hexdigest()[:32]}")
+    store = Store("nbsvm", NBSVM_FORM, {"texts": digest.hexdigest(), "ngrams": NBSVM_NGRAMS})
     stored = store.load()
     if stored is None:
         words = {split: (s.words.flat, s.words.offsets) for split, s in splits.items()}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -172,11 +172,16 @@ class ColumnRidge:
     Args:
         training: windows to learn from.
         validation: windows to choose the penalties on.
-        key: all that the windows depend on.
+        settings: all that the windows depend on, as JSON.
     """
 
-    def __init__(self, training: WindowSamples, validation: WindowSamples, key: str):
-        store = Store(f"ridge-{key}")
+    FORM = 1
+    """Raised when the same windows give other weights."""
+
+    def __init__(
+        self, training: WindowSamples, validation: WindowSamples, settings: Mapping[str, Any]
+    ):
+        store = Store("ridge", self.FORM, settings)
         kept = store.load()
         steps, leads = training.windows.time_steps, len(training.windows.leads)
         shapes = {

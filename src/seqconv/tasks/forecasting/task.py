@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -353,8 +351,7 @@ class Forecasting:
             "validation": len(self.samples("validation")),
             "folds": [self.settings.folds, self.settings.fold],
         }
-        key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
-        return baselines.ColumnRidge(self.samples("train"), self.samples("validation"), key)
+        return baselines.ColumnRidge(self.samples("train"), self.samples("validation"), settings)
 
     def _judged(self, baseline: Baseline) -> BaselineResult:
         """The metrics of a baseline in the targets' own units, its loss, and how good its intervals are."""
