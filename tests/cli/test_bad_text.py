@@ -44,7 +44,7 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
         for part in parts:
             assert part in answer.stderr
         assert list(in_empty_folder.iterdir()) == []
-        # Tokens of texts that are right may be kept, whole; nothing else.
+        # Tokens of texts that can be read may be kept, whole; nothing else.
         kept = [path for path in set(around.rglob("*")) - before if path.is_file()]
         for path in kept:
             assert path.parent == around / "cache" / "prepared"
@@ -181,19 +181,19 @@ def test_a_missing_label(refuse_reading: Refuse, write, name: str, label: str | 
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_one_class_only(refuse_reading: Refuse, write_texts, aside: Path, text_corpus, name: str):
+def test_one_class_only(refuse: Refuse, write_texts, aside: Path, text_corpus, name: str):
     path = write_texts(aside / name, text_corpus.texts, ["same"] * 300)
-    refuse_reading(text_words(path), NO_DATA, f"{path}: all texts have one label, 'same'")
+    refuse(text_words(path), NO_DATA, f"{path}: all texts have one label, 'same'")
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_continuous_label_column(
-    refuse_reading: Refuse, write_texts, aside: Path, text_corpus, name: str
+    refuse: Refuse, write_texts, aside: Path, text_corpus, name: str
 ):
     scores = np.random.default_rng(0).normal(size=300).round(4).tolist()
     scores[0] = 2.0
     path = write_texts(aside / name, text_corpus.texts, scores)
-    refuse_reading(
+    refuse(
         text_words(path),
         NO_DATA,
         f"{path}: ",
@@ -203,11 +203,9 @@ def test_a_continuous_label_column(
     )
 
 
-def test_a_label_column_of_names(refuse_reading: Refuse, write_texts, aside: Path, text_corpus):
+def test_a_label_column_of_names(refuse: Refuse, write_texts, aside: Path, text_corpus):
     path = write_texts(aside / "notes.csv", text_corpus.texts, [f"id-{n}" for n in range(300)])
-    refuse_reading(
-        text_words(path), NO_DATA, f"{path}: ", "`dataset.label=label`", "300 distinct values"
-    )
+    refuse(text_words(path), NO_DATA, f"{path}: ", "`dataset.label=label`", "300 distinct values")
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -254,10 +252,10 @@ def test_an_unknown_part(refuse_reading: Refuse, write, name: str, part: str | N
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_no_test_part(refuse_reading: Refuse, write, name: str):
+def test_no_test_part(refuse: Refuse, write, name: str):
     path = write(name, ["train", "validation"] * 150)
     column = [] if name == "notes" else ["dataset.split_column=split"]
-    refuse_reading(text_words(path, *column), NO_DATA, f"{path}: there is no test part")
+    refuse(text_words(path, *column), NO_DATA, f"{path}: there is no test part")
 
 
 # Files
