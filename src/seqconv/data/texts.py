@@ -96,6 +96,7 @@ def read_labelled(path: Path, *, text: str, label: str, part: str | None) -> Lab
     if not rows:
         raise DataError(f"{path}: there are no texts in it")
     checked = [_checked(row, path) for row in rows]
+    refusal = refusal or _measurements(checked, path, label) or _missing_parts(checked, path)
     # The same texts in another order, or from another kind of file, give the same run.
     checked.sort(key=lambda row: (row.text, row.label, row.part or ""))
     digest = hashlib.sha256()
@@ -109,7 +110,7 @@ def read_labelled(path: Path, *, text: str, label: str, part: str | None) -> Lab
         origin=str(path),
         places=tuple(row.place for row in checked),
         notes=notes,
-        refusal=refusal or _measurements(checked, path, label) or _missing_parts(checked, path),
+        refusal=refusal,
     )
 
 
