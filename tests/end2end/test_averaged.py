@@ -241,6 +241,14 @@ class TestTexts:
         # The cross-entropy is convex in the scores.
         assert test["loss"] <= np.mean(losses)
 
+    @pytest.mark.parametrize("others", [["split.seed=1"], ["trainer.evaluation_windows=20"]])
+    def test_texts_of_another_split(self, texts, train, others):
+        # Shares are stratified, so that the labels in their order may be the same.
+        other = train("dataset=reviews_demo", "trainer=smoke", "model=conv1d", *others)
+        error = answer("evaluate", texts[0], "--with", other).exception
+        assert isinstance(error, ConfigError)
+        assert f"on the same samples; {other} has others than {texts[0]}" in str(error)
+
     def test_texts_and_a_series(self, texts, series):
         error = answer("predict", texts[0], "texts.csv", "--with", series[0]).exception
         assert isinstance(error, ConfigError)

@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from seqconv.sweeps.pool import Pool
 from seqconv.training import ensemble
 from seqconv.training.evaluation import evaluate_run
 from seqconv.training.trained import load_run
@@ -130,6 +132,15 @@ def test_what_goes_wrong_when_members_are_joined(train, monkeypatch):
     assert "No space left on device" in stderr
     metrics = metrics_of(run_dir)
     assert (metrics["status"], metrics["error"]["exit_code"]) == ("failed", 1)
+    assert [member["status"] for member in metrics["members"]] == ["completed"] * 2
+
+
+def test_a_signal_after_the_last_member_has_completed(train, monkeypatch):
+    run = Pool.run
+    monkeypatch.setattr(Pool, "run", lambda self: run(self) or signal.SIGINT)
+    run_dir, _ = train("ensemble=2", "threads=2", "trainer.baselines=false", code=130)
+    metrics = metrics_of(run_dir)
+    assert metrics["status"] == "interrupted"
     assert [member["status"] for member in metrics["members"]] == ["completed"] * 2
 
 

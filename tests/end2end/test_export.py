@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from seqconv.cli import tools
 from seqconv.config.errors import ConfigError, OutputError
 from seqconv.training.export import export_run
+from seqconv.training.predictor import build_model
+from seqconv.training.serving import serving_model
 from seqconv.training.trained import load_run
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -51,6 +53,23 @@ def train(command):
         return load_run(Path(json.loads(stdout)["run_dir"]))
 
     return run
+
+
+@pytest.mark.parametrize("implementation", ["fused", "keras"])
+def test_no_exported_layer_asks_for_cudnn(train, table, implementation):
+    """An export does not depend on the machine that has written it."""
+    words = ["model=gru", "model.units=[4]", "model.recurrent_dropout=0"]
+    run = train(
+        "dataset=table",
+        f"dataset.path={table}",
+        *SMALL,
+        *words,
+        f"model.implementation={implementation}",
+    )
+    serving = run.serving()
+    model = serving_model(build_model(run.settings, serving.spec), serving, unroll=False)
+    layers = model._flatten_layers()
+    assert [layer.use_cudnn for layer in layers if hasattr(layer, "use_cudnn")] == [False]
 
 
 def by_tensorflow(folder, inputs):

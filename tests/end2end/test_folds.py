@@ -4,6 +4,8 @@ import json
 import statistics
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
 from seqconv.config.errors import OutputError
@@ -46,6 +48,42 @@ def metrics_of(run_dir):
 
 def without_times(result):
     return {name: value for name, value in result.items() if name != "timing"}
+
+
+@pytest.fixture
+def dry(aside, in_empty_folder):
+    """Hours of a temperature, and of a rain that stops for good."""
+    random = np.random.default_rng(0)
+    rows = 900
+    frame = pl.DataFrame(
+        {
+            "when": np.datetime64("2021-03-01T00", "ms") + np.arange(rows) * np.timedelta64(1, "h"),
+            "temp": random.normal(size=rows).cumsum(),
+            "rain": np.where(np.arange(rows) < 700, random.random(rows), 0.0),
+        }
+    )
+    frame.write_csv(aside / "dry.csv", datetime_format="%Y-%m-%d %H:%M:%S")
+    small = ["model=mlp", "model.units=8", "trainer=smoke", "lookback=12", "step=1", "lead=2"]
+    return ["dataset=table", f"dataset.path={aside / 'dry.csv'}", *small, "split.train_end=0.5"]
+
+
+def test_a_metric_that_is_not_defined_in_one_fold_has_no_mean(train, dry):
+    words = [*dry, "dataset.targets=[temp,rain]", "split.validation_end=0.65", "folds=2"]
+    run_dir, _ = train(*words)
+    metrics = metrics_of(run_dir)
+    each = [fold["test"]["targets"]["rain"]["2"] for fold in metrics["folds"]]
+    assert [rain["r2"] is None for rain in each] == [False, True]
+    assert "r2" not in metrics["test"]["targets"]["rain"]["2"]
+    assert metrics["spread"]["test"]["targets"]["rain"]["2"]["mae"] > 0
+
+
+def test_a_baseline_without_an_error(train, dry):
+    words = [*dry, "dataset.targets=[rain]", "split.validation_end=0.8"]
+    run_dir, stderr = train(*words)
+    metrics = metrics_of(run_dir)
+    assert metrics["status"] == "completed"
+    assert metrics["baselines"]["persistence"]["test"]["mae"] == 0
+    assert "worse" in stderr
 
 
 def test_means_and_spread_over_folds(train, words):

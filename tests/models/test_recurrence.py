@@ -54,10 +54,23 @@ def test_auto_takes_ours_without_a_gpu_and_keras_where_cudnn_serves(kind, monkey
     from seqconv.models import recurrence
     from seqconv.models.layers import native
 
-    def chosen(recurrent_dropout, gpu):
+    def chosen(recurrent_dropout, gpu, masked=False):
         monkeypatch.setattr(native, "has_gpu", lambda: gpu)
         make = getattr(recurrence, kind)
-        layer = make(4, recurrent_dropout=recurrent_dropout, implementation="auto")
+        layer = make(4, recurrent_dropout=recurrent_dropout, implementation="auto", masked=masked)
         return "keras" if type(layer).__module__.startswith("keras.") else "fused"
 
     assert [chosen(0.0, False), chosen(0.0, True), chosen(0.5, True)] == ["fused", "keras", "fused"]
+    # Texts are padded in front, which cuDNN refuses.
+    assert chosen(0.0, True, masked=True) == "fused"
+
+
+@pytest.mark.parametrize("model", ["gru", "conv_gru", "lstm"])
+@pytest.mark.parametrize("implementation", ["fused", "keras"])
+def test_no_layer_that_is_given_a_mask_asks_for_cudnn(model, implementation):
+    words = [f"model={model}", f"model.implementation={implementation}", "dataset=reviews_demo"]
+    config = read_command_line(words).only_job.model
+    text = dataclasses.replace(
+        SPEC, time=60, features=None, vocabulary=50, embedding=4, outputs=(1,), targets=(1,)
+    )
+    assert layer_of(MODELS.get(model).build(config, text)).use_cudnn is False

@@ -49,6 +49,7 @@ def build(config: ConvGRUConfig, spec: SequenceSpec) -> KerasModel:
         recurrent_dropout=config.recurrent_dropout,
         reset_after=config.reset_after,
         implementation=config.implementation,
+        masked=present is not None,
         name="gru",
     )(sequence, mask=mask_of(present))
     return head(inputs, features, spec, config.name)

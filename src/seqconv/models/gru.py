@@ -52,6 +52,7 @@ def build(config: GRUConfig, spec: SequenceSpec) -> KerasModel:
             implementation=config.implementation,
             return_sequences=index < len(config.units),
             constant_inputs=sequence is inputs,
+            masked=present is not None,
             name=f"gru_{index}",
         )(sequence, mask=mask)
     return head(inputs, sequence, spec, config.name)

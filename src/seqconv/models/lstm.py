@@ -49,6 +49,7 @@ def build(config: LSTMConfig, spec: SequenceSpec) -> KerasModel:
             implementation=config.implementation,
             return_sequences=index < len(config.units),
             constant_inputs=sequence is inputs,
+            masked=present is not None,
             name=f"lstm_{index}",
         )(sequence, mask=mask)
     return head(inputs, sequence, spec, config.name)

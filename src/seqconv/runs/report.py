@@ -189,13 +189,11 @@ def against(value: float, reference: float, metric: Metric) -> str:
     """A metric beside the one it must beat: points of a share, or a share of the error."""
     if value == reference:
         return ""
-    better = (value > reference) == metric.larger_is_better
-    size = (
-        f"{100 * abs(value - reference):.1f} points"
-        if metric.larger_is_better
-        else f"{abs(1 - value / reference):.1%}"
-    )
-    return f"{size} {'better' if better else 'worse'}"
+    word = "better" if (value > reference) == metric.larger_is_better else "worse"
+    if metric.larger_is_better:
+        return f"{100 * abs(value - reference):.1f} points {word}"
+    # Of no error there is no share.
+    return f"{abs(1 - value / reference):.1%} {word}" if reference else word
 
 
 def picture_title(task: Task, model: str, result: Result) -> str:

@@ -35,6 +35,9 @@ def run_side_by_side(members: Sequence[Member], threads: int, signals: Signals) 
     at_once = min(threads, jobs_at_once(1))
     starts = _starts(members, signals.since)
     number = Pool(starts, len(members), at_once, _failed).run()
+    if number is not None and signals.number is None:
+        # The pool has listened in the meantime.
+        signals.number = number
     return [_outcome(run_dir, number) for _, run_dir in members]
 
 

@@ -143,7 +143,7 @@ class SampleErrors:
     """The errors of a model on each test sample, for comparing it with another on the samples that both have.
 
     Attributes:
-        ids: `(samples,)` int64, the same in two tasks where the same value is predicted.
+        ids: as `Task.ids`.
         errors: `(samples,)` float64; their mean is the primary metric, or for shares 1 less it.
         block: so many of `times` in a row are not independent of one another.
         times: `(samples,)` integers; samples of one time are not independent either. None: each has one of its own.
@@ -258,6 +258,10 @@ class Task(Protocol):
 
     def uncalibrated(self) -> Task:
         """The same task without what was learnt from one model's predictions, for another model."""
+        ...
+
+    def ids(self, split: Split) -> np.ndarray:
+        """`(samples,)` int64, the same in two tasks of one source where the same value is predicted."""
         ...
 
     def sample_errors(self, predicted: Predicted) -> SampleErrors:

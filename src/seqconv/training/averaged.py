@@ -124,17 +124,18 @@ def average(loss: Loss, each: Sequence[Predicted], names: Sequence[Path]) -> Pre
         # Means of columns read alone or beside others differ in the last digit.
         same = other.targets.shape == first.targets.shape
         if not (same and np.allclose(other.targets, first.targets, rtol=1e-5, atol=1e-5)):
-            rule = f"runs that are averaged are evaluated on the same samples; {name} has others than {names[0]}"
-            raise ConfigError(
-                [
-                    Problem(
-                        "--with",
-                        f"{rule}. Give them one data, `split`, `lookback` and `trainer.evaluation_windows`",
-                    )
-                ]
-            )
+            raise other_samples(name, names[0])
     predictions = mean([found.predictions for found in each])
     return Predicted(predictions, first.targets, losses_of(loss, predictions, first.targets))
+
+
+def other_samples(run: Path, first: Path) -> ConfigError:
+    """That two runs cannot be averaged, since they have other samples."""
+    rule = (
+        f"runs that are averaged are evaluated on the same samples; {run} has others than {first}. Give them one data, "
+        "`split`, `lookback` and `trainer.evaluation_windows`"
+    )
+    return ConfigError([Problem("--with", rule)])
 
 
 def mean(each: Sequence[np.ndarray]) -> np.ndarray:

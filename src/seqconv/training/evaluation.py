@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from seqconv import console
 from seqconv.config.errors import ConfigError, DataError, Problem
 from seqconv.config.schema import Config, parse_tree
@@ -15,7 +17,7 @@ from seqconv.runs.progress import Progress
 from seqconv.runs.result import read_result
 from seqconv.tasks.contract import EVALUATED, Json, Predicted, SampleErrors, Split, Task
 from seqconv.training import tensorflow_import
-from seqconv.training.averaged import average, require_alike
+from seqconv.training.averaged import average, other_samples, require_alike
 from seqconv.training.run import build_predictor, load_task
 from seqconv.training.tensorflow_import import deterministic_operations
 from seqconv.training.trained import TrainedRun, load_run
@@ -78,10 +80,9 @@ def evaluate_run(run_dir: Path, data: str | None = None, others: Sequence[Path] 
     runs = [load_run(each) for each in (run_dir, *others)]
     require_alike(runs)
     tasks = [_load_task(run, data) for run in runs]
-    _require_one_data(runs, tasks)
+    splits = _splits_of_all(runs, tasks)
     (task, predicted), *further = [
-        (task, _predict(run, task, EVALUATED if _is_own(run, task) else ("test",)))
-        for run, task in zip(runs, tasks, strict=True)
+        (task, _predict(run, task, splits)) for run, task in zip(runs, tasks, strict=True)
     ]
     members = []
     if further:
@@ -137,11 +138,11 @@ def _is_own(trained: TrainedRun, task: Task) -> bool:
     return task.fingerprint == trained.preparation.fingerprint
 
 
-def _require_one_data(runs: Sequence[TrainedRun], tasks: Sequence[Task]) -> None:
-    """Check that data is new to all runs or to none.
+def _splits_of_all(runs: Sequence[TrainedRun], tasks: Sequence[Task]) -> Sequence[Split]:
+    """The splits on which runs are evaluated: of data that is new to them all is test.
 
     Raises:
-        ConfigError: if it is not: of the one there is a test part, of the other it is all.
+        ConfigError: if data is new to one and not to another, or their samples are not the same.
     """
     own = list(map(_is_own, runs, tasks))
     if len(set(own)) > 1:
@@ -151,6 +152,14 @@ def _require_one_data(runs: Sequence[TrainedRun], tasks: Sequence[Task]) -> None
             "not. Give data that is new to both"
         )
         raise ConfigError([Problem("--with", rule)])
+    splits: Sequence[Split] = EVALUATED if own[0] else ("test",)
+    for run, task in zip(runs[1:], tasks[1:], strict=True):
+        same = task.fingerprint == tasks[0].fingerprint and all(
+            np.array_equal(task.ids(split), tasks[0].ids(split)) for split in splits
+        )
+        if not same:
+            raise other_samples(run.run_dir, runs[0].run_dir)
+    return splits
 
 
 def _predict(trained: TrainedRun, task: Task, splits: Sequence[Split]) -> dict[Split, Predicted]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -142,7 +143,7 @@ def mean_of(results: Sequence[Result]) -> Result:
 
 
 def _over(values: Sequence[Json], function: Callable[[list[float]], float]) -> Json:
-    """A function of what stands at the same place in each; what is no number in all of them is left out."""
+    """A function of what stands at the same place in each; what is no finite number in all of them is left out."""
     first = values[0]
     if isinstance(first, dict):
         parts = {
@@ -151,5 +152,5 @@ def _over(values: Sequence[Json], function: Callable[[list[float]], float]) -> J
             if all(isinstance(each, dict) for each in values)
         }
         return {key: part for key, part in parts.items() if part is not None}
-    numbers = [each for each in values if isinstance(each, int | float)]
+    numbers = [each for each in values if isinstance(each, int | float) and math.isfinite(each)]
     return function(numbers) if len(numbers) == len(values) else None

@@ -73,6 +73,9 @@ def _plain_layer(layer: Any, *, unroll: bool) -> Any:
     settings = layer.get_config()
     if unroll and isinstance(layer, keras.layers.RNN):
         settings["unroll"] = True
+    if isinstance(layer, keras.layers.GRU | keras.layers.LSTM):
+        # What is exported on a machine with a GPU runs on others too.
+        settings["use_cudnn"] = False
     return kind.from_config(settings)
 
 

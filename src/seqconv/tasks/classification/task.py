@@ -80,7 +80,7 @@ def prepare(
         settings.max_len,
     )
     splits = {split: everything.select(rows[split]) for split in SPLITS}
-    return Classification(name, corpus, settings, preparation, splits, own)
+    return Classification(name, corpus, settings, preparation, splits, rows, own)
 
 
 def _rows_of_splits(
@@ -100,6 +100,7 @@ class Classification:
         settings: lengths and vocabulary.
         preparation: classes and vocabulary, learnt from the training texts.
         splits: the texts of each split.
+        rows: their numbers in the whole corpus.
         trainable: whether there is a training part; else the corpus is only evaluated on.
     """
 
@@ -108,6 +109,7 @@ class Classification:
     settings: ClassificationSettings
     preparation: TextPreparation
     splits: Mapping[Split, TextSamples]
+    rows: Mapping[Split, np.ndarray]
     trainable: bool
 
     reference = "majority"
@@ -158,8 +160,12 @@ class Classification:
         samples = self.splits["validation"]
         if len(samples) <= limit:
             return self
-        chosen = samples.select(evenly_spaced(len(samples), limit))
-        return replace(self, splits={**self.splits, "validation": chosen})
+        chosen = evenly_spaced(len(samples), limit)
+        return replace(
+            self,
+            splits={**self.splits, "validation": samples.select(chosen)},
+            rows={**self.rows, "validation": self.rows["validation"][chosen]},
+        )
 
     # Metrics
 
@@ -189,11 +195,14 @@ class Classification:
         """Nothing is learnt from predictions."""
         return self
 
+    def ids(self, split: Split) -> np.ndarray:
+        """The number of each text in the whole corpus."""
+        return self.rows[split]
+
     def sample_errors(self, predicted: Predicted) -> SampleErrors:
-        """1 for each text that is taken for another class, by its number in the whole corpus."""
+        """1 for each text that is taken for another class."""
         wrong = _wrong(self._classified(predicted.predictions, predicted.targets))
-        rows = _rows_of_splits(self.corpus, self.settings, own=self.trainable)
-        return SampleErrors(rows["test"], wrong, 1)
+        return SampleErrors(self.ids("test"), wrong, 1)
 
     def details(self, split: Split, predicted: Predicted) -> dict[str, Json]:
         """Precision and recall of each class, and the confusion matrix: a row per true class."""

@@ -260,8 +260,12 @@ class Forecasting:
         samples = self.samples("validation")
         return samples.spread(self._calibration_windows()) if samples.has_spread() else None
 
+    def ids(self, split: Split) -> np.ndarray:
+        """The row of each window's nearest target in the source: another run may have left out other rows."""
+        return np.asarray(self.record.source_rows[self.samples(split).target_rows()[:, 0]])
+
     def sample_errors(self, predicted: Predicted) -> SampleErrors:
-        """Mean absolute errors by the row of the nearest target; a day's windows are not independent."""
+        """Mean absolute errors; a day's windows are not independent."""
         samples = self.samples("test")
         errors = np.empty(len(samples))
         for part in samples.blocks():
@@ -269,8 +273,7 @@ class Forecasting:
             errors[part] = self._primary_errors(samples, found, part)
         rows = samples.target_rows()[:, 0]
         block = max(self.windows.leads[-1], baselines.rows_per_day(self.record.period), 1)
-        # By the rows of the source: another run may have left out others.
-        return SampleErrors(self.record.source_rows[rows], errors, block, self._periods(rows))
+        return SampleErrors(self.ids("test"), errors, block, self._periods(rows))
 
     def _periods(self, rows: np.ndarray) -> np.ndarray:
         """When rows were measured, the same number for those of all series in one period."""
