@@ -51,6 +51,12 @@ def missing(rows=3):
 
 
 CASES = {
+    "rows less than a second apart": (
+        table(),
+        ["dataset.time=null", "dataset.frequency=0.1s"],
+        USAGE,
+        r"dataset.frequency: must be a whole number of seconds; received 0.1 s",
+    ),
     "no such target": (
         table(),
         ["dataset.targets=[power]"],

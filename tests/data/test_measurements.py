@@ -7,6 +7,7 @@ import os
 import tempfile
 import threading
 import zipfile
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,74 @@ def test_seconds_since_1970_in_a_named_column(write, unit):
     path = write(table().with_columns(when=seconds))
     found = read_table([path], Reading(time="when"))
     assert (found.times == table()["when"].to_numpy().astype("datetime64[s]")).all()
+
+
+@pytest.mark.parametrize("named", ["auto", "when"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "%Y%m%d%H%M%S",
+        "%Y%m%d%H%M",
+        "%Y%m%d%H",
+        "%m/%d/%Y %I:%M:%S %p",
+        "%d.%m.%y %H:%M",
+        "%Y-%m-%d %T",
+    ],
+)
+def test_a_format_that_is_given_is_the_one_that_is_read(write, form, named):
+    times = [datetime(2020, 1, 31) + timedelta(hours=hour) for hour in range(50)]
+    content = "when,x\n" + "".join(f"{time.strftime(form)},1.5\n" for time in times)
+    found = read_table([write(content.encode())], Reading(time=named, time_format=form))
+    assert found.time_format == form
+    assert found.times.astype(object).tolist() == times
+
+
+def test_whole_numbers_of_a_parquet_file_have_the_format_that_is_given(tmp_path):
+    path = tmp_path / "days.parquet"
+    pl.DataFrame({"day": [20200130, 20200131, 20200201], "x": [1.0, 2.0, 3.0]}).write_parquet(path)
+    found = read_table([path], Reading(time="day", time_format="%Y%m%d"))
+    assert found.times[-1] == np.datetime64("2020-02-01")
+    with pytest.raises(DataError, match="column `day`: must be a time stamp such as"):
+        read_table([path], Reading(time="day"))
+
+
+@pytest.mark.parametrize("form", ["%d/%m/%y %H:%M", "%d.%m.%y %H:%M", "%m/%d/%y %H:%M", "%d-%m-%y"])
+def test_years_of_two_digits_are_not_taken_for_those_of_the_romans(write, form):
+    times = [datetime(2020, 1, 1) + timedelta(days=day) for day in range(28)]
+    content = "when,x\n" + "".join(f"{time.strftime(form)},1.5\n" for time in times)
+    path = write(content.encode(), "short.csv")
+    with pytest.raises(ConfigError, match="no column of time stamps .* give dataset.time_format"):
+        read_table([path], Reading())
+    found = read_table([path], Reading(time_format=form))
+    assert found.times[-1] == np.datetime64("2020-01-28")
+
+
+def test_hours_without_separators_may_be_seconds_since_1970(write):
+    path = write(b"when,x\n2020010100,1\n2020010101,2\n", "hours.csv")
+    with pytest.raises(ConfigError, match="may be %Y%m%d%H or seconds since 1970") as caught:
+        read_table([path], Reading(time="when"))
+    assert "%s for the second" in str(caught.value)
+    found = read_table([path], Reading(time="when", time_format="%s"))
+    assert found.times[0] == np.datetime64("2034-01-04T17:55:00")
+
+
+def test_a_format_found_before_settles_what_may_be_read_in_two_ways(write):
+    path = write(b"when,x\n01/02/2020 10:00,1\n01/02/2020 11:00,2\n", "days.csv")
+    for form, expected in {"%d/%m/%Y %H:%M": "2020-02-01", "%m/%d/%Y %H:%M": "2020-01-02"}.items():
+        found = read_table([path], Reading(found_format=form))
+        assert found.times[0] == np.datetime64(f"{expected}T10:00")
+    with pytest.raises(ConfigError, match="give one of them"):
+        read_table([path], Reading())
+
+
+def test_columns_that_are_not_wanted_may_hold_anything(write):
+    rows = "".join(f"2020-01-01 00:{minute:02}:00,{minute},{minute}\n" for minute in range(50))
+    path = write(f"when,x,state\n{rows}2020-01-01 00:50:00,50,ERR\n".encode(), "status.csv")
+    found = read_table([path], Reading(wanted=("x",)))
+    assert found.columns == ("x",)
+    # Where one is not there, all are read, so that it can be told what there is.
+    with pytest.raises(DataError, match="row 50, column `state`: must be a number"):
+        read_table([path], Reading(wanted=("x", "y")))
 
 
 def test_offsets_from_utc_that_change_are_one_time_line(write):

@@ -247,6 +247,34 @@ def test_resampled_series_keep_their_names_where_one_has_no_rows_left():
     np.testing.assert_allclose(record.values[[4, 9]], expected)
 
 
+@pytest.mark.parametrize("jitter", [5, 20, 200])
+@pytest.mark.parametrize("first", [-1, 0, 1])
+def test_rows_that_are_never_quite_on_time_are_resampled_without_gaps(jitter, first):
+    random = np.random.default_rng(jitter)
+    late = random.integers(-jitter, jitter + 1, 2000)
+    late[0] = first * jitter
+    times = stamps(2000) + late * np.timedelta64(1, "s")
+    values = noise(2000)
+    record = make_record(
+        times, values, frequency=PERIOD, cleaning=replace(CLEANING, irregular="resample")
+    )
+    assert record.segments == ((0, 2000),)
+    np.testing.assert_array_equal(record.values, values)
+
+
+def test_values_are_not_carried_over_a_gap_longer_than_may_be_filled():
+    offsets = [*range(10), *range(100, 110)]
+    values = noise(20)
+    values[[5, 10, 11], 2] = NAN
+    record = make_record(offsets, values, cleaning=replace(CLEANING, fill_rows=2))
+    # One before the gap is filled; those behind it would be filled from 90 rows before.
+    assert record.kept.tolist() == [*range(10), *range(12, 20)]
+    assert record.values[5, 2] == values[4, 2]
+    assert (
+        f"dropped 2 rows more than 2 after the last known value of `{COLUMNS[2]}`" in record.notes
+    )
+
+
 def test_gaps_that_are_kept_are_told_and_rows_that_are_dropped_cut():
     values = noise(30)
     values[20, TARGET] = NAN

@@ -241,6 +241,36 @@ def test_a_gap_and_a_missing_cell(run_dir):
     assert inputs.notes[-1] == "carried 1 missing values of `wind` forward from the row before"
 
 
+def test_most_rows_may_be_further_apart_than_those_of_the_run(run_dir):
+    """As after an outage: the newest window is whole, though the median of the distances is another."""
+    frame = pl.concat([hourly(60)[::2], hourly(85)[60:]])
+    found = load_run(run_dir).predict(frame, newest=True)
+    assert found["forecast_origin"].unique().to_list() == [frame["when"][-1]]
+
+
+def test_an_array_of_which_rows_would_be_left_out(run_dir):
+    rows = hourly(100).select("power (kW)", "temp (degC)", "wind").to_numpy().copy()
+    rows[40, 0] = np.nan
+    with pytest.raises(DataError, match="rows with missing values would be left out .* frame"):
+        load_run(run_dir).predict(rows)
+
+
+def test_the_newest_window_after_a_gap(run_dir):
+    frame = pl.concat([hourly(100), hourly(110)[103:]])
+    with pytest.raises(DataError, match="received at most 7 after the last gap"):
+        load_run(run_dir).predict(frame, newest=True)
+    assert len(load_run(run_dir).predict(frame)) > 0
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_pandas_stamps_of_any_unit(run_dir, table, unit):
+    frame = pd.read_csv(table, parse_dates=["when"])
+    stamps = frame.assign(when=frame["when"].astype(f"datetime64[{unit}]"))
+    run = load_run(run_dir)
+    found, expected = run.predict(stamps, newest=True), run.predict(table, newest=True)
+    assert found["power (kW)"].tolist() == expected["power (kW)"].to_list()
+
+
 @pytest.mark.slow
 def test_series_by_name(train, aside, in_empty_folder):
     sensors = [hourly(300, seed).with_columns(sensor=pl.lit(f"s{seed}")) for seed in (1, 2)]
@@ -262,6 +292,8 @@ def test_series_by_name(train, aside, in_empty_folder):
     for number, sensor in enumerate(sensors):
         alone = load_run(run_dir).predict(sensor, newest=True)
         assert alone["wind"][0] == found["wind"][number]
+    inputs = load_run(run_dir).read_inputs(pl.concat([sensors[0], sensors[1][:5]]), newest=True)
+    assert inputs.notes[-1] == "no window for 1 of 2 series: s2"
 
 
 def test_rows_without_time_stamps(train, aside, in_empty_folder):

@@ -38,11 +38,16 @@ TIME_FORMATS = (
     "%Y-%m-%dT%H:%M:%S%.f%#z",
     "%Y-%m-%d %H:%M:%S%.f%#z",
 )
-# Day and month may be either way round.
-AMBIGUOUS = tuple(
-    (form, form.replace("%d/%m", "%m/%d")) for form in TIME_FORMATS if form.startswith("%d/")
-)
 EPOCH = "seconds since 1970"
+# Day and month may be either way round; 2020010100 may be a second of the year 2034.
+AMBIGUOUS = (
+    *((form, form.replace("%d/%m", "%m/%d")) for form in TIME_FORMATS if form.startswith("%d/")),
+    ("%Y%m%d%H", EPOCH),
+)
+FIRST_YEAR = 1000
+# What a format may say of the time of day; some say hours and minutes at once.
+HOURS = ("%H", "%I", "%k", "%l")
+MINUTES = ("%M", "%T", "%R", "%r", "%X", "%c", "%+")
 # Seconds since 1970 reach these many digits in the year 5138; what has more counts fractions of a second.
 EPOCH_UNITS = ((10**11, 1), (10**14, 10**3), (10**17, 10**6), (10**20, 10**9))
 
@@ -75,21 +80,23 @@ def find_time_format(
     Args:
         cells: the first rows.
         formats: to try.
-        named: whether the settings name the column; whole numbers are seconds since 1970 then.
+        named: whether the settings name the column; whole numbers are seconds since 1970 then, if the settings give no
+            format.
     """
     import polars as pl
 
     if cells.dtype in (pl.Datetime, pl.Date):
         return str(cells.dtype)
     if cells.dtype.is_integer():
-        return EPOCH if named else None
+        cells = cells.cast(pl.String)
     if cells.dtype != pl.String:
         return None
     present = cells.filter(cells.is_not_null() & (cells != ""))
-    if not named and present.cast(pl.Float64, strict=False).is_not_null().any():
-        return None  # A number is no stamp, and most columns are numbers: trying all formats on them takes long.
-    if named and len(present) and present.str.contains(r"^\d{9,19}$").all():
-        return EPOCH
+    if formats is TIME_FORMATS:
+        if not named and present.cast(pl.Float64, strict=False).is_not_null().any():
+            return None  # A number is no stamp, and most columns are numbers: trying all formats on them takes long.
+        if named and len(present) and present.str.contains(r"^\d{9,19}$").all():
+            return EPOCH
     fitting = (form for form in formats if _to_datetime(present, form).is_not_null().all())
     return next(fitting, None) if len(present) else None
 
@@ -98,6 +105,8 @@ def closest_time_format(cells: polars.Series) -> str:
     """The format that reads most stamps of a sample."""
     import polars as pl
 
+    if cells.dtype.is_integer():
+        cells = cells.cast(pl.String)
     if cells.dtype != pl.String:
         return str(cells.dtype)
     return max(TIME_FORMATS, key=lambda form: int(_to_datetime(cells, form).is_not_null().sum()))
@@ -113,15 +122,28 @@ def _to_datetime(texts: polars.Series, form: str) -> polars.Series:
         if texts.dtype == pl.Datetime:
             # As they are in UTC, where they have a time zone.
             return texts.cast(pl.Datetime("ms", "UTC")).dt.replace_time_zone(None)
-        if "z" in form:
-            stamps = texts.str.to_datetime(form, time_unit="ms", strict=False, time_zone="UTC")
-            return stamps.dt.replace_time_zone(None)
-        if "%H" in form:
-            return texts.str.to_datetime(form, time_unit="ms", strict=False)
-        dates = texts if texts.dtype == pl.Date else texts.str.to_date(form, strict=False)
-        return dates.cast(pl.Datetime("ms"))
+        if texts.dtype == pl.Date:
+            return texts.cast(pl.Datetime("ms"))
+        return _from_text(texts.cast(pl.String), form)
     except pl.exceptions.PolarsError:
         return pl.Series(texts.name, [None] * len(texts), pl.Datetime("ms"))
+
+
+def _from_text(texts: polars.Series, form: str) -> polars.Series:
+    import polars as pl
+
+    if any(hour in form for hour in HOURS) and not any(minute in form for minute in MINUTES):
+        # polars reads no hours without minutes.
+        texts, form = texts + ":00", f"{form}:%M"
+    if "z" in form:
+        stamps = texts.str.to_datetime(form, time_unit="ms", strict=False, time_zone="UTC")
+        stamps = stamps.dt.replace_time_zone(None)
+    elif any(directive in form for directive in (*MINUTES, "%s")):
+        stamps = texts.str.to_datetime(form, time_unit="ms", strict=False)
+    else:
+        stamps = texts.str.to_date(form, strict=False).cast(pl.Datetime("ms"))
+    # `%Y` takes two digits, too: 31/01/20 would be January of the year 31.
+    return stamps.set(stamps.dt.year() < FIRST_YEAR, None)
 
 
 def _from_epoch(cells: polars.Series) -> polars.Series:

@@ -14,6 +14,7 @@ from seqconv.config.errors import ConfigError, DataError, FileError, Problem, di
 from seqconv.console import native_notices_in_log
 from seqconv.data.cells import (
     AMBIGUOUS,
+    EPOCH,
     TIME_FORMATS,
     closest_time_format,
     find_time_format,
@@ -41,12 +42,16 @@ class Reading:
         time_format: of the stamps, in the letters of `strftime`; None: found.
         series: name of the column that tells series apart; None: there is one series.
         columns: value columns that must be there; None: all columns of numbers.
+        wanted: of all columns of numbers these alone, where all of them are there; None: all.
+        found_format: of the stamps of another file of this form, for what may be read in two ways.
     """
 
     time: str | None = AUTO
     time_format: str | None = None
     series: str | None = None
     columns: tuple[str, ...] | None = None
+    wanted: tuple[str, ...] | None = None
+    found_format: str | None = None
 
 
 @dataclass
@@ -119,6 +124,9 @@ class Reader:
                     f"{self.path}: no column `{'`, `'.join(missing)}`; the header has: {', '.join(names[:20])}"
                 )
             self.columns = reading.columns
+        elif reading.wanted is not None and set(reading.wanted) <= {*names} - taken:
+            # Others may hold what they like. In the order of the file.
+            self.columns = tuple(name for name in names if name in reading.wanted)
         else:
             free = [name for name in names if name not in taken and not is_padding(sample[name])]
             self.columns = tuple(name for name in free if is_numeric(sample[name]))
@@ -169,18 +177,21 @@ class Reader:
         self.first_time = int(times[0].astype(np.int64))
 
     def _refuse_ambiguous(self, sample: polars.DataFrame) -> None:
-        """Day and month that may be either way round are not guessed."""
+        """What may be read in two ways is not guessed."""
         if self.reading.time_format or self.time_column is None:
             return
         for pair in AMBIGUOUS:
             if self.time_format in pair:
                 texts = sample[self.time_column]
-                if all(find_time_format(texts, (form,)) for form in pair):
+                if self.reading.found_format in pair:
+                    self.time_format = self.reading.found_format
+                elif all(find_time_format(texts, (form,)) for form in pair):
                     raise ConfigError(
                         [
                             Problem(
                                 "dataset.time_format",
-                                f"{self.path}: {texts[0]!r} may be {pair[0]} or {pair[1]}; give one of them",
+                                f"{self.path}: {texts[0]!r} may be {pair[0]} or {pair[1]}; give one of them"
+                                + (" (%s for the second)" if EPOCH in pair else ""),
                             )
                         ]
                     )

@@ -221,7 +221,7 @@ def chosen_columns(
         series_names=table.series_names,
         scaled_apart=scaled_apart,
         notes=table.notes,
-        reading=reading,
+        reading=replace(reading, found_format=table.time_format),
     )
 
 
@@ -458,15 +458,22 @@ class _Cleaner:
         for start, stop in self._series_runs():
             newest[start:stop] = np.maximum.accumulate(newest[start:stop])
             unknown[start:stop] = newest[start:stop] < start
-        limit = self.cleaning.fill_rows
-        late = (
-            missing & ~unknown & (positions - newest > limit)
-            if limit is not None
-            else np.zeros(len(missing), bool)
-        )
+        late = missing & ~unknown & self._too_far(positions, newest)
         used = np.flatnonzero(missing & ~unknown & ~late)
         self.values[used, column] = self.values[newest[used], column]
         return len(used), unknown, late
+
+    def _too_far(self, rows: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Whether known rows lie more rows before others than may be filled, or as much in time: gaps have no rows."""
+        limit = self.cleaning.fill_rows
+        if limit is None:
+            return np.zeros(len(rows), bool)
+        far = rows - known > limit
+        if self.read.times is not None and len(rows) > 1:
+            period = max(1, self._period(self._series_runs()))
+            seconds = (self.times - self.times[known]).astype(np.int64)
+            far |= np.rint(seconds / period) > limit
+        return far
 
     # The result
 
@@ -571,12 +578,18 @@ class _Cleaner:
         return (np.flatnonzero(np.diff(self.rows) > 1) + 1).tolist()
 
     def _resample(self, series: Sequence[tuple[int, int]]) -> None:
-        """Means over periods, on a grid from the first stamp; a period without a row is a gap."""
+        """Means over periods, on a grid from the first stamp; a period without a row is a gap.
+
+        Where rows come once a period, but not on time, the grid has them in the middle of its periods: from the first
+        stamp, one that is a little early would fall into the period before.
+        """
         period = self._period(series)
         starts, times, codes = [], [], []
         for start, stop in series:
             seconds = (self.times[start:stop] - self.times[start]).astype(np.int64)
-            bins, firsts = np.unique(seconds // period, return_index=True)
+            bins, firsts = np.unique(
+                (seconds - _grid_start(seconds, period)) // period, return_index=True
+            )
             starts.append(firsts + start)
             times.append(self.times[start] + bins * period * SECOND)
             # The source's number: a series that has lost all its rows keeps its own.
@@ -594,6 +607,23 @@ class _Cleaner:
         self.times = np.concatenate(times)
         self.rows = first_rows if self.rows is None else self.rows[first_rows]
         self.series = np.concatenate(codes) if self.series is not None else None
+
+
+def _grid_start(seconds: np.ndarray, period: int) -> int:
+    """Where the periods begin of rows that come once a period, but seldom on time; else 0.
+
+    Args:
+        seconds: `(rows,)` of each row, ascending from 0.
+        period: in seconds.
+    """
+    if len(seconds) < 2 or round(float(np.median(np.diff(seconds))) / period) != 1:
+        return 0
+    rests = seconds % period
+    if np.count_nonzero(rests == 0) * 2 > len(rests):
+        return 0
+    phases = 2 * np.pi * rests / period
+    middle = np.arctan2(np.sin(phases).mean(), np.cos(phases).mean()) * period / (2 * np.pi)
+    return round(middle - period / 2)
 
 
 def runs_of(series: np.ndarray | None, rows: int) -> list[tuple[int, int]]:

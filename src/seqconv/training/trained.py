@@ -188,6 +188,9 @@ def _column(cells: pandas.Series) -> polars.Series:
     if isinstance(cells.dtype, pd.DatetimeTZDtype):
         # As they are in UTC; numpy knows no time zones.
         cells = cells.dt.tz_convert(None)
+    if cells.dtype.kind == "M":
+        # numpy's days and seconds polars does not take in every form.
+        cells = cells.astype("datetime64[ms]")
     plain = cells.tolist() if cells.dtype == object else cells.to_numpy()
     return pl.Series(plain, strict=False)
 

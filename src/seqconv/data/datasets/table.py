@@ -72,13 +72,22 @@ class TableConfig(TableSection):
             yield Problem(
                 "scaling", "per_series needs `dataset.series`, the column that tells series apart"
             )
+        if self.frequency is not None and (self.frequency < 1 or self.frequency % 1):
+            yield Problem(
+                "frequency", f"must be a whole number of seconds; received {self.frequency:g} s"
+            )
 
     @property
     def reading(self) -> Reading:
         """What to read of a file."""
         from seqconv.data.readers import Reading
 
-        return Reading(time=self.time, time_format=self.time_format, series=self.series)
+        wanted = None
+        if self.features is not None and self.targets != (ALL,):
+            wanted = tuple(dict.fromkeys((*self.features, *self.targets)))
+        return Reading(
+            time=self.time, time_format=self.time_format, series=self.series, wanted=wanted
+        )
 
 
 @register_dataset(TableConfig, FORECASTING)

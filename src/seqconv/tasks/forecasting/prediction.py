@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from seqconv.config.errors import ConfigError, DataError
 from seqconv.data.measurements import Table, expand, read_frame, read_table
 from seqconv.data.readers import Reading
-from seqconv.data.records import Record, chosen_columns, clean
+from seqconv.data.records import Measurements, Record, chosen_columns, clean
 from seqconv.tasks.contract import InputData, Scaling, SequenceSpec, Serving, StoredPreparation
 from seqconv.tasks.forecasting.inputs import choose_features
 from seqconv.tasks.forecasting.intervals import (
@@ -24,7 +24,7 @@ from seqconv.tasks.forecasting.intervals import (
 )
 from seqconv.tasks.forecasting.preparation import SeriesPreparation, series_spec
 from seqconv.tasks.forecasting.samples import LEAST_STD, WindowSamples
-from seqconv.tasks.forecasting.scaling import scaled_rows, scaling_starts
+from seqconv.tasks.forecasting.scaling import apart, scaled_rows, scaling_starts
 from seqconv.tasks.forecasting.settings import ForecastingSettings, Windows
 from seqconv.tasks.forecasting.windows import Anchors
 
@@ -173,28 +173,32 @@ def read_inputs(
         source="file",
         frequency=preparation.frequency,
     )
+    source = replace(source, frequency=_frequency(source, preparation))
     record = clean(source, settings.cleaning)
     if record.period is None and isinstance(data, np.ndarray):
         record = replace(record, period=preparation.period)
     if record.period != preparation.period:
         raise DataError(
-            f"{_origin(data)}: its rows are {_apart(record.period)}; the run was trained on rows "
-            f"{_apart(preparation.period)}"
+            f"{_origin(data)}: its rows are {apart(record.period)}; the run was trained on rows "
+            f"{apart(preparation.period)}"
         )
     preparation = preparation.for_series(record.series_names)
     windows = settings.windows(preparation.period)
     features = choose_features(
         record.columns, preparation.shown, settings.inputs, windows, stamped=record.stamped
     )
-    breaks = np.array([start for start, _ in record.segments], np.int64)
-    anchors = Anchors(_runs(record, windows, newest=newest))
-    if not len(anchors):
-        needed = windows.lookback - windows.step + 1
-        longest = max(stop - start for start, stop in record.segments)
+    if isinstance(data, np.ndarray) and record.kept is not None:
+        # Whoever counts its windows would take forecasts for those of other rows.
         raise DataError(
-            f"{_origin(data)}: a window needs {needed} rows in a row without a gap (lookback={windows.lookback}, "
-            f"step={windows.step}); received at most {longest}, of {record.rows_read} rows"
+            f"the array: rows with missing values would be left out ({'; '.join(record.notes)}). Give a frame, whose "
+            "forecasts say which row they are made from"
         )
+    breaks = np.array([start for start, _ in record.segments], np.int64)
+    runs = list(_runs(record, windows, newest=newest))
+    anchors = Anchors(runs)
+    if not len(anchors):
+        raise _no_window(_origin(data), record, windows, newest=newest)
+    record = replace(record, notes=(*record.notes, *_series_without(record, runs)))
     return SeriesInputs(
         record,
         WindowSamples(
@@ -215,6 +219,42 @@ def read_inputs(
         series_spec(settings, windows, preparation),
         settings.quantiles or (),
     )
+
+
+def _frequency(source: Measurements, preparation: SeriesPreparation) -> int | None:
+    """Seconds from one row to the next: those of the run, where any rows are so far apart; else found."""
+    times, period = source.times, preparation.period
+    if source.frequency is None and times is not None and period is not None:
+        steps = np.diff(times).astype("timedelta64[s]").astype(np.int64)
+        if not len(steps) or (steps == period).any():
+            return period
+    return source.frequency
+
+
+def _no_window(origin: str, record: Record, windows: Windows, *, newest: bool) -> DataError:
+    needed = windows.lookback - windows.step + 1
+    ends = {stop for _, stop in record.series}
+    segments = [run for run in record.segments if run[1] in ends or not newest]
+    longest = max(stop - start for start, stop in segments)
+    after = (
+        f" after the last gap, before row {record.rows_read}"
+        if newest and len(record.segments) > len(record.series)
+        else ""
+    )
+    return DataError(
+        f"{origin}: a window needs {needed} rows in a row without a gap (lookback={windows.lookback}, "
+        f"step={windows.step}); received at most {longest}{after}, of {record.rows_read} rows"
+    )
+
+
+def _series_without(record: Record, runs: Sequence[tuple[int, int]]) -> Iterator[str]:
+    """A note of the series that have no window."""
+    if len(record.series) > 1:
+        newest = np.array([first for first, after in runs if after > first], np.int64) - 1
+        found = set(record.series_of(newest).tolist())
+        absent = [name for number, name in enumerate(record.series_names) if number not in found]
+        if absent:
+            yield f"no window for {len(absent)} of {len(record.series)} series: {', '.join(absent[:20])}"
 
 
 def serving(settings: ForecastingSettings, stored: StoredPreparation) -> Serving:
@@ -298,10 +338,6 @@ def _read(data: InputData, reading: Reading, columns: tuple[str, ...]) -> Table:
 
 def _origin(data: InputData) -> str:
     return str(data) if isinstance(data, Path) else "the data"
-
-
-def _apart(period: int | None) -> str:
-    return "without time stamps" if period is None else f"{period} s apart"
 
 
 def _runs(record: Record, windows: Windows, *, newest: bool) -> Iterator[tuple[int, int]]:

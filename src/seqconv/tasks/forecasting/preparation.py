@@ -167,6 +167,7 @@ class SeriesPreparation:
                 "time_format": self.reading.time_format,
                 "series": self.reading.series,
                 "frequency": self.frequency,
+                "found_format": self.reading.found_format,
             },
             "margins": None if self.margins is None else self.margins.values.tolist(),
             "margin_floor": None if self.margins is None else self.margins.floor,
@@ -218,6 +219,7 @@ class SeriesPreparation:
                 time=read.reading.time,
                 time_format=read.reading.time_format,
                 series=read.reading.series,
+                found_format=read.reading.found_format,
             ),
             frequency=read.reading.frequency,
             margins=margins,
@@ -234,6 +236,7 @@ class _StoredReading:
     time_format: str | None
     series: str | None
     frequency: Count | None
+    found_format: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,6 +115,24 @@ def _unscalable(record: Record, name: str) -> DataError:
     )
 
 
+def check_period(record: Record, stored: StoredPreparation) -> None:
+    """Check that rows are as far apart as those that a model was trained on.
+
+    Raises:
+        DataError: if they are not.
+    """
+    period = SeriesPreparation.from_json(stored).period
+    if record.period != period:
+        raise DataError(
+            f"the rows are {apart(record.period)}; the run was trained on rows {apart(period)}"
+        )
+
+
+def apart(period: int | None) -> str:
+    """How far rows are apart, for messages."""
+    return "without time stamps" if period is None else f"{period} s apart"
+
+
 def read_preparation(
     record: Record, windows: Windows, stored: StoredPreparation
 ) -> SeriesPreparation:
@@ -129,10 +147,6 @@ def read_preparation(
         raise DataError(
             f"the data has no column `{'`, `'.join(absent)}`, which the run was trained on; "
             f"its columns are {', '.join(record.columns)}"
-        )
-    if record.period != preparation.period:
-        raise DataError(
-            f"the rows are {record.period} s apart; the run was trained on rows {preparation.period} s apart"
         )
     leads = len(windows.leads)
     if len(preparation.naive_mae) != leads:
