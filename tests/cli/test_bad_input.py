@@ -334,6 +334,16 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
             id="require-unknown-metric",
         ),
         pytest.param(
+            ["require=test.mae.foo<1"],
+            f"require: `test.mae.foo`: `test` has {METRICS}, not `mae.foo`",
+            id="require-part-of-a-number",
+        ),
+        pytest.param(
+            ["require=epochs.beest<3"],
+            "require: `epochs.beest`: `epochs` has completed, best, not `beest`. Did you mean `best`?",
+            id="require-unknown-number",
+        ),
+        pytest.param(
             ["require=tset.mae<2"],
             "require: `tset.mae` must start with one of train, validation, test",
             id="require-unknown-place",

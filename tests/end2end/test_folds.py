@@ -27,6 +27,9 @@ SMALL = [
 ]
 
 
+SPLIT = ["split.train_end=0.5", "split.validation_end=0.7"]
+
+
 @pytest.fixture
 def words(write_jena, aside, in_empty_folder):
     return [*SMALL, f"dataset.path={write_jena(aside / 'record.csv', 1500)}"]
@@ -75,6 +78,20 @@ def test_a_metric_that_is_not_defined_in_one_fold_has_no_mean(train, dry):
     assert [rain["r2"] is None for rain in each] == [False, True]
     assert "r2" not in metrics["test"]["targets"]["rain"]["2"]
     assert metrics["spread"]["test"]["targets"]["rain"]["2"]["mae"] > 0
+
+
+def test_conditions_on_a_target_a_lead_and_an_interval(train, dry):
+    """Columns have names of all kinds, also with dots and spaces."""
+    path = Path(dry[1].partition("=")[2])
+    frame = pl.read_csv(path).rename({"temp": "T. air (degC)"})
+    frame.write_csv(path)
+    words = [*dry[:-2], "lead=[1,2]", "dataset.targets=[T. air (degC)]", *SPLIT]
+    conditions = "test.targets.T. air (degC).2.mae<1000,test.interval.coverage>=0,test.scaled.mae<0"
+    run_dir, stderr = train(*words, f"require=[{conditions}]", code=6)
+    met = {each["condition"]: each["met"] for each in metrics_of(run_dir)["require"]}
+    assert list(met.values()) == [True, True, False]
+    assert "require=test.scaled.mae<0 is not met" in stderr
+    assert "interval.coverage" not in stderr.splitlines()[-1]
 
 
 def test_a_baseline_without_an_error(train, dry):

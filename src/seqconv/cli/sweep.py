@@ -74,7 +74,7 @@ def _run_searching(line: CommandLine, sweep_dir: Path, signals: Signals) -> None
         return [Job(number=number, key="", words=()) for number in numbers]
 
     results = _launch(line, SweepJob(sweep_dir, configs=line.jobs), signals, jobs)
-    _judge(results, jobs(), sweep_dir)
+    _judge(results, jobs(), sweep_dir, list(results))
 
 
 def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signals) -> None:
@@ -113,7 +113,18 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
         _report(run_job, done)
     results = _launch(line, run_job, signals, lambda: jobs)
     _show(results, jobs, sweep_dir)
-    _judge(results, jobs, sweep_dir)
+    # What halving has left behind was not trained to its end.
+    final = [
+        job.number
+        for job in jobs
+        if not line.halves
+        or (
+            isinstance(config := configs[job.number], Config)
+            and job.number in results
+            and is_done(sweep_dir / str(job.number), config, results[job.number])
+        )
+    ]
+    _judge(results, jobs, sweep_dir, final)
 
 
 def _launch(
@@ -308,8 +319,10 @@ def _newest(folder: Path, keys: Sequence[str]) -> Path | None:
     return None
 
 
-def _judge(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) -> None:
-    """Raise if a job did not complete, or else if one does not meet its requirements."""
+def _judge(
+    results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path, final: Sequence[int]
+) -> None:
+    """Raise if a job did not complete, or else if one of the final results does not meet its requirements."""
     failed = [job for job in jobs if not _completed(results.get(job.number))]
     if failed:
         labels = {job.number: _named(job) for job in failed}
@@ -323,10 +336,10 @@ def _judge(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) 
             + "\n".join(lines)
             + f"\nTo resume: the same command with sweep.resume={sweep_dir}"
         )
-    unmet = [job.number for job in jobs if results[job.number].error is not None]
+    unmet = [number for number in final if results[number].error is not None]
     if unmet:
         raise RequirementError(
-            f"`require` is not met by {len(unmet)} of {len(jobs)} jobs: {_listed(unmet)}"
+            f"`require` is not met by {len(unmet)} of {len(final)} jobs: {_listed(unmet)}"
         )
 
 

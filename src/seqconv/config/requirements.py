@@ -25,8 +25,18 @@ PARTS = (
     "objective",
 )
 MEASURED = PARTS[:3]
+# What the measured parts hold besides metrics: of targets, leads, levels or classes, whose names the data tells.
+DETAILS = ("targets", "interval", "quantiles", "classes")
+# The numbers of the parts that are the same for every run.
+NUMBERS = {
+    "epochs": ("completed", "best"),
+    "timing": ("fit_seconds", "steps_per_second", "samples_per_second"),
+    "model": ("parameters",),
+    "objective": ("value",),
+}
+# Columns have names of all kinds: `test.targets.T (degC).mae<2`.
 _CONDITION = re.compile(
-    r"\s*(?P<name>[A-Za-z_][\w.]*)\s*(?P<operator><=|>=|<|>)\s*(?P<bound>[-+]?[0-9.]+(?:[eE][-+]?\d+)?)\s*"
+    r"\s*(?P<name>[A-Za-z_][^<>=]*?)\s*(?P<operator><=|>=|<|>)\s*(?P<bound>[-+]?[0-9.]+(?:[eE][-+]?\d+)?)\s*"
 )
 
 
@@ -110,9 +120,11 @@ def _read_requirement(condition: Json, metrics: list[str]) -> Requirement | Prob
     part, _, rest = name.partition(".")
     if part not in PARTS:
         return Problem("require", f"`{name}` must start with one of {', '.join(PARTS)}")
-    heads = {metric.partition(".")[0] for metric in metrics}
-    if part in MEASURED and rest.partition(".")[0] not in heads:
-        return Problem("require", f"`{name}`: `{part}` has {', '.join(metrics)}, not `{rest}`")
+    known = metrics if part in MEASURED else NUMBERS.get(part, (rest,))
+    is_detail = part in MEASURED and rest.partition(".")[0] in DETAILS
+    if rest not in known and not is_detail:
+        listed, hint = ", ".join(known), did_you_mean(rest, known)
+        return Problem("require", f"`{name}`: `{part}` has {listed}, not `{rest}`.{hint}")
     return Requirement(name, match["operator"], bound)
 
 

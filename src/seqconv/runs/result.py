@@ -13,6 +13,7 @@ from seqconv.data.files import LARGEST_JSON, parse_json, read_plain
 from seqconv.runs.files import read_json, write_json
 from seqconv.runs.layout import EPOCHS, METRICS
 from seqconv.tasks.contract import Json
+from seqconv.tasks.metrics import value_of
 
 Status = Literal["completed", "interrupted", "diverged", "failed"]
 
@@ -141,10 +142,7 @@ class Result:
 
     def value(self, name: str) -> Json:
         """What stands under a dotted name, such as `test.mae`; None if nothing does."""
-        found: Json = self.to_json()
-        for part in name.split("."):
-            found = found[part] if isinstance(found, dict) and part in found else None
-        return found
+        return value_of(self.to_json(), name)
 
 
 def read_result(run_dir: Path) -> Result | None:

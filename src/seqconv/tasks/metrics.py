@@ -230,11 +230,16 @@ SCALED_METRICS = (
 
 
 def value_of(values: Mapping[str, Any], name: str) -> Any:
-    """What stands under a name that may hold dots; None if nothing does."""
-    found: Any = values
-    for part in name.split("."):
-        found = found[part] if isinstance(found, Mapping) and part in found else None
-    return found
+    """What stands under a name with dots, also where a part of it, such as a column's, holds some; None if nothing."""
+    if name in values:
+        return values[name]
+    for part in sorted(values, key=len, reverse=True):
+        inner = values[part]
+        if name.startswith(f"{part}.") and isinstance(inner, Mapping):
+            found = value_of(inner, name[len(part) + 1 :])
+            if found is not None:
+                return found
+    return None
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:

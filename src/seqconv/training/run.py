@@ -22,7 +22,7 @@ from seqconv.config.errors import (
     SeqconvError,
 )
 from seqconv.config.registry import DATASETS, MODELS
-from seqconv.config.requirements import MEASURED, Objective, Requirement
+from seqconv.config.requirements import DETAILS, MEASURED, Objective, Requirement
 from seqconv.config.schema import Config, to_yaml
 from seqconv.runs import layout, report
 from seqconv.runs.checkpoints import CheckpointStore
@@ -127,8 +127,8 @@ def _absent_metrics(
         )
     for requirement in require:
         part, _, metric = requirement.name.partition(".")
-        # Names with a dot are of a target, a lead or an interval: the result tells.
-        if part in MEASURED and "." not in metric and metric not in names:
+        # What is of a target, a lead or an interval the result tells.
+        if part in MEASURED and metric.partition(".")[0] not in DETAILS and metric not in names:
             known = ", ".join(f"{part}.{name}" for name in names)
             rule = f"must name one of {known}, or of {part}.targets, with several targets or leads"
             yield Problem("require", f"{rule}; received `{requirement.name}`")
