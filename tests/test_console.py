@@ -154,14 +154,52 @@ def test_a_reader_that_has_gone_is_not_worth_a_word(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_tables_on_a_terminal_of_80_columns_have_whole_numbers(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(console, "_is_terminal", lambda _: True)
+    columns = [
+        "",
+        "validation",
+        "test",
+        "test, against persistence",
+        "mlp better by, 95 % interval",
+    ]
+    cells = ["seasonal naive", "0.141", "0.155", "15.3% better", "0.021 to 0.034"]
+    console.table("mean absolute error", columns, [cells])
+    shown = capsys.readouterr().err
+    assert all(cell in shown for cell in cells)
+    settings = " ".join(f"trainer.setting_{number}={number}" for number in range(9))
+    console.table(
+        "jobs", ["job", "settings", "status", "val_loss"], [["7", settings, "completed", "0.12345"]]
+    )
+    shown = capsys.readouterr().err
+    assert "completed" in shown
+    assert "0.12345" in shown
+    assert "trainer.setting_8=8" in shown
+    assert "\u2026" not in shown
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "live"), [("TERM", "xterm", True), ("TERM", "dumb", False)]
+)
+def test_a_terminal_is_one_whose_lines_can_be_written_again(monkeypatch, variable, value, live):
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert console._console().is_terminal is live
+
+
+def test_a_pipe_is_no_terminal_whatever_rich_is_told(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert not console._console().is_terminal
+
+
 @pytest.mark.parametrize(
     ("width", "columns"),
     [(80, ["run", "loss", "mae", "r2"]), (25, ["run", "loss", "mae"]), (9, ["run", "loss"])],
 )
 def test_a_narrow_terminal_has_whole_numbers(monkeypatch, capsys, width, columns):
     monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(console, "_is_terminal", lambda _: True)
     rows = [["1", "0.1234", "0.5678", "0.9"]]
     console.result_table("", ["run", "loss", "mae", "r2"], rows, ["mae", "r2"])
     captured = capsys.readouterr()

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 SECONDS_BETWEEN_REFRESHES = 0.1
+# Cells of tables that are longer may be wrapped; numbers are not.
+LONGEST_WHOLE = 24
+DUMB = ("dumb", "unknown")
 
 log = logging.getLogger("seqconv")
 
@@ -30,7 +33,18 @@ def _console() -> Console:
     from rich.console import Console
 
     # Made anew each time, so that a redirected sys.stderr is respected. Names from data are no markup.
-    return Console(stderr=True, markup=False, highlight=False, emoji=False)
+    return Console(
+        stderr=True,
+        force_terminal=_is_terminal(sys.stderr),
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
+
+
+def _is_terminal(stream: IO[str] | None) -> bool:
+    """Whether lines can be written again; rich takes a FORCE_COLOR, and a terminal that is dumb, for one that can."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") not in DUMB
 
 
 def printable(text: str) -> str:
@@ -149,7 +163,7 @@ def _lost_stdout() -> Iterator[None]:
 
 def job_result(line: str) -> None:
     """The line of a job for scripts; on a terminal there is a table of all jobs instead."""
-    if not sys.stdout.isatty():
+    if sys.stdout is not None and not sys.stdout.isatty():
         result(line)
 
 
@@ -169,7 +183,12 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
     shown = Table(title=printable(title), title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
-        shown.add_column(printable(column), justify="right" if index else "left", no_wrap=True)
+        shown.add_column(
+            printable(column),
+            justify="right" if index else "left",
+            overflow="fold",
+            min_width=_least_width(column, [row[index] for row in rows]),
+        )
     for row in rows:
         shown.add_row(*(printable(cell) for cell in row))
     console = _console()
@@ -178,6 +197,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     with contextlib.suppress(OSError):
         console.print(shown)
     _to_log(f"{printable(title)}\n{_plain_table(columns, rows)}")
+
+
+def _least_width(column: str, cells: Sequence[str]) -> int:
+    """The width of a column whose heading is wrapped between words, and whose cells are only where they are long."""
+    from rich.cells import cell_len
+
+    words = max((cell_len(word) for word in printable(column).split()), default=0)
+    widest = max((cell_len(printable(cell)) for cell in cells), default=0)
+    return max(words, widest if widest <= LONGEST_WHOLE else LONGEST_WHOLE // 2)
 
 
 def result_table(
@@ -197,7 +225,9 @@ def result_table(
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(markup=False, highlight=False, emoji=False)
+    console = Console(
+        force_terminal=_is_terminal(sys.stdout), markup=False, highlight=False, emoji=False
+    )
     if not console.is_terminal:
         console.width = 1000
     kept = _columns_with_room(columns, rows, dispensable, console.width)

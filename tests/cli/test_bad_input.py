@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from seqconv.cli.overrides import read_command_line
 from seqconv.data.datasets import jena
 from seqconv.tasks.forecasting.settings import ForecastingSettings
 
@@ -411,6 +412,40 @@ def test_a_wrong_flag_is_reported_with_the_usage(refuse: Refuse, flag: str):
     refuse([flag], WRONG, "usage: seqconv-train", "error: ")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"seed: 1\n  batch_size: 2\n", "mine.yaml", id="indentation"),
+        pytest.param(b"seed: 1\nseed: 2\n", "duplicate key seed", id="twice"),
+        pytest.param(b"5\n", "configuration: ", id="a number"),
+        pytest.param(b"# \xe9\n", "a config file is no UTF-8", id="latin-1"),
+        pytest.param(b"seed: 1\n", "must begin with `# @package _global_`", id="no package"),
+    ],
+)
+def test_a_wrong_config_file_of_the_users(
+    refuse: Refuse, in_empty_folder: Path, content: bytes, message: str
+):
+    folder = in_empty_folder.parent / "own" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_bytes(content)
+    refuse(["--config-dir", str(folder.parent), "experiment=mine"], WRONG, message)
+
+
+@pytest.mark.parametrize("flag", ["--config-path", "--experimental-rerun"])
+def test_flags_of_hydra_that_would_start_something_else(refuse: Refuse, flag: str):
+    refuse([flag, "x.pickle"], WRONG, f"{flag}: is not for seqconv", "--config-dir")
+
+
+def test_a_job_that_changes_the_folder(refuse: Refuse):
+    refuse(["hydra.job.chdir=true"], WRONG, "hydra.job.chdir: must be false")
+
+
+def test_directories_in_the_home_folder(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    found = read_command_line(["hydra.run.dir=~/a", "hydra.sweep.dir=~/b"])
+    assert (found.run_dir, found.sweep_dir) == ("/home/someone/a", "/home/someone/b")
+
+
 def test_a_run_directory_in_the_home_of_nobody(refuse: Refuse):
     refuse(["resume=~no-such-user/run"], WRONG, "~no-such-user/run: no such run directory")
 
@@ -802,12 +837,12 @@ HALVING = [*GRID, "hydra/sweeper=halving"]
         ),
         pytest.param(
             [*SEARCH, "seed=1,2", "model=gru,conv1d", "model.units=[16],[32]"],
-            "configuration: Could not override 'model.units'",
+            "model.units: not every configuration that is chosen here has this key",
             id="search-of-a-key-that-one-group-lacks",
         ),
         pytest.param(
             [*SEARCH, "model=gru,conv1d", "model.recurrent_dropout=interval(0.1,0.5)"],
-            "configuration: Could not override 'model.recurrent_dropout'",
+            "model.recurrent_dropout: not every configuration that is chosen here has this key",
             id="search-in-an-interval-of-a-key-that-one-group-lacks",
         ),
     ],

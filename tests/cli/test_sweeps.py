@@ -157,7 +157,7 @@ def test_a_sweep_that_was_killed_while_its_manifest_was_written(left, tmp_path):
 def test_a_trial_that_failed_is_named_by_its_number(tmp_path):
     trial, job = Job(number=3, key="", words=()), Job(number=4, key="x", words=("seed=1",))
     with pytest.raises(SweepError, match=r"job 3, job 4 \(seed=1\): was not started"):
-        cli._judge({}, [trial, job], tmp_path)
+        cli._judge({}, [trial, job], tmp_path, [])
 
 
 def test_a_sweep_that_is_interrupted_says_what_becomes_of_its_jobs(

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from variants import variants
 
 from seqconv.cli.overrides import read_command_line
+from seqconv.config.errors import ConfigError
 
 CONF = Path(str(files("seqconv.conf")))
 Compose = Callable[..., dict[str, Any]]
@@ -181,6 +182,28 @@ def test_an_experiment_chooses_config_files_and_the_recipe_follows(write_file, c
     assert (tree["dataset"]["name"], tree["model"]["name"]) == ("jena", "conv_gru")
     assert (tree["lookback"], tree["step"]) == (720, 3)
     assert (tree["trainer"]["epochs"], tree["trainer"]["steps_per_epoch"]) == (2, 5)
+
+
+def test_experiments_may_lie_in_folders_and_be_several(write_file, compose: Compose):
+    head = "# @package _global_\n"
+    write_file("experiment/long/seeds", f"{head}seed: 7\n")
+    write_file("experiment/batches", f"{head}batch_size: 9\n")
+    assert compose("experiment=long/seeds")["seed"] == 7
+    both = compose("experiment=[long/seeds,batches]")
+    assert (both["seed"], both["batch_size"]) == (7, 9)
+    with pytest.raises(
+        ConfigError, match=r"unknown experiment `long/sedes`. Did you mean `long/seeds`"
+    ):
+        compose("experiment=long/sedes", "seed=x")
+
+
+def test_two_lists_of_columns_are_two_values():
+    words = ["-m", "dataset=jena", "dataset.targets=[T (degC)],[p (mbar),T (degC)]"]
+    jobs = read_command_line(words).jobs
+    assert [job.tree["dataset"]["targets"] for job in jobs] == [
+        ["T (degC)"],
+        ["p (mbar)", "T (degC)"],
+    ]
 
 
 def test_the_command_line_chooses_config_files_over_an_experiment(write_file, compose: Compose):

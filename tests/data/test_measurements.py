@@ -130,7 +130,7 @@ def test_years_of_two_digits_are_not_taken_for_those_of_the_romans(write, form):
     times = [datetime(2020, 1, 1) + timedelta(days=day) for day in range(28)]
     content = "when,x\n" + "".join(f"{time.strftime(form)},1.5\n" for time in times)
     path = write(content.encode(), "short.csv")
-    with pytest.raises(ConfigError, match="no column of time stamps .* give dataset.time_format"):
+    with pytest.raises(ConfigError, match=r"no column of time stamps .* give dataset.time_format"):
         read_table([path], Reading())
     found = read_table([path], Reading(time_format=form))
     assert found.times[-1] == np.datetime64("2020-01-28")

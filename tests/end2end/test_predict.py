@@ -251,7 +251,7 @@ def test_most_rows_may_be_further_apart_than_those_of_the_run(run_dir):
 def test_an_array_of_which_rows_would_be_left_out(run_dir):
     rows = hourly(100).select("power (kW)", "temp (degC)", "wind").to_numpy().copy()
     rows[40, 0] = np.nan
-    with pytest.raises(DataError, match="rows with missing values would be left out .* frame"):
+    with pytest.raises(DataError, match=r"rows with missing values would be left out .* frame"):
         load_run(run_dir).predict(rows)
 
 

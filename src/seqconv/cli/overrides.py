@@ -20,6 +20,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import hydra
+import yaml
 
 # The one private name of Hydra: it offers its argument parser nowhere else, and a copy would miss new flags.
 from hydra._internal.utils import get_args_parser
@@ -58,7 +59,8 @@ MOST_SAMPLES = 20
 # What a run that is resumed knows itself.
 PLACES = ("hydra.run", "hydra.sweep", "hydra.mode", "hydra.output_subdir")
 # A ValueError is for what Hydra has no error of its own for, such as `~trainer=0` or a number of 5,000 digits.
-REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
+# A YAMLError or an OSError is for a config file of the user's that is none.
+REFUSALS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError, OSError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +137,12 @@ def read_command_line(
     """
     arguments = get_args_parser().parse_intermixed_args(list(words))
     flags = [word for word in words if word not in arguments.overrides]
+    for flag in ("config_path", "experimental_rerun"):
+        if getattr(arguments, flag, None):
+            rule = (
+                "is not for seqconv: give your own config files by --config-dir, and `resume` a run"
+            )
+            raise ConfigError([Problem(f"--{flag.replace('_', '-')}", rule)])
     with hydra.initialize_config_module(
         CONFIG_MODULE, job_name="seqconv-train", version_base="1.3"
     ):
@@ -203,9 +211,12 @@ class _Reader:
         attempts = [word]
         if re.fullmatch(r"(\+\+?|~)?[\w./@-]+", key) and value:
             if value[0] == "[" and value[-1] == "]":
-                # Names of columns, such as `[T (degC),p (mbar)]`.
-                parts = (quoted(part.strip()) for part in value[1:-1].split(","))
-                attempts.append(f"{key}=[{','.join(parts)}]")
+                # Names of columns, such as `[T (degC),p (mbar)]`, or several such lists.
+                lists = (
+                    ",".join(quoted(part.strip()) for part in each.split(","))
+                    for each in value[1:-1].split("],[")
+                )
+                attempts.append(f"{key}={','.join(f'[{each}]' for each in lists)}")
             attempts.append(f"{key}={quoted(value)}")
         for attempt in attempts:
             try:
@@ -250,8 +261,8 @@ class _Reader:
             overrides=[*map(self._for_hydra, self.overrides), *threads[0]],
             resume=_unresolved(first).get("resume"),
             multirun=multirun,
-            run_dir=str(first.hydra.run.dir),
-            sweep_dir=str(first.hydra.sweep.dir),
+            run_dir=os.path.expanduser(str(first.hydra.run.dir)),
+            sweep_dir=os.path.expanduser(str(first.hydra.sweep.dir)),
             sweep=sweep,
             knows_jobs=knows_jobs,
             halves=_sweeper(first) == HALVING,
@@ -373,6 +384,9 @@ class _Reader:
     def _problems_of_kind(self, composed: DictConfig) -> Iterator[Problem]:
         """What does not go together with one run, or with a sweep."""
         multirun = self._is_sweep(composed)
+        if _part(composed, "hydra", "job").get("chdir"):
+            rule = "must be false: paths are those of the folder that a command is started in"
+            yield Problem("hydra.job.chdir", rule)
         swept = [o for o in self.overrides if o.is_sweep_override()]
         if multirun:
             yield from _sweep_problems(composed, swept)
@@ -402,18 +416,31 @@ class _Reader:
         """The word of a choice; the nearest one stands in for what does not exist, so that the rest is checked too."""
         if override.is_delete():
             return [str(override.input_line)]
-        group, options = override.key_or_group, self._options(override)
-        names = [word.partition("=")[2].strip("'\"") for word in _alternatives(override)]
-        for name in names:
+        group, alternatives = override.key_or_group, _alternatives(override)
+        problems = []
+        for name in _names(alternatives):
+            options = self._options_beside(override, name)
             if group == "hydra/launcher" and (extra := missing_extra(name, options)):
                 rule = f"{name} is not installed: pip install 'seqconv[{extra}]'"
                 self.problems.append(Problem(group, rule))
                 return []
             if name not in options:
                 rule = f"unknown {group} `{name}`.{did_you_mean(name, options)} Known: {', '.join(options)}"
-                self.problems.append(Problem(group, rule))
-        nearest = get_close_matches(names[0], options, 1)
+                problems.append(Problem(group, rule))
+        if not problems:
+            return alternatives[:1]
+        self.problems += problems
+        first = next(_names(alternatives))
+        nearest = get_close_matches(first, self._options_beside(override, first), 1)
         return [f"{override.get_key_element()}={name}" for name in nearest]
+
+    def _options_beside(self, override: Override, name: str) -> list[str]:
+        """What a group offers in the folder that a name is in."""
+        folder = name.rpartition("/")[0]
+        if not folder:
+            return self._options(override)
+        found = self._listing(f"{override.key_or_group}/{folder}", ObjectType.CONFIG)
+        return [f"{folder}/{option}" for option in found]
 
     def _diagnosis(self, choices: list[str]) -> list[Problem]:
         """All that is wrong with a command line that cannot be composed as a whole."""
@@ -607,6 +634,14 @@ def _alternatives(override: Override) -> list[str]:
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
+def _names(choices: Sequence[str]) -> Iterator[str]:
+    """The names that words choose from a group, each one or a list."""
+    for word in choices:
+        value = word.partition("=")[2]
+        names = value[1:-1].split(",") if value[:1] == "[" and value[-1:] == "]" else [value]
+        yield from (name.strip().strip("'\"") for name in names)
+
+
 def _first_word(override: Override) -> str:
     """The word of the first value that an override stands for; of an interval its beginning."""
     alternatives = _alternatives(override)
@@ -649,4 +684,10 @@ def _keys(tree: Json, prefix: str = "") -> Iterator[str]:
 
 def _refusal(error: Exception) -> Problem:
     """Hydra's own message on one line."""
+    absent = re.match(r"Could not override '([^']*)'", str(error))
+    if absent:
+        rule = "not every configuration that is chosen here has this key: choose others, or leave it out"
+        return Problem(absent[1], rule)
+    if isinstance(error, UnicodeDecodeError):
+        return Problem("configuration", f"a config file is no UTF-8 ({error})")
     return Problem("configuration", " ".join(str(error).split()) or str(error.__cause__))

@@ -274,7 +274,11 @@ def parse_tree(tree: dict[str, Json]) -> Config:
     settings_type = dataset_entry.settings
     known = {"dataset", "model", "trainer", *_keys_at(settings_type), *_keys_at(General)}
     for key in tree.keys() - known:
-        problems.append(unknown_key(key, known, f" of dataset `{dataset_entry.name}`"))
+        if key == "experiment":
+            rule = "its config file must begin with `# @package _global_`, so that its keys take the place of others"
+            problems.append(Problem(key, rule))
+        else:
+            problems.append(unknown_key(key, known, f" of dataset `{dataset_entry.name}`"))
 
     def top(cls: type[Checked]) -> Checked | None:
         values = {key: tree[key] for key in _keys_at(cls) if key in tree}

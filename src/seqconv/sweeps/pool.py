@@ -242,9 +242,12 @@ class Pool:
                 os.kill(job.process.pid, number)
 
     def _end_at_once(self) -> None:
+        # All before the first is waited for: another signal may end the waiting.
         for job in self.running:
             with contextlib.suppress(OSError, ValueError):
                 job.process.kill()
+        for job in self.running:
+            with contextlib.suppress(OSError, ValueError):
                 job.process.join()
             job.output.close()
 
