@@ -836,6 +836,11 @@ HALVING = [*GRID, "hydra/sweeper=halving"]
             id="search-in-which-nothing-can-start",
         ),
         pytest.param(
+            [*SEARCH, "batch_size=interval(16,64)"],
+            "batch_size: is a whole number, and an interval draws fractions: write batch_size=int(interval(...))",
+            id="search-for-a-whole-number",
+        ),
+        pytest.param(
             [*SEARCH, "seed=1,2", "model=gru,conv1d", "model.units=[16],[32]"],
             "model.units: not every configuration that is chosen here has this key",
             id="search-of-a-key-that-one-group-lacks",

@@ -56,6 +56,8 @@ SINGLE_RUN_THREADS = 2
 MOST_JOBS = 10_000
 # Composed for a sweeper that chooses its jobs, to find what cannot be composed, and one that can start.
 MOST_SAMPLES = 20
+# Of an interval, so that what lies there is no whole number.
+FRACTION = 0.377
 # What a run that is resumed knows itself.
 PLACES = ("hydra.run", "hydra.sweep", "hydra.mode", "hydra.output_subdir")
 # A ValueError is for what Hydra has no error of its own for, such as `~trainer=0` or a number of 5,000 digits.
@@ -250,7 +252,7 @@ class _Reader:
             raise ConfigError(self._diagnosis(choices) or [_refusal(error)]) from error
         multirun = self._is_sweep(first)
         threads = [_choose_threads(job, 1 if multirun else SINGLE_RUN_THREADS) for job in jobs]
-        self.problems += self._problems_of_kind(first)
+        self.problems += [*self._problems_of_kind(first), *self._fractions(first)]
         sweep = self._sweep_settings(first) if multirun else None
         checked = [_check(job) for job in jobs]
         errors = [job for job in checked if isinstance(job, ConfigError)]
@@ -411,6 +413,21 @@ class _Reader:
             )
         if not multirun and _part(composed, "sweep").get("resume"):
             yield Problem("sweep.resume", "is for a sweep; add -m, or use `resume` for one run")
+
+    def _fractions(self, first: DictConfig) -> Iterator[Problem]:
+        """Intervals of keys that are whole numbers: Hydra draws from the numbers between the bounds."""
+        for override in self.values:
+            value, key = override.value(), override.key_or_group
+            if isinstance(value, IntervalSweep) and isinstance(value.start, float):
+                job = copy.deepcopy(first)
+                between = value.start + (float(value.end or 0) - value.start) * FRACTION
+                OmegaConf.update(job, key, between, force_add=True)
+                _choose_threads(job, 1)
+                checked = _check(job)
+                problems = checked.problems if isinstance(checked, ConfigError) else ()
+                if any(each.key == key and "integer" in each.message for each in problems):
+                    rule = f"is a whole number, and an interval draws fractions: write {key}=int(interval(...))"
+                    yield Problem(key, f"{rule}; received {override.input_line}")
 
     def _valid_choice(self, override: Override) -> list[str]:
         """The word of a choice; the nearest one stands in for what does not exist, so that the rest is checked too."""
