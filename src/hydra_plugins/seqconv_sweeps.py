@@ -1,18 +1,16 @@
-"""Our launcher and sweeper: Hydra finds them in this namespace only. What they do is in `seqconv.sweeps`."""
+"""Our launcher and sweeper: Hydra finds them in this namespace only. What they do is in `seqconv.sweeps`, their
+defaults in `conf/hydra`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
-
-HERE = "hydra_plugins.seqconv_sweeps"
 
 
 class SeqconvLauncher(Launcher):
@@ -121,36 +119,3 @@ class SeqconvSearch(SeqconvSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Ask, launch, tell."""
         return self.task_function.search(self.launcher, arguments, self.plan)
-
-
-ConfigStore.instance().store(
-    group="hydra/launcher",
-    name="seqconv",
-    node={"_target_": f"{HERE}.SeqconvLauncher", "jobs": None},
-    provider="seqconv",
-)
-ConfigStore.instance().store(
-    group="hydra/sweeper",
-    name="seqconv",
-    node={"_target_": f"{HERE}.SeqconvSweeper", "params": None},
-    provider="seqconv",
-)
-ConfigStore.instance().store(
-    group="hydra/sweeper",
-    name="search",
-    node={
-        "_target_": f"{HERE}.SeqconvSearch",
-        "trials": 20,
-        "sampler": "tpe",
-        "seed": 0,
-        "at_once": 2,
-        "params": None,
-    },
-    provider="seqconv",
-)
-ConfigStore.instance().store(
-    group="hydra/sweeper",
-    name="halving",
-    node={"_target_": f"{HERE}.SeqconvHalving", "first": 1, "factor": 3, "params": None},
-    provider="seqconv",
-)
