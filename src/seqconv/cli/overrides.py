@@ -547,9 +547,7 @@ def _check(composed: DictConfig) -> Config | ConfigError:
     from seqconv.config.schema import parse
 
     try:
-        config = parse(
-            OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        )
+        config = parse(composed)
         if config.trainer.tensorboard or config.trainer.mlflow is not None:
             from seqconv.runs.tracking.trackers import check_installed
 

@@ -210,11 +210,12 @@ def parse(composed: DictConfig) -> Config:
     """Check a composed configuration and turn it into a `Config`.
 
     Args:
-        composed: what Hydra composed from `conf/`, without its `hydra` section.
+        composed: what Hydra composed from `conf/`; its own section `hydra` does not count.
 
     Raises:
         ConfigError: with every problem found.
     """
+    composed = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     secrets = list(_resolver_problems(OmegaConf.to_container(composed, resolve=False)))
     if secrets:
         raise ConfigError(secrets)

@@ -20,7 +20,7 @@ Report = dict[str, str | int | list[str] | dict[str, int]]
 
 
 def inspect_series(path: Path) -> Report:
-    """Rows, columns, gaps, repeats and sentinels of a table with time stamps, by the rules of training.
+    """Rows, columns, gaps, repeats and likely sentinels of a table with time stamps; training knows those it is told.
 
     Raises:
         DataError: if it cannot be read, or has fewer than two rows in order.

@@ -16,6 +16,8 @@ from seqconv.tasks.contract import Json
 from seqconv.tasks.metrics import value_of
 
 Status = Literal["completed", "interrupted", "diverged", "failed"]
+# A run that ended so is not run again: the same numbers would come out.
+FINAL: tuple[Status, ...] = ("completed", "diverged")
 
 
 @dataclass(kw_only=True)

@@ -33,20 +33,24 @@ from seqconv.runs import layout
 from seqconv.runs.checkpoints import POINTERS, Checkpoint, CheckpointStore, read
 from seqconv.runs.files import remove_staging
 from seqconv.runs.progress import Progress
-from seqconv.runs.result import Result, read_result
+from seqconv.runs.result import FINAL, Result, read_result
 
-# What does not touch the numbers of a finished step. Only the rest of the training may turn out differently.
-MAY_CHANGE = {
-    "dataset.path",  # a file that has moved: its fingerprint is compared
-    "require",
-    "trainer.baselines",
+# What changes no number: a job of a sweep is the same one with another value of these.
+OF_NO_EFFECT = (
     "trainer.checkpoint_seconds",
-    "trainer.early_stopping",
-    "trainer.epochs",
     "trainer.keep",
     "trainer.max_time",
     "trainer.mlflow",
     "trainer.tensorboard",
+)
+# What does not touch the numbers of a finished step. Only the rest of the training may turn out differently.
+MAY_CHANGE = {
+    *OF_NO_EFFECT,
+    "dataset.path",  # a file that has moved: its fingerprint is compared
+    "require",
+    "trainer.baselines",
+    "trainer.early_stopping",
+    "trainer.epochs",
 }
 
 
@@ -132,7 +136,7 @@ def unfinished(folder: Path, config: Config) -> Iterator[Path]:
     for path in sorted(folder.glob("*"), reverse=True):
         if is_same(path, config):
             result = read_result(path)
-            if result is None or result.status not in ("completed", "diverged"):
+            if result is None or result.status not in FINAL:
                 yield path
 
 

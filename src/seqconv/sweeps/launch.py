@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from seqconv import console
 from seqconv.config.errors import ConfigError
@@ -107,9 +107,7 @@ def _start(composed: DictConfig, task_function: Any, callbacks: Any) -> Start | 
         started=time.monotonic(),
     )
     try:
-        config = parse(
-            OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        )
+        config = parse(composed)
     except ConfigError as error:
         return Refused(state=state, run_dir=run_dir, error=error)
     state.epochs = config.trainer.epochs

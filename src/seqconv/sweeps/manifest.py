@@ -16,20 +16,11 @@ from seqconv.config.fields import STRICT, Count, NonNegative, read_values
 from seqconv.config.schema import Config, load_config
 from seqconv.runs.files import read_json, whole_numbers, write_json
 from seqconv.runs.layout import CONFIG, MANIFEST
-from seqconv.runs.result import Result, read_result
+from seqconv.runs.result import FINAL, Result, read_result
+from seqconv.runs.resume import OF_NO_EFFECT
 from seqconv.tasks.contract import Json
 
 VERSION = 1
-# What changes no number: a job is the same one with another value of these.
-OF_NO_EFFECT = (
-    "trainer.checkpoint_seconds",
-    "trainer.keep",
-    "trainer.max_time",
-    "trainer.mlflow",
-    "trainer.tensorboard",
-)
-# A job that ended so is not run again: the same numbers would come out.
-FINAL = ("completed", "diverged")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,7 +23,7 @@ from seqconv import console
 from seqconv.config.errors import ConfigError, OutputError, Problem
 from seqconv.runs.layout import JOURNAL
 from seqconv.runs.result import read_result
-from seqconv.sweeps.manifest import OF_NO_EFFECT
+from seqconv.runs.resume import OF_NO_EFFECT
 
 Study = Any
 Trial = Any

@@ -248,8 +248,8 @@ class Task(Protocol):
         """All metrics of a split by name, the loss first; not-a-number where one is not defined."""
         ...
 
-    def details(self, split: Split, predicted: Predicted) -> dict[str, Json]:
-        """What is no single number, such as a confusion matrix, for `metrics.json`."""
+    def details(self, predicted: Predicted) -> dict[str, Json]:
+        """What is no single number of the test split, such as a confusion matrix, for `metrics.json`."""
         ...
 
     def calibrated(self, predicted: Predicted) -> Task:
@@ -311,8 +311,8 @@ class Task(Protocol):
         """The unit a metric is in here, such as `degC`; empty if none."""
         ...
 
-    def draw(self, folder: Path, split: Split, predicted: Predicted, title: str) -> None:
-        """Write the task's own pictures into a run directory."""
+    def draw(self, folder: Path, predicted: Predicted, title: str) -> None:
+        """Write the task's own pictures, of the test split, into a run directory."""
         ...
 
 
@@ -437,7 +437,6 @@ class TaskKind(Generic[Settings, Source]):
     """How datasets of one kind become tasks.
 
     Attributes:
-        name: `forecasting` or `classification`.
         settings: the dataclass of its top-level keys.
         prepare: `(dataset name, source, settings, preparation)` to a task. With a stored preparation nothing is
             learnt; a source with another fingerprint than its own is the test split as a whole.
@@ -446,7 +445,6 @@ class TaskKind(Generic[Settings, Source]):
         serving: `(settings, preparation)` to what an exported model has around it.
     """
 
-    name: str
     settings: type[Settings]
     prepare: Callable[[str, Source, Settings, StoredPreparation | None], Task]
     read_inputs: Callable[[InputData, Settings, StoredPreparation, bool], Inputs]

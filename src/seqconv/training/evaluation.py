@@ -175,7 +175,7 @@ def _predict(trained: TrainedRun, task: Task, splits: Sequence[Split]) -> dict[S
 def _measured(task: Task, predicted: dict[Split, Predicted]) -> dict[Split, dict[str, Json]]:
     """The metrics of each split, and of the test what is no single number."""
     return {
-        split: task.measure(split, found) | (task.details(split, found) if split == "test" else {})
+        split: task.measure(split, found) | (task.details(found) if split == "test" else {})
         for split, found in predicted.items()
     }
 

@@ -116,7 +116,7 @@ class Training:
             config.trainer, predictor.model, task.spec, task.loss, self.optimizer
         )
 
-    def fit(self) -> Progress:
+    def fit(self) -> None:
         """Train from where `progress` is to the end.
 
         Raises:
@@ -133,7 +133,6 @@ class Training:
                 self.progress.epoch_seconds = time.perf_counter() - started
                 if self._end_epoch(validation, shown):
                     self.best_validation = predicted if predicted.nbytes <= KEPT_BYTES else None
-        return self.progress
 
     def _validate(self) -> tuple[Predicted, dict[str, Any]]:
         """Predict and measure the validation split; if that is stopped, save what there was before it.

@@ -291,13 +291,13 @@ def evaluate(
     write_json(run_dir / layout.PREPARATION, task.preparation.to_json())
     predicted = predictor.predict(task.samples("test"), signals.check)
     measured = task.measure("test", predicted)
-    result.test = {**measured, **task.details("test", predicted)}
+    result.test = {**measured, **task.details(predicted)}
     result.differences = differences(task.sample_errors(predicted), baselines)
     known = result.validation or {}
     if measured.keys() - known.keys():
         # The history holds single numbers; those of each target and lead are measured again.
         result.validation = {**task.measure("validation", validated), **known}
-    task.draw(run_dir, "test", predicted, report.picture_title(task, config.model.name, result))
+    task.draw(run_dir, predicted, report.picture_title(task, config.model.name, result))
 
 
 def resume(training: Training, point: ResumePoint, run_dir: Path) -> None:

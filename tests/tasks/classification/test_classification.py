@@ -114,7 +114,7 @@ def test_metrics_are_those_of_scikit_learn(classes):
     running = task.running_metrics(predicted.predictions, predicted.targets)
     assert list(running) == ["accuracy"]
     np.testing.assert_array_equal(running["accuracy"], chosen == labels)
-    details = task.details("test", predicted)
+    details = task.details(predicted)
     assert details["confusion"] == confusion_matrix(labels, chosen).tolist()
     precision, recall, _, texts = precision_recall_fscore_support(labels, chosen)
     assert list(details["classes"]) == list(NAMES[:classes])
@@ -139,7 +139,7 @@ def test_huge_logits_are_classified():
 def test_a_class_that_is_never_predicted_has_no_precision():
     task = make_task(3)
     logits = np.tile(np.array([[0.0, 1.0, 0.5]], np.float32), (60, 1))
-    details = task.details("test", dataclasses.replace(some_prediction(task), predictions=logits))
+    details = task.details(dataclasses.replace(some_prediction(task), predictions=logits))
     classes = details["classes"].values()
     share = np.mean(task.samples("test").labels == 1)
     assert [found["precision"] for found in classes] == [0.0, pytest.approx(share), 0.0]

@@ -394,7 +394,7 @@ def test_intervals_of_a_model_that_says_zero_are_those_of_persistence(monkeypatc
     for split in ("validation", "test"):
         targets = data.samples(split).batch(np.arange(len(data.samples(split))))[1]
         predicted[split] = Predicted(np.zeros_like(targets), targets, np.zeros(len(targets)))
-    found = data.calibrated(predicted["validation"]).details("test", predicted["test"])
+    found = data.calibrated(predicted["validation"]).details(predicted["test"])
     persistence = data.baselines(slow=False)["persistence"].metrics
     assert found["interval"]["width"] > 0
     assert found["interval"] == pytest.approx(persistence["test"]["interval"], rel=1e-6)
@@ -743,7 +743,7 @@ def test_a_picture_of_targets_and_forecasts(tmp_path, kind):
         data = prepare("small", make_record(rows), make_settings())
     samples = data.samples("test")
     targets = samples.batch(np.arange(len(samples)))[1]
-    data.draw(tmp_path, "test", Predicted(targets, targets, targets[:, 0, 0]), "small, model")
+    data.draw(tmp_path, Predicted(targets, targets, targets[:, 0, 0]), "small, model")
     assert (tmp_path / "forecast.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -35,5 +35,5 @@ def _serving(settings: ClassificationSettings, stored: StoredPreparation) -> Ser
 
 
 CLASSIFICATION: TaskKind[ClassificationSettings, Corpus] = TaskKind(
-    "classification", ClassificationSettings, _prepare, _read_inputs, _serving
+    ClassificationSettings, _prepare, _read_inputs, _serving
 )

@@ -204,7 +204,7 @@ class Classification:
         wrong = _wrong(self._classified(predicted.predictions, predicted.targets))
         return SampleErrors(self.ids("test"), wrong, 1)
 
-    def details(self, split: Split, predicted: Predicted) -> dict[str, Json]:
+    def details(self, predicted: Predicted) -> dict[str, Json]:
         """Precision and recall of each class, and the confusion matrix: a row per true class."""
         from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -302,10 +302,10 @@ class Classification:
         """None."""
         return []
 
-    def draw(self, folder: Path, split: Split, predicted: Predicted, title: str) -> None:
+    def draw(self, folder: Path, predicted: Predicted, title: str) -> None:
         """Write `confusion.png`."""
-        confusion = self.details(split, predicted)["confusion"]
-        draw_confusion(folder, confusion, self.preparation.classes, title=f"{title}, {split}")
+        confusion = self.details(predicted)["confusion"]
+        draw_confusion(folder, confusion, self.preparation.classes, title=f"{title}, test")
 
 
 def _wrong(classified: Classified) -> np.ndarray:

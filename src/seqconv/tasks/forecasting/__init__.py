@@ -41,5 +41,5 @@ def _serving(settings: ForecastingSettings, stored: StoredPreparation) -> Servin
 
 
 FORECASTING: TaskKind[ForecastingSettings, Measurements] = TaskKind(
-    "forecasting", ForecastingSettings, _prepare, _read_inputs, _serving
+    ForecastingSettings, _prepare, _read_inputs, _serving
 )

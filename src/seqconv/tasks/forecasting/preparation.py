@@ -71,10 +71,6 @@ class SeriesPreparation:
             self, columns=self.columns[:shown], mean=self.mean[:, :shown], std=self.std[:, :shown]
         )
 
-    def with_naive_mae(self, naive_mae: np.ndarray) -> SeriesPreparation:
-        """The same with the error of persistence, `(leads, targets)`."""
-        return replace(self, naive_mae=naive_mae)
-
     def for_series(self, names: tuple[str, ...]) -> SeriesPreparation:
         """The same with a scaling for each series of a record, in their order, where series are scaled apart.
 

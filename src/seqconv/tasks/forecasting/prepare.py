@@ -84,7 +84,7 @@ def prepare(
         for split in SPLITS
     }
     if stored is None:
-        preparation = preparation.with_naive_mae(_naive_mae(samples["train"]))
+        preparation = replace(preparation, naive_mae=_naive_mae(samples["train"]))
     return Forecasting(name, record, settings, windows, preparation, samples, own)
 
 

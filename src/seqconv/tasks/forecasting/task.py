@@ -196,9 +196,9 @@ class Forecasting:
             point_forecast(predicted.predictions[part], self._quantiles), part
         )
 
-    def details(self, split: Split, predicted: Predicted) -> dict[str, Json]:
+    def details(self, predicted: Predicted) -> dict[str, Json]:
         """How good quantiles and prediction intervals are, in the unit of the primary metric."""
-        samples = self.samples(split)
+        samples = self.samples("test")
         quantiles, interval = QuantileScores(self._quantiles), self._interval_scores()
         for part in samples.blocks():
             unit = self._primary_unit(samples, part)
@@ -509,9 +509,9 @@ class Forecasting:
             f"{wide} wide{beside}"
         ]
 
-    def draw(self, folder: Path, split: Split, predicted: Predicted, title: str) -> None:
+    def draw(self, folder: Path, predicted: Predicted, title: str) -> None:
         """Write `forecast.png`."""
-        samples = self.samples(split)
+        samples = self.samples("test")
         last = slice(-1, None)
         shape = (len(samples), len(self.record.targets))
         targets, forecast, persistence, low, high = (np.empty(shape) for _ in range(5))
