@@ -20,7 +20,9 @@ from seqconv.cli.overrides import read_command_line
 from seqconv.config.errors import SeqconvError
 from seqconv.config.schema import to_yaml
 from seqconv.runs import compare as comparing
-from seqconv.runs.compare import SampleErrors, compare_errors, larger_is_better, mean_errors
+from seqconv.runs.compare import larger_is_better
+from seqconv.runs.significance import compare_errors, mean_errors
+from seqconv.tasks.contract import SampleErrors
 
 
 def answer(*words):

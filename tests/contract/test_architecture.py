@@ -42,6 +42,7 @@ LEVELS = (
     ("runs.tracking.tensorboard", "runs.tracking.mlflow"),
     ("runs.report", "runs.resume", "runs.page", "runs.tracking.views"),
     ("runs.compare",),
+    ("runs.significance",),
     ("runs.plots",),
     ("runs.progress", "runs.result", "runs.checkpoints", "runs.lock", "runs.environment"),
     ("runs.files", "runs.layout", "runs", "runs.tracking"),

@@ -12,9 +12,9 @@ from seqconv import console
 from seqconv.config.errors import ConfigError, DataError, Problem
 from seqconv.config.schema import Config, parse_tree
 from seqconv.runs import report
-from seqconv.runs.compare import differences
 from seqconv.runs.progress import Progress
 from seqconv.runs.result import read_result
+from seqconv.runs.significance import differences
 from seqconv.tasks.contract import EVALUATED, Json, Predicted, SampleErrors, Split, Task
 from seqconv.training import tensorflow_import
 from seqconv.training.averaged import average, other_samples, require_alike

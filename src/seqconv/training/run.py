@@ -26,7 +26,6 @@ from seqconv.config.requirements import DETAILS, MEASURED, Objective, Requiremen
 from seqconv.config.schema import Config, to_yaml
 from seqconv.runs import layout, report
 from seqconv.runs.checkpoints import CheckpointStore
-from seqconv.runs.compare import differences
 from seqconv.runs.environment import environment
 from seqconv.runs.files import json_line, read_json, write_json, write_text
 from seqconv.runs.progress import EpochRecord
@@ -43,6 +42,7 @@ from seqconv.runs.result import (
     write_result,
 )
 from seqconv.runs.resume import ResumePoint
+from seqconv.runs.significance import differences
 from seqconv.runs.tracking.trackers import Trackers, trackers_of
 from seqconv.tasks.contract import Json, Predicted, StoredPreparation, Task
 from seqconv.tasks.metrics import nested

@@ -21,6 +21,7 @@ from seqconv.runs.compare import Group, Row
 from seqconv.runs.files import finite, read_json
 from seqconv.runs.layout import METRICS
 from seqconv.runs.result import is_number, read_result
+from seqconv.runs.significance import compare_errors, mean_errors
 from seqconv.tasks.contract import Json
 
 runs = typer.Typer(help="Look at runs and compare them.", no_args_is_help=True)
@@ -302,10 +303,9 @@ def _say_significance(groups: Sequence[Group], name: str) -> None:
         )
     _refuse_other_data(ready[:2])
     ours, theirs = (
-        comparing.mean_errors([test_errors(row.run_dir) for row in group.completed])
-        for group in ready[:2]
+        mean_errors([test_errors(row.run_dir) for row in group.completed]) for group in ready[:2]
     )
-    found = comparing.compare_errors(ours, theirs)
+    found = compare_errors(ours, theirs)
     firsts = [group.completed[0] for group in ready[:2]]
     keys = comparing.differing_keys([group.rows[0] for group in groups])
     keys = [key for key in keys if key != comparing.SEED]
