@@ -233,7 +233,8 @@ def our_predictions(work: str) -> Runner:
 def our_task(rows: int, *words: str) -> Any:
     """Windows of a simulated record of so many rows."""
     from seqconv.config.cleaning import NO_CLEANING
-    from seqconv.data.records import Measurements, clean
+    from seqconv.data.cleaning import clean
+    from seqconv.data.records import Measurements
     from seqconv.data.simulated.climate import COLUMNS as NAMES
     from seqconv.data.simulated.climate import simulate_climate
     from seqconv.tasks.forecasting.prepare import prepare

@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import settings
 
 from seqconv.config.cleaning import Cleaning
-from seqconv.data.records import Measurements, Record, clean
+from seqconv.data.cleaning import clean
+from seqconv.data.records import Measurements, Record
 from seqconv.tasks.forecasting.settings import (
     ForecastingSettings,
     InputSettings,

@@ -6,6 +6,8 @@ After the idea of `sktime/sktime:sktime/tests/test_cross_module_imports.py`.
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import shutil
 import subprocess
 import tomllib
@@ -316,3 +318,23 @@ def test_no_assert_and_no_setting_read_with_a_default(module: str):
         ):
             wrong.append(f"line {node.lineno}: {ast.unparse(node)}")
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=str(path.relative_to(REPOSITORY)))
+        for folder in ("benchmarks", "examples")
+        for path in sorted((REPOSITORY / folder).rglob("*.py"))
+    ],
+)
+def test_what_benchmarks_and_examples_take_from_the_package_is_there(path: Path):
+    """They are checked by no type checker, and most of them run in no test."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "seqconv":
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                is_there = hasattr(module, alias.name) or importlib.util.find_spec(
+                    f"{node.module}.{alias.name}"
+                )
+                assert is_there, f"line {node.lineno}: {node.module} has no {alias.name}"

@@ -3,9 +3,9 @@
 import numpy as np
 from small_records import CLEANING, make_settings
 
+from seqconv.data.cleaning import clean
 from seqconv.data.datasets import imdb, jena
 from seqconv.data.inspect import inspect_series
-from seqconv.data.records import clean
 from seqconv.tasks.forecasting.prepare import prepare
 
 

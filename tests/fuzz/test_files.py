@@ -29,8 +29,8 @@ from hypothesis import strategies as st
 from seqconv.cli import train as cli
 from seqconv.cli.overrides import read_command_line
 from seqconv.config.errors import DataError
+from seqconv.data.cleaning import clean
 from seqconv.data.datasets import imdb, jena
-from seqconv.data.records import clean
 from seqconv.data.store import Store
 from seqconv.data.texts import read_labelled
 from seqconv.runs import checkpoints

@@ -22,7 +22,7 @@ from small_records import (
 )
 
 from seqconv.config.errors import ConfigError, DataError
-from seqconv.data.records import clean
+from seqconv.data.cleaning import clean
 from seqconv.tasks.contract import SPLITS, Loss, Predicted, StoredPreparation
 from seqconv.tasks.forecasting import FORECASTING
 from seqconv.tasks.forecasting import samples as samples_module

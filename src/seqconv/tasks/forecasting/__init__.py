@@ -18,7 +18,7 @@ def _prepare(
     stored: StoredPreparation | None,
 ) -> Task:
     # Not above: numpy is not loaded to report a misspelt key.
-    from seqconv.data.records import clean
+    from seqconv.data.cleaning import clean
     from seqconv.tasks.forecasting.prepare import columns_of_run, prepare
 
     if stored is not None:

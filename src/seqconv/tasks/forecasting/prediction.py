@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from seqconv.config.errors import ConfigError, DataError
+from seqconv.data.cleaning import clean
 from seqconv.data.measurements import Table, expand, read_frame, read_table
 from seqconv.data.readers import Reading
-from seqconv.data.records import Measurements, Record, chosen_columns, clean
+from seqconv.data.records import Measurements, Record, chosen_columns
 from seqconv.tasks.contract import InputData, Scaling, SequenceSpec, Serving, StoredPreparation
 from seqconv.tasks.forecasting.inputs import choose_features
 from seqconv.tasks.forecasting.intervals import (

@@ -1,0 +1,387 @@
+"""What settles what is wrong with a time series as read; every change is counted and stated in the run's log.
+
+By default (`seqconv.config.cleaning.Cleaning` has the policies):
+
+- A row whose time stamp is not later than all before it (repeated, or going backward) is dropped.
+- A missing value (an empty cell, or a sentinel such as -9999) is carried forward from the row before it, which uses no
+  later knowledge. In target columns nothing is invented: the row is dropped.
+- Where the time between two kept rows is not the record's period, the record is cut: no window spans it.
+
+Rows are looked at in blocks, so that a record may be larger than the memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from seqconv.config.cleaning import Cleaning
+from seqconv.config.errors import DataError
+from seqconv.data.records import (
+    PERIOD_ROWS,
+    Counts,
+    Measurements,
+    Record,
+    blocks_of,
+    find_gaps,
+    later_rows,
+    runs_of,
+)
+from seqconv.data.scratch import empty_rows
+
+# A record that loses more than this share of its rows to time stamps is not one series in order.
+LARGEST_DISORDER = 0.1
+SECOND = np.timedelta64(1, "s")
+
+
+def clean(read: Measurements, cleaning: Cleaning) -> Record:
+    """Settle repeated stamps, missing values and gaps by the policies of the configuration.
+
+    Raises:
+        DataError: if nothing is left, the stamps are in disorder, or a policy says `error`.
+    """
+    cleaner = _Cleaner(read, cleaning)
+    cleaner.order_rows()
+    cleaner.settle_missing()
+    return cleaner.record()
+
+
+class _Cleaner:
+    """Cleans one table, step by step.
+
+    Attributes:
+        times: of the rows that are left; row numbers as seconds where there are no stamps.
+        values: of the rows that are left; the source's own array as long as nothing is changed.
+        rows: their numbers in the source; None: all.
+    """
+
+    def __init__(self, read: Measurements, cleaning: Cleaning):
+        self.read = read
+        self.cleaning = cleaning
+        self.values = read.values
+        self.rows: np.ndarray | None = None
+        self.series = read.series
+        self.notes = list(read.notes)
+        self.counts = Counts()
+        count = len(read.values)
+        self.times = (
+            read.times
+            if read.times is not None
+            else np.arange(count, dtype=np.int64).view("datetime64[s]")
+        )
+
+    # Time stamps
+
+    def order_rows(self) -> None:
+        """Drop rows that are not later than those before, in each series by itself."""
+        if self.cleaning.duplicates == "keep" or self.read.times is None:
+            return
+        later = np.empty(len(self.times), bool)
+        repeated = 0
+        for start, stop in self._series_runs():
+            part = self.times[start:stop]
+            later[start:stop] = later_rows(part)
+            dropped = np.flatnonzero(~later[start:stop])
+            repeated += (
+                int((part[dropped] == np.maximum.accumulate(part)[dropped]).sum())
+                if len(dropped)
+                else 0
+            )
+        dropped = np.flatnonzero(~later)
+        if not len(dropped):
+            return
+        first = f"first: row {dropped[0]}, {self.times[dropped[0]]}"
+        if len(dropped) > LARGEST_DISORDER * len(later):
+            raise DataError(
+                f"{len(dropped)} of {len(later)} time stamps are not later than the one before them "
+                f"({first}); sort the rows by time"
+            )
+        if self.cleaning.duplicates == "error":
+            raise DataError(
+                f"{len(dropped)} rows have a time stamp that repeats or goes backward ({first}). Correct the data, "
+                "or set cleaning.duplicates=keep_first"
+            )
+        self.notes.append(
+            f"dropped {len(dropped)} rows whose time stamp repeats or goes backward ({first})"
+        )
+        self.counts = replace(self.counts, duplicates=repeated, backward=len(dropped) - repeated)
+        self._keep(later)
+
+    def _series_runs(self) -> list[tuple[int, int]]:
+        """Where each series begins and ends."""
+        return runs_of(self.series, len(self.times))
+
+    def _keep(self, wanted: np.ndarray) -> None:
+        """Leave out rows."""
+        kept = np.flatnonzero(wanted)
+        values = empty_rows((len(kept), self.values.shape[1]), self.values.dtype)
+        for block in blocks_of(len(kept)):
+            values[block] = self.values[kept[block]]
+        self.values = values
+        self.times = self.times[kept]
+        self.series = None if self.series is None else self.series[kept]
+        self.rows = kept if self.rows is None else self.rows[kept]
+
+    # Missing values
+
+    def settle_missing(self) -> None:
+        """Fill, or leave out, what is missing."""
+        empty, sentinels = self._count_missing()
+        total = empty + sentinels
+        names = self.read.columns
+        self.counts = replace(
+            self.counts,
+            missing={names[n]: int(empty[n]) for n in np.flatnonzero(empty)},
+            sentinels={names[n]: int(sentinels[n]) for n in np.flatnonzero(sentinels)},
+        )
+        lacking = [int(column) for column in np.flatnonzero(total)]
+        if not lacking:
+            return
+        if self.cleaning.missing == "error":
+            self._refuse_missing(lacking[0], int(total[lacking[0]]))
+        if self.values is self.read.values:
+            self.values = _copy(self.values)
+        wanted = np.ones(len(self.values), bool)
+        filled: dict[str, int] = {}
+        for column in lacking:
+            name = names[column]
+            missing = self._missing(column)
+            if self.cleaning.missing == "drop_windows" or name in self.read.targets:
+                wanted &= ~missing
+                self.notes.append(f"dropped {missing.sum()} rows without a value of `{name}`")
+                continue
+            carried, unknown, late = self._fill(column, missing)
+            wanted &= ~(unknown | late)
+            if carried:
+                filled[name] = carried
+                self.notes.append(
+                    f"carried {carried} missing values of `{name}` forward from the row before"
+                )
+            if unknown.any():
+                self.notes.append(
+                    f"dropped {unknown.sum()} rows before the first known value of `{name}`"
+                )
+            if late.any():
+                self.notes.append(
+                    f"dropped {late.sum()} rows more than {self.cleaning.fill_rows} after the last known value "
+                    f"of `{name}`"
+                )
+        self.counts = replace(self.counts, filled=filled)
+        if not wanted.all():
+            self._keep(wanted)
+
+    def _count_missing(self) -> tuple[np.ndarray, np.ndarray]:
+        """Empty cells and sentinels of each column."""
+        empty = np.zeros(self.values.shape[1], np.int64)
+        sentinels = np.zeros(self.values.shape[1], np.int64)
+        for block in blocks_of(len(self.values)):
+            part = self.values[block]
+            empty += np.isnan(part).sum(axis=0)
+            for sentinel in self.cleaning.sentinels:
+                sentinels += (part == sentinel).sum(axis=0)
+        return empty, sentinels
+
+    def _missing(self, column: int) -> np.ndarray:
+        values = self.values[:, column]
+        missing = np.isnan(values)
+        for sentinel in self.cleaning.sentinels:
+            missing |= values == sentinel
+        return missing
+
+    def _refuse_missing(self, column: int, count: int) -> None:
+        row = int(np.flatnonzero(self._missing(column))[0])
+        source = row if self.rows is None else int(self.rows[row])
+        raise DataError(
+            f"row {source}, column `{self.read.columns[column]}`: a value is missing, one of {count} in this column. "
+            "Correct the data, or set cleaning.missing to forward_fill or drop_windows"
+        )
+
+    def _fill(self, column: int, missing: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+        """Carry a column forward in place, within each series.
+
+        Returns:
+            How many values were, the rows before the first known one, and those too long after the last.
+        """
+        positions = np.arange(len(missing))
+        newest = np.where(missing, -1, positions)
+        unknown = np.zeros(len(missing), bool)
+        for start, stop in self._series_runs():
+            newest[start:stop] = np.maximum.accumulate(newest[start:stop])
+            unknown[start:stop] = newest[start:stop] < start
+        late = missing & ~unknown & self._too_far(positions, newest)
+        used = np.flatnonzero(missing & ~unknown & ~late)
+        self.values[used, column] = self.values[newest[used], column]
+        return len(used), unknown, late
+
+    def _too_far(self, rows: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Whether known rows lie more rows before others than may be filled, or as much in time: gaps have no rows."""
+        limit = self.cleaning.fill_rows
+        if limit is None:
+            return np.zeros(len(rows), bool)
+        far = rows - known > limit
+        if self.read.times is not None and len(rows) > 1:
+            period = max(1, self._period(self._series_runs()))
+            seconds = (self.times - self.times[known]).astype(np.int64)
+            far |= np.rint(seconds / period) > limit
+        return far
+
+    # The result
+
+    def record(self) -> Record:
+        """What is left, cut at its gaps."""
+        rows = len(self.read.values)
+        if len(self.times) < 2:
+            why = f" ({'; '.join(self.notes)})" if self.notes else ""
+            raise DataError(
+                f"the record has {len(self.times)} usable rows of {rows}; at least 2 are needed{why}"
+            )
+        series = self._series_runs()
+        if self.cleaning.irregular == "resample" and self.read.times is not None:
+            self._resample(series)
+            series = self._series_runs()
+        period, cuts = self._cuts(series)
+        # The first row of every series but the first begins a segment too.
+        edges = sorted({0, *cuts, *(start for start, _ in series), len(self.times)})
+        return Record(
+            times=self.times,
+            values=self.values,
+            columns=self.read.columns,
+            targets=tuple(self.read.columns.index(name) for name in self.read.targets),
+            features=self.read.features,
+            kept=self.rows,
+            rows_read=rows,
+            period=period,
+            segments=tuple(itertools.pairwise(edges)),
+            series=tuple(series),
+            series_names=self._names_of(series),
+            scaled_apart=self.read.scaled_apart,
+            notes=tuple(self.notes),
+            counts=replace(self.counts, dropped_rows=rows - len(self.times)),
+            source=self.read.source,
+            fingerprint=self.read.fingerprint,
+            reading=self.read.reading,
+            frequency=self.read.frequency,
+            stamped=self.read.times is not None,
+        )
+
+    def _names_of(self, series: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+        """The names of the series that have rows left."""
+        if self.series is None:
+            return self.read.series_names
+        return tuple(self.read.series_names[self.series[start]] for start, _ in series)
+
+    def _period(self, series: Sequence[tuple[int, int]]) -> int:
+        """Seconds from one row to the next: as configured, or the median of the longest series."""
+        if self.read.frequency is not None:
+            return self.read.frequency
+        start, stop = max(series, key=lambda run: run[1] - run[0])
+        if stop - start < 2:
+            raise DataError("no series has two rows; at least 2 are needed")
+        return find_gaps(self.times[start : min(stop, start + PERIOD_ROWS)]).period
+
+    def _cuts(self, series: Sequence[tuple[int, int]]) -> tuple[int | None, list[int]]:
+        """The period, and the rows that come after a gap."""
+        if self.read.times is None:
+            return self.read.frequency, self._cuts_of_dropped()
+        period = self._period(series)
+        if period < 1:
+            raise DataError(
+                "the time stamps must be a second or more apart. For faster rows set dataset.time=null"
+            )
+        found = [(find_gaps(self.times[start:stop], period), start) for start, stop in series]
+        after = np.concatenate([gaps.after + start for gaps, start in found])
+        seconds = np.concatenate([gaps.seconds for gaps, _ in found])
+        irregular = np.flatnonzero(seconds % period)
+        self.counts = replace(
+            self.counts, gaps=len(after) - len(irregular), irregular=len(irregular)
+        )
+        if self.cleaning.irregular == "keep":
+            # Gaps that cleaning made cut as always: else no window would hold a row that was dropped, but span it.
+            made = np.intersect1d(after + 1, np.array(self._cuts_of_dropped(), np.int64))
+            if len(after) > len(made):
+                self.notes.append(
+                    f"{len(after) - len(made)} gaps in time are kept (cleaning.irregular=keep): windows span them"
+                )
+            return period, made.tolist()
+        if len(irregular) and self.cleaning.irregular == "error":
+            row = int(after[irregular[0]])
+            raise DataError(
+                f"{len(irregular)} steps in time are no whole number of {period} s (first: "
+                f"{seconds[irregular[0]]} s after row {self._source(row)}, {self.times[row]}). Give "
+                "dataset.frequency if that is wrong, or set cleaning.irregular to resample or cut"
+            )
+        if len(after):
+            longest = np.argmax(seconds)
+            self.notes.append(
+                f"cut at {len(after)} gaps in time; the longest lasts "
+                f"{seconds[longest] / 3600:.1f} h from {self.times[after[longest]]}"
+            )
+        return period, (after + 1).tolist()
+
+    def _source(self, row: int) -> int:
+        return row if self.rows is None else int(self.rows[row])
+
+    def _cuts_of_dropped(self) -> list[int]:
+        """Without time stamps, rows that were left out are the gaps."""
+        if self.rows is None:
+            return []
+        return (np.flatnonzero(np.diff(self.rows) > 1) + 1).tolist()
+
+    def _resample(self, series: Sequence[tuple[int, int]]) -> None:
+        """Means over periods, on a grid from the first stamp; a period without a row is a gap.
+
+        Where rows come once a period, but not on time, the grid has them in the middle of its periods: from the first
+        stamp, one that is a little early would fall into the period before.
+        """
+        period = self._period(series)
+        starts, times, codes = [], [], []
+        for start, stop in series:
+            seconds = (self.times[start:stop] - self.times[start]).astype(np.int64)
+            bins, firsts = np.unique(
+                (seconds - _grid_start(seconds, period)) // period, return_index=True
+            )
+            starts.append(firsts + start)
+            times.append(self.times[start] + bins * period * SECOND)
+            # The source's number: a series that has lost all its rows keeps its own.
+            code = 0 if self.series is None else self.series[start]
+            codes.append(np.full(len(bins), code, np.int32))
+        first_rows = np.concatenate(starts)
+        if len(first_rows) == len(self.times) and np.array_equal(np.concatenate(times), self.times):
+            return
+        sums = np.add.reduceat(self.values, first_rows, axis=0, dtype=np.float64)
+        sizes = np.diff(np.append(first_rows, len(self.values)))
+        self.values = (sums / sizes[:, None]).astype(self.values.dtype)
+        self.notes.append(
+            f"resampled {len(self.times)} rows to {len(first_rows)} means over {period} s each"
+        )
+        self.times = np.concatenate(times)
+        self.rows = first_rows if self.rows is None else self.rows[first_rows]
+        self.series = np.concatenate(codes) if self.series is not None else None
+
+
+def _grid_start(seconds: np.ndarray, period: int) -> int:
+    """Where the periods begin of rows that come once a period, but seldom on time; else 0.
+
+    Args:
+        seconds: `(rows,)` of each row, ascending from 0.
+        period: in seconds.
+    """
+    if len(seconds) < 2 or round(float(np.median(np.diff(seconds))) / period) != 1:
+        return 0
+    rests = seconds % period
+    if np.count_nonzero(rests == 0) * 2 > len(rests):
+        return 0
+    phases = 2 * np.pi * rests / period
+    middle = np.arctan2(np.sin(phases).mean(), np.cos(phases).mean()) * period / (2 * np.pi)
+    return round(middle - period / 2)
+
+
+def _copy(values: np.ndarray) -> np.ndarray:
+    """The same rows in an array that may be written to."""
+    copy = empty_rows(values.shape, values.dtype)
+    for block in blocks_of(len(values)):
+        copy[block] = values[block]
+    return copy
