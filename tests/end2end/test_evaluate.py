@@ -185,6 +185,14 @@ def test_a_run_directory_that_cannot_be_evaluated(run_dir, damage, error, messag
         evaluate_run(run_dir)
 
 
+def test_a_run_whose_data_is_named_from_another_folder(run_dir, in_empty_folder, monkeypatch):
+    elsewhere = run_dir.absolute()
+    (in_empty_folder / "below").mkdir()
+    monkeypatch.chdir(in_empty_folder / "below")
+    with pytest.raises(DataError, match=r"no such file\. The run names its data from the folder"):
+        evaluate_run(elsewhere)
+
+
 def test_data_that_does_not_fit(run_dir, record, write_jena, aside):
     def without_a_column(lines):
         return [line.rpartition(",")[0] for line in lines]

@@ -51,7 +51,7 @@ class FileError(DataError):
 
 
 class DivergedError(SeqconvError):
-    """The loss, a weight or a figure of the validation is no longer a number."""
+    """The loss, a weight or a validation metric is no longer a number."""
 
     exit_code = 4
 

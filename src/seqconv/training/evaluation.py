@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from seqconv import console
-from seqconv.config.errors import ConfigError, DataError, Problem
+from seqconv.config.errors import ConfigError, DataError, FileError, Problem
 from seqconv.config.schema import Config, parse_tree
 from seqconv.runs import report
 from seqconv.runs.progress import Progress
@@ -124,7 +124,16 @@ def _load_task(trained: TrainedRun, data: str | None) -> Task:
     if data is not None:
         config = _with_path(config, data)
     tensorflow_import.begin(config)
-    task = load_task(config, stored)
+    try:
+        task = load_task(config, stored)
+    except FileError as error:
+        path = config.tree["dataset"].get("path")
+        if data is not None or path is None or Path(path).expanduser().is_absolute():
+            raise
+        raise FileError(
+            f"{error}. The run names its data from the folder in which it was started: start there, or name the file "
+            "after the run directory"
+        ) from error
     if data is None and not _is_own(trained, task):
         raise DataError(
             f"{task.name}: the data has changed since the run was trained (fingerprint {stored.fingerprint} then, "

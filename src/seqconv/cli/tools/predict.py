@@ -66,6 +66,8 @@ def predict(
     from seqconv.training.trained import load_run
 
     chosen = _format(form, out)
+    if out is None and sys.stdout is None:
+        raise ConfigError([Problem("--out", "is needed: there is no stdout")])
     if chosen is Format.parquet and out is None and sys.stdout.isatty():
         raise ConfigError([Problem("--out", "is needed: Parquet is not written to a terminal")])
     run = average_runs([run_dir, *others]) if others else load_run(run_dir)
