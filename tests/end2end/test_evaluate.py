@@ -189,7 +189,7 @@ def test_a_run_whose_data_is_named_from_another_folder(run_dir, in_empty_folder,
     elsewhere = run_dir.absolute()
     (in_empty_folder / "below").mkdir()
     monkeypatch.chdir(in_empty_folder / "below")
-    with pytest.raises(DataError, match=r"no such file\. The run names its data from the folder"):
+    with pytest.raises(DataError, match="The run names its data from the folder"):
         evaluate_run(elsewhere)
 
 
