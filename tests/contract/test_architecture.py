@@ -42,7 +42,7 @@ LEVELS = (
     ),
     ("runs.tracking.trackers",),
     ("runs.tracking.tensorboard", "runs.tracking.mlflow"),
-    ("runs.report", "runs.resume", "runs.page", "runs.tracking.views"),
+    ("runs.display", "runs.resume", "runs.html_report", "runs.tracking.views"),
     ("runs.compare",),
     ("runs.significance",),
     ("runs.plots",),

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import seqconv
+from seqconv.runs import display
 from seqconv.runs import layout as rundir
-from seqconv.runs import report as reporting
 from seqconv.runs.checkpoints import CheckpointStore, read
 from seqconv.training.loop import Training
 
@@ -145,14 +145,14 @@ def test_a_disk_that_fills_up_under_a_checkpoint(command, words, disk, monkeypat
 
 
 def test_a_disk_that_is_full_at_the_end(command, words, disk, monkeypatch):
-    show = reporting.show_results
+    show = display.show_results
 
     def show_and_fill(*arguments):
         show(*arguments)
         fill(disk)
 
     with monkeypatch.context() as patch:
-        patch.setattr(reporting, "show_results", show_and_fill)
+        patch.setattr(display, "show_results", show_and_fill)
         answer = command(words)
     assert answer.exit_code == 1
     assert "metrics.json: cannot be written (No space left on device)" in answer.stderr

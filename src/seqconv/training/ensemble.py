@@ -14,7 +14,7 @@ from typing import TypeAlias
 from seqconv import console
 from seqconv.config.errors import InterruptedRun, SeqconvError
 from seqconv.config.schema import Config, member_configs
-from seqconv.runs import layout, report
+from seqconv.runs import display, layout
 from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
 from seqconv.runs.files import write_json
 from seqconv.runs.progress import Progress
@@ -114,8 +114,8 @@ def _show(
         (str(member.seed), outcome.result.to_json())
         for (member, _), outcome in zip(members, outcomes, strict=True)
     ]
-    report.show_averaged(task, "members", "seed", each)
-    report.show_results(task, f"mean of {len(members)}", result)
+    display.show_averaged(task, "members", "seed", each)
+    display.show_results(task, f"mean of {len(members)}", result)
 
 
 def _brief(result: Result) -> dict[str, object]:

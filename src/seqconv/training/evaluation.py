@@ -11,7 +11,7 @@ import numpy as np
 from seqconv import console
 from seqconv.config.errors import ConfigError, DataError, FileError, Problem
 from seqconv.config.schema import Config, parse_tree
-from seqconv.runs import report
+from seqconv.runs import display
 from seqconv.runs.progress import Progress
 from seqconv.runs.result import read_result
 from seqconv.runs.significance import differences
@@ -127,8 +127,9 @@ def _load_task(trained: TrainedRun, data: str | None) -> Task:
     try:
         task = load_task(config, stored)
     except FileError as error:
-        path = config.tree["dataset"].get("path")
-        if data is not None or path is None or Path(path).expanduser().is_absolute():
+        section = config.tree["dataset"]
+        named = "path" in section and section["path"] is not None
+        if data is not None or not named or Path(section["path"]).expanduser().is_absolute():
             raise
         raise FileError(
             f"{error}. The run names its data from the folder in which it was started: start there, or name the file "
@@ -217,8 +218,8 @@ def _with_path(config: Config, data: str) -> Config:
 def show_evaluation(evaluation: Evaluation) -> None:
     """The table of an evaluation, for people."""
     task = evaluation.task
-    report.show_data(task, task.describe())
-    report.show_metrics(
+    display.show_data(task, task.describe())
+    display.show_metrics(
         task,
         evaluation.model,
         evaluation.metrics,
@@ -228,7 +229,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
     )
     if evaluation.members:
         each = [(str(member["run_dir"]), member) for member in evaluation.members]
-        report.show_averaged(task, "averaged", "run", each)
+        display.show_averaged(task, "averaged", "run", each)
         return
     state = evaluation.status or "in progress, or killed"
     weights = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from seqconv import console
 from seqconv.config.errors import SeqconvError
 from seqconv.config.schema import Config, fold_configs
-from seqconv.runs import layout, report
+from seqconv.runs import display, layout
 from seqconv.runs.result import ObjectiveResult, Result
 from seqconv.runs.resume import ResumePoint
 from seqconv.tasks.contract import Json, Task
@@ -100,7 +100,7 @@ def run_folds(
     result.seed, result.status = config.seed, results[-1].status
     if error is None:
         record_environment(run_dir, resume_point)
-        report.show_folds(task, config.model.name, results, result)
+        display.show_folds(task, config.model.name, results, result)
         error = check_requirements(config.require, result)
     console.info(f"run directory {run_dir}")
     return finish(result, run_dir, error)

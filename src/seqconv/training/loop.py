@@ -19,8 +19,8 @@ from seqconv.config.errors import DataError, DivergedError, InterruptedRun
 from seqconv.config.schema import Config, TrainerConfig
 from seqconv.console import TrainingProgress
 from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
+from seqconv.runs.display import epoch_line
 from seqconv.runs.progress import EpochRecord, Progress
-from seqconv.runs.report import epoch_line
 from seqconv.tasks.contract import Predicted, Task
 from seqconv.tasks.metrics import value_of
 from seqconv.training.predictor import (

@@ -24,7 +24,7 @@ from seqconv.config.errors import (
 from seqconv.config.registry import DATASETS, MODELS
 from seqconv.config.requirements import DETAILS, MEASURED, Objective, Requirement
 from seqconv.config.schema import Config, to_yaml
-from seqconv.runs import layout, report
+from seqconv.runs import display, layout
 from seqconv.runs.checkpoints import CheckpointStore
 from seqconv.runs.environment import environment
 from seqconv.runs.files import json_line, read_json, write_json, write_text
@@ -201,10 +201,10 @@ def _train(
     # First of all, and whole: with it the run can be resumed.
     write_text(run_dir / layout.CONFIG, to_yaml(config))
     with signals.raised():
-        report.show_start(config, run_dir)
+        display.show_start(config, run_dir)
         task = task or load_task(config)
         result.dataset = task.describe()
-        report.show_data(task, result.dataset)
+        display.show_data(task, result.dataset)
         write_json(run_dir / layout.PREPARATION, task.preparation.to_json())
         # Before TensorFlow is configured.
         tensorflow_import.finish()
@@ -222,8 +222,8 @@ def _train(
             )
             if point is None or point.checkpoint is None:
                 adapt(config, predictor, task)
-            report.show_device(tensorflow_import.device_names(), config.threads)
-            report.show_model(predictor.model)
+            display.show_device(tensorflow_import.device_names(), config.threads)
+            display.show_model(predictor.model)
             record_environment(run_dir, point)
             training = Training(
                 config,
@@ -244,8 +244,8 @@ def _train(
             signals.check()
             predictor.restore(training.checkpoints.load("best"))
             evaluate(config, task, predictor, result, run_dir, signals, training.best_validation)
-            report.draw_history(task, config.model.name, result, training.progress, run_dir)
-            report.show_results(task, config.model.name, result)
+            display.draw_history(task, config.model.name, result, training.progress, run_dir)
+            display.show_results(task, config.model.name, result)
     console.info(f"run directory {run_dir}")
 
 
@@ -297,7 +297,7 @@ def evaluate(
     if measured.keys() - known.keys():
         # The history holds single numbers; those of each target and lead are measured again.
         result.validation = {**task.measure("validation", validated), **known}
-    task.draw(run_dir, predicted, report.picture_title(task, config.model.name, result))
+    task.draw(run_dir, predicted, display.picture_title(task, config.model.name, result))
 
 
 def resume(training: Training, point: ResumePoint, run_dir: Path) -> None:

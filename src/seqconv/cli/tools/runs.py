@@ -178,7 +178,7 @@ def report(
     ] = None,
 ) -> None:
     """One page about runs, a file that opens in a browser and fetches nothing; its path goes to stdout."""
-    from seqconv.runs.page import write_page
+    from seqconv.runs.html_report import write_page
 
     rows = _rows(folders, where)
     first = folders[0] if folders else OUTPUTS

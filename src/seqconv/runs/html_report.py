@@ -80,7 +80,7 @@ def write_page(rows: Sequence[Row], path: Path, title: str) -> None:
     drawn = {name: figure for name, figure in figures.items() if figure is not None}
     scripts, divs = components(drawn) if drawn else ("", {})
     resources = Resources(mode="inline", components=["bokeh"]).render() if drawn else ""
-    page = importlib.resources.files("seqconv.runs").joinpath("page.html").read_text("utf-8")
+    page = importlib.resources.files("seqconv.runs").joinpath("html_report.html").read_text("utf-8")
     text = Template(page).substitute(
         title=html.escape(title),
         summary=_summary(ordered, best),
