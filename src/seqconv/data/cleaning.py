@@ -211,20 +211,24 @@ class _Cleaner:
         for start, stop in self._series_runs():
             newest[start:stop] = np.maximum.accumulate(newest[start:stop])
             unknown[start:stop] = newest[start:stop] < start
-        late = missing & ~unknown & self._too_far(positions, newest)
-        used = np.flatnonzero(missing & ~unknown & ~late)
+        late = np.zeros(len(missing), bool)
+        used = np.flatnonzero(missing & ~unknown)
+        late[used] = self._too_far(used, newest[used])
+        used = used[~late[used]]
         self.values[used, column] = self.values[newest[used], column]
         return len(used), unknown, late
 
     def _too_far(self, rows: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Whether known rows lie more rows before others than may be filled, or as much in time: gaps have no rows."""
         limit = self.cleaning.fill_rows
-        if limit is None:
+        if limit is None or not len(rows):
             return np.zeros(len(rows), bool)
         far = rows - known > limit
-        if self.read.times is not None and len(rows) > 1:
+        # Rows that are kept whatever their times are have no gaps between them.
+        keeps = "keep" in (self.cleaning.irregular, self.cleaning.duplicates)
+        if self.read.times is not None and not keeps:
             period = max(1, self._period(self._series_runs()))
-            seconds = (self.times - self.times[known]).astype(np.int64)
+            seconds = (self.times[rows] - self.times[known]).astype(np.int64)
             far |= np.rint(seconds / period) > limit
         return far
 
