@@ -182,18 +182,22 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.table import Table
 
     shown = Table(title=printable(title), title_justify="left", title_style="bold")
-    for index, column in enumerate(columns):
+    widths = [
+        _least_width(column, [row[index] for row in rows]) for index, column in enumerate(columns)
+    ]
+    for index, (column, width) in enumerate(zip(columns, widths, strict=True)):
         shown.add_column(
             printable(column),
             justify="right" if index else "left",
             overflow="fold",
-            min_width=_least_width(column, [row[index] for row in rows]),
+            min_width=width,
         )
     for row in rows:
         shown.add_row(*(printable(cell) for cell in row))
     console = _console()
-    if not console.is_terminal:
-        console.width = 110
+    # With a border and a space on each side. Wider than the terminal is better than cut off.
+    needed = sum(widths) + 3 * len(widths) + 1
+    console.width = max(needed, console.width if console.is_terminal else 110)
     with contextlib.suppress(OSError):
         console.print(shown)
     _to_log(f"{printable(title)}\n{_plain_table(columns, rows)}")

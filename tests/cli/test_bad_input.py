@@ -837,9 +837,33 @@ HALVING = [*GRID, "hydra/sweeper=halving"]
         ),
         pytest.param(
             [*SEARCH, "batch_size=interval(16,64)"],
-            "batch_size: is a whole number, and an interval draws fractions: write batch_size=int(interval(...))",
+            "batch_size: must be a valid integer; received 34.096, as one of batch_size=interval(16,64) may be: write "
+            "batch_size=int(interval(...))",
             id="search-for-a-whole-number",
         ),
+        pytest.param(
+            [*SEARCH, "model=gru", "model.units=interval(16,64)"],
+            "model.units: ",
+            id="search-for-a-list",
+        ),
+        pytest.param(
+            [*SEARCH, "trainer.nothing=interval(0,1)"],
+            "trainer.nothing: unknown key",
+            id="search-for-an-unknown-key",
+        ),
+        pytest.param(
+            [
+                *SEARCH,
+                "model=conv_gru,conv1d,mlp",
+                "seed=1,2",
+                "dataset=climate_demo,jena",
+                "model.kernel_size=3",
+            ],
+            "model.kernel_size: not every configuration that is chosen here has this key",
+            id="search-of-several-groups",
+        ),
+        pytest.param(["model=gru/x"], "unknown model `gru/x`. Did you mean `gru`?", id="no-folder"),
+        pytest.param(["model=[gru]"], "unknown model `[gru]`. Did you mean `gru`?", id="no-list"),
         pytest.param(
             [*SEARCH, "seed=1,2", "model=gru,conv1d", "model.units=[16],[32]"],
             "model.units: not every configuration that is chosen here has this key",

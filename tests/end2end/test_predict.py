@@ -294,6 +294,8 @@ def test_series_by_name(train, aside, in_empty_folder):
         assert alone["wind"][0] == found["wind"][number]
     inputs = load_run(run_dir).read_inputs(pl.concat([sensors[0], sensors[1][:5]]), newest=True)
     assert inputs.notes[-1] == "no window for 1 of 2 series: s2"
+    inputs = load_run(run_dir).read_inputs(pl.concat([sensors[0][:5], sensors[1]]), newest=True)
+    assert inputs.notes[-1] == "no window for 1 of 2 series: s1"
 
 
 def test_rows_without_time_stamps(train, aside, in_empty_folder):
@@ -325,6 +327,13 @@ def two_hourly():
     return hourly(200)[::2]
 
 
+def half_hourly():
+    """A row is missing: one distance is that of the run."""
+    frame = hourly(200)
+    frame = frame.with_columns(when=START + np.arange(200) * np.timedelta64(30, "m"))
+    return frame.filter(pl.int_range(pl.len()) != 50)
+
+
 def infinite():
     return hourly(100).with_columns(wind=pl.lit(float("inf")))
 
@@ -333,6 +342,10 @@ REFUSED = {
     "a column is absent": (without("wind"), r"no column `wind`; the header has"),
     "no stamps": (without("when"), r"no column of time stamps among power"),
     "another distance": (two_hourly(), r"rows are 7200 s apart; .* 3600 s apart"),
+    "rows half as far apart, and one as far": (
+        half_hourly(),
+        r"rows are 1800 s apart; .* 3600 s apart",
+    ),
     "too short": (
         hourly(20),
         r"needs 23 rows in a row without a gap .* received at most 20, of 20",

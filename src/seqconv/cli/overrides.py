@@ -316,11 +316,14 @@ class _Reader:
 
     def _of_each_group(self) -> Iterator[list[str]]:
         """The words of a job for each choice of the groups that are swept: one may lack a key that another has."""
-        if any(o.is_sweep_override() for o in self.choices):
-            columns = [
-                _alternatives(o) if o in self.choices else [_first_word(o)] for o in self.overrides
-            ]
-            yield from map(list, itertools.islice(itertools.product(*columns), MOST_SAMPLES))
+        firsts = list(map(_first_word, self.overrides))
+        for place, override in enumerate(self.overrides):
+            if override in self.choices and override.is_sweep_override():
+                for word in _alternatives(override)[:MOST_SAMPLES]:
+                    yield [*firsts[:place], word, *firsts[place + 1 :]]
+        # The first job has no key of an interval.
+        if any(not _alternatives(o) for o in self.overrides):
+            yield firsts
 
     def _for_hydra(self, override: Override) -> str:
         """Hydra composes what a sweep does not change without what it does, where a key may be missing.
@@ -420,14 +423,18 @@ class _Reader:
             value, key = override.value(), override.key_or_group
             if isinstance(value, IntervalSweep) and isinstance(value.start, float):
                 job = copy.deepcopy(first)
-                between = value.start + (float(value.end or 0) - value.start) * FRACTION
+                between = round(value.start + (float(value.end or 0) - value.start) * FRACTION, 3)
                 OmegaConf.update(job, key, between, force_add=True)
                 _choose_threads(job, 1)
                 checked = _check(job)
                 problems = checked.problems if isinstance(checked, ConfigError) else ()
-                if any(each.key == key and "integer" in each.message for each in problems):
-                    rule = f"is a whole number, and an interval draws fractions: write {key}=int(interval(...))"
-                    yield Problem(key, f"{rule}; received {override.input_line}")
+                for each in problems:
+                    if each.key == key:
+                        whole = (
+                            f": write {key}=int(interval(...))" if "integer" in each.message else ""
+                        )
+                        rule = f"{each.message}, as one of {override.input_line} may be{whole}"
+                        yield Problem(key, rule)
 
     def _valid_choice(self, override: Override) -> list[str]:
         """The word of a choice; the nearest one stands in for what does not exist, so that the rest is checked too."""
@@ -435,7 +442,7 @@ class _Reader:
             return [str(override.input_line)]
         group, alternatives = override.key_or_group, _alternatives(override)
         problems = []
-        for name in _names(alternatives):
+        for name in _names(alternatives, several=group == "experiment"):
             options = self._options_beside(override, name)
             if group == "hydra/launcher" and (extra := missing_extra(name, options)):
                 rule = f"{name} is not installed: pip install 'seqconv[{extra}]'"
@@ -447,7 +454,7 @@ class _Reader:
         if not problems:
             return alternatives[:1]
         self.problems += problems
-        first = next(_names(alternatives))
+        first = next(_names(alternatives, several=group == "experiment"))
         nearest = get_close_matches(first, self._options_beside(override, first), 1)
         return [f"{override.get_key_element()}={name}" for name in nearest]
 
@@ -457,7 +464,7 @@ class _Reader:
         if not folder:
             return self._options(override)
         found = self._listing(f"{override.key_or_group}/{folder}", ObjectType.CONFIG)
-        return [f"{folder}/{option}" for option in found]
+        return [f"{folder}/{option}" for option in found] or self._options(override)
 
     def _diagnosis(self, choices: list[str]) -> list[Problem]:
         """All that is wrong with a command line that cannot be composed as a whole."""
@@ -649,11 +656,12 @@ def _alternatives(override: Override) -> list[str]:
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
-def _names(choices: Sequence[str]) -> Iterator[str]:
-    """The names that words choose from a group, each one or a list."""
+def _names(choices: Sequence[str], *, several: bool) -> Iterator[str]:
+    """The names that words choose from a group, each one or, where there may be several, a list."""
     for word in choices:
         value = word.partition("=")[2]
-        names = value[1:-1].split(",") if value[:1] == "[" and value[-1:] == "]" else [value]
+        is_list = several and value[:1] == "[" and value[-1:] == "]"
+        names = value[1:-1].split(",") if is_list else [value]
         yield from (name.strip().strip("'\"") for name in names)
 
 
@@ -664,7 +672,8 @@ def _first_word(override: Override) -> str:
         return alternatives[0]
     value = override.value()
     start = value.start if isinstance(value, IntervalSweep) else value
-    return f"{override.get_key_element()}={start}"
+    whole = isinstance(start, float) and start.is_integer()
+    return f"{override.get_key_element()}={int(start) if whole else start}"  # type: ignore[arg-type]
 
 
 def _unresolved(composed: DictConfig) -> dict[str, Json]:
@@ -699,7 +708,7 @@ def _keys(tree: Json, prefix: str = "") -> Iterator[str]:
 
 def _refusal(error: Exception) -> Problem:
     """Hydra's own message on one line."""
-    absent = re.match(r"Could not override '([^']*)'", str(error))
+    absent = re.match(r"Could not override '([^'@]*)'", str(error))
     if absent:
         rule = "not every configuration that is chosen here has this key: choose others, or leave it out"
         return Problem(absent[1], rule)

@@ -44,6 +44,7 @@ AMBIGUOUS = (
     *((form, form.replace("%d/%m", "%m/%d")) for form in TIME_FORMATS if form.startswith("%d/")),
     ("%Y%m%d%H", EPOCH),
 )
+SECONDS = r"^\d{9,19}$"
 FIRST_YEAR = 1000
 # What a format may say of the time of day; some say hours and minutes at once.
 HOURS = ("%H", "%I", "%k", "%l")
@@ -87,18 +88,29 @@ def find_time_format(
 
     if cells.dtype in (pl.Datetime, pl.Date):
         return str(cells.dtype)
-    if cells.dtype.is_integer():
+    is_whole = cells.dtype.is_integer()
+    if is_whole:
         cells = cells.cast(pl.String)
     if cells.dtype != pl.String:
         return None
     present = cells.filter(cells.is_not_null() & (cells != ""))
-    if formats is TIME_FORMATS:
-        if not named and present.cast(pl.Float64, strict=False).is_not_null().any():
-            return None  # A number is no stamp, and most columns are numbers: trying all formats on them takes long.
-        if named and len(present) and present.str.contains(r"^\d{9,19}$").all():
-            return EPOCH
+    if formats is TIME_FORMATS and named and _are_seconds(present, is_whole=is_whole):
+        return EPOCH
+    # A number is no stamp, and most columns are numbers: trying all formats on them takes long, and `%s` reads any.
+    if not named and (formats is TIME_FORMATS or "%s" in formats):
+        numbers = present.cast(pl.Float64, strict=False).is_not_null()
+        if numbers.any() and not ("%s" in formats and present.str.contains(SECONDS).all()):
+            return None
     fitting = (form for form in formats if _to_datetime(present, form).is_not_null().all())
     return next(fitting, None) if len(present) else None
+
+
+def _are_seconds(texts: polars.Series, *, is_whole: bool) -> bool:
+    """Whether stamps that the settings name, and give no format for, count from 1970."""
+    if is_whole:
+        # 20200131 is a day, and would be a second of the year 1970.
+        return not _to_datetime(texts, "%Y%m%d").is_not_null().all()
+    return bool(len(texts) and texts.str.contains(SECONDS).all())
 
 
 def closest_time_format(cells: polars.Series) -> str:
@@ -117,7 +129,7 @@ def _to_datetime(texts: polars.Series, form: str) -> polars.Series:
     import polars as pl
 
     try:
-        if form == EPOCH:
+        if form in (EPOCH, "%s"):
             return _from_epoch(texts)
         if texts.dtype == pl.Datetime:
             # As they are in UTC, where they have a time zone.
@@ -138,7 +150,7 @@ def _from_text(texts: polars.Series, form: str) -> polars.Series:
     if "z" in form:
         stamps = texts.str.to_datetime(form, time_unit="ms", strict=False, time_zone="UTC")
         stamps = stamps.dt.replace_time_zone(None)
-    elif any(directive in form for directive in (*MINUTES, "%s")):
+    elif any(directive in form for directive in MINUTES):
         stamps = texts.str.to_datetime(form, time_unit="ms", strict=False)
     else:
         stamps = texts.str.to_date(form, strict=False).cast(pl.Datetime("ms"))

@@ -35,6 +35,8 @@ from seqconv.data.scratch import empty_rows
 # A record that loses more than this share of its rows to time stamps is not one series in order.
 LARGEST_DISORDER = 0.1
 SECOND = np.timedelta64(1, "s")
+# Length of the mean direction of the rows' places in their periods: 1 if all have one place, 0 if they have any.
+LEAST_IN_COMMON = 0.3
 
 
 def clean(read: Measurements, cleaning: Cleaning) -> Record:
@@ -379,8 +381,11 @@ def _grid_start(seconds: np.ndarray, period: int) -> int:
     if np.count_nonzero(rests == 0) * 2 > len(rests):
         return 0
     phases = 2 * np.pi * rests / period
-    middle = np.arctan2(np.sin(phases).mean(), np.cos(phases).mean()) * period / (2 * np.pi)
-    return round(middle - period / 2)
+    sine, cosine = np.sin(phases).mean(), np.cos(phases).mean()
+    # Of rows that drift through the period there is no middle.
+    if np.hypot(sine, cosine) < LEAST_IN_COMMON:
+        return 0
+    return round(np.arctan2(sine, cosine) * period / (2 * np.pi) - period / 2)
 
 
 def _copy(values: np.ndarray) -> np.ndarray:

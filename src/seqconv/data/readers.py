@@ -284,6 +284,3 @@ class FrameReader(Reader):
         """All rows, in their order."""
         for first in range(0, self._frame.height, BLOCK_ROWS):
             yield self.block(self._frame.slice(first, BLOCK_ROWS), first)
-
-
-# Cells

@@ -12,7 +12,7 @@ from seqconv.config.errors import ConfigError, DataError
 from seqconv.data.cleaning import clean
 from seqconv.data.measurements import Table, expand, read_frame, read_table
 from seqconv.data.readers import Reading
-from seqconv.data.records import Measurements, Record, chosen_columns
+from seqconv.data.records import Measurements, Record, chosen_columns, runs_of
 from seqconv.tasks.contract import InputData, Scaling, SequenceSpec, Serving, StoredPreparation
 from seqconv.tasks.forecasting.inputs import choose_features
 from seqconv.tasks.forecasting.intervals import (
@@ -199,7 +199,7 @@ def read_inputs(
     anchors = Anchors(runs)
     if not len(anchors):
         raise _no_window(_origin(data), record, windows, newest=newest)
-    record = replace(record, notes=(*record.notes, *_series_without(record, runs)))
+    record = replace(record, notes=(*record.notes, *_series_without(record, windows, runs)))
     return SeriesInputs(
         record,
         WindowSamples(
@@ -223,11 +223,12 @@ def read_inputs(
 
 
 def _frequency(source: Measurements, preparation: SeriesPreparation) -> int | None:
-    """Seconds from one row to the next: those of the run, where any rows are so far apart; else found."""
+    """Seconds from one row to the next: those of the run, unless more rows are closer together; else found."""
     times, period = source.times, preparation.period
     if source.frequency is None and times is not None and period is not None:
-        steps = np.diff(times).astype("timedelta64[s]").astype(np.int64)
-        if not len(steps) or (steps == period).any():
+        series = runs_of(source.series, len(times))
+        steps = np.concatenate([np.diff(times[start:stop]) for start, stop in series]).astype(int)
+        if np.count_nonzero(steps == period) > np.count_nonzero((steps > 0) & (steps < period)):
             return period
     return source.frequency
 
@@ -248,11 +249,13 @@ def _no_window(origin: str, record: Record, windows: Windows, *, newest: bool) -
     )
 
 
-def _series_without(record: Record, runs: Sequence[tuple[int, int]]) -> Iterator[str]:
+def _series_without(
+    record: Record, windows: Windows, runs: Sequence[tuple[int, int]]
+) -> Iterator[str]:
     """A note of the series that have no window."""
     if len(record.series) > 1:
-        newest = np.array([first for first, after in runs if after > first], np.int64) - 1
-        found = set(record.series_of(newest).tolist())
+        anchors = np.array([first for first, after in runs if after > first], np.int64)
+        found = set(record.series_of(anchors - windows.step).tolist())
         absent = [name for number, name in enumerate(record.series_names) if number not in found]
         if absent:
             yield f"no window for {len(absent)} of {len(record.series)} series: {', '.join(absent[:20])}"
