@@ -74,6 +74,12 @@ def sweep(in_empty_folder, without_tensorflow):
     return folder
 
 
+def test_recall_and_precision_of_a_class_are_made_large():
+    assert larger_is_better("test_classes.gut, sehr.recall")
+    assert larger_is_better("test_classes.a.precision")
+    assert not larger_is_better("test_loss")
+
+
 def test_the_best_comes_first_with_what_differs(sweep):
     found = records("compare", sweep)
     assert [row["val_loss"] for row in found] == [0.2, 0.3, 0.4, 0.5, 0.6, None]

@@ -401,6 +401,59 @@ def test_a_part_that_must_be_there(tmp_path, write_texts, name, missing):
     no_training(path, f"there is no {missing} part", part=column)
 
 
+# Folders
+
+
+def test_a_folder_of_a_part_by_another_name(tmp_path, write_texts):
+    path = write_texts(tmp_path / "notes", TEXTS, LABELS, PARTS)
+    (path / "val").mkdir()
+    refused(
+        path, "val: beside test, train there may be no other folder; parts are train, validation"
+    )
+
+
+def test_a_class_without_a_text(tmp_path, write_texts):
+    path = write_texts(tmp_path / "notes", TEXTS, LABELS)
+    (path / "other").mkdir()
+    (path / "other" / "1").write_text("a text")
+    refused(path, "other: has no text: files must end in .txt")
+
+
+def test_endings_of_texts_and_other_files_in_a_folder(tmp_path, write_texts):
+    path = write_texts(tmp_path / "notes", TEXTS, LABELS)
+    (path / ".git").mkdir()
+    (path / "pos" / "more.TXT").write_text("one more")
+    (path / "pos" / "README.md").write_text("no text")
+    found = read(path)
+    assert "one more" in found.texts
+    assert found.notes == ("left out 1 files that do not end in .txt",)
+
+
+def test_classes_may_be_named_as_parts_are(tmp_path):
+    for name in ("test", "bug", "docs"):
+        (tmp_path / "notes" / name).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "notes" / name / f"{number}.txt").write_text(f"{name} {number}")
+    found = read(tmp_path / "notes")
+    assert set(found.labels) == {"test", "bug", "docs"}
+    assert found.parts is None
+
+
+def test_true_and_false_are_the_same_in_every_format(tmp_path):
+    frame = pl.DataFrame({"text": TEXTS, "label": [True, False, True, False]})
+    frame.write_csv(tmp_path / "a.csv")
+    frame.write_parquet(tmp_path / "a.parquet")
+    frame.write_ndjson(tmp_path / "a.jsonl")
+    first, *others = [read(tmp_path / f"a.{ending}") for ending in ("csv", "parquet", "jsonl")]
+    assert set(first.labels) == {"true", "false"}
+    assert all(other == first for other in others)
+
+
+def test_names_of_columns_have_no_blanks_at_their_ends(tmp_path):
+    path = write_lines(tmp_path / "a.csv", "text, label", "one,a", "two,b")
+    assert read(path).labels == ("a", "b")
+
+
 # Where the configuration is at fault
 
 

@@ -79,3 +79,25 @@ def test_numbers_stand_for_the_words_in_the_order_first_seen(texts):
     for index, text in enumerate(texts):
         numbers = corpus.tokens.select(np.array([index])).flat
         assert [corpus.words[number] for number in numbers] == text.split()
+
+
+@pytest.mark.parametrize("standardize", ["lower_and_strip_punctuation", "lower"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("\u0939\u093f\u0928\u094d\u0926\u0940 \u092e\u0947\u0902", 2),  # Hindi: vowel signs
+        ("\u0e17\u0e35\u0e48\u0e14\u0e35", 1),  # Thai: tone marks
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", 1),  # Persian: joined unseen
+        ("I\u0307stanbul", 1),
+    ],
+)
+def test_marks_belong_to_their_letters(standardize, text, words):
+    assert Tokenizer(standardize, "words", 1)(text) == text.lower().split()
+    assert len(text.split()) == words
+
+
+def test_composed_and_decomposed_letters_are_one():
+    tokenizer = Tokenizer("lower", "words", 1)
+    assert tokenizer("cafe\u0301 na\u0131ve") == tokenizer("caf\u00e9 na\u0131ve")
+    # A sign of how an emoji is shown is no word.
+    assert Tokenizer("lower_and_strip_punctuation", "words", 1)("\u263a\ufe0f yes") == ["yes"]

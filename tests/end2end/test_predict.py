@@ -262,6 +262,17 @@ def test_the_newest_window_after_a_gap(run_dir):
     assert len(load_run(run_dir).predict(frame)) > 0
 
 
+@pytest.mark.parametrize("dtype", [object, "str", "string", "category"])
+def test_pandas_columns_that_the_run_does_not_use_may_hold_anything(run_dir, table, dtype):
+    frame = pd.read_csv(table, parse_dates=["when"])
+    remarks = pd.Series([None] * (len(frame) - 1) + ["late"], dtype=dtype)
+    run = load_run(run_dir)
+    found = run.predict(frame.assign(remark=remarks), newest=True)
+    assert found.equals(run.predict(frame, newest=True))
+    with pytest.raises(DataError, match="the column `wind` twice"):
+        run.predict(pd.concat([frame, frame[["wind"]]], axis=1))
+
+
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_pandas_stamps_of_any_unit(run_dir, table, unit):
     frame = pd.read_csv(table, parse_dates=["when"])
@@ -414,6 +425,12 @@ def test_texts(text_run, aside):
     assert run.predict(pd.DataFrame({"text": texts}))["label"].tolist() == found["label"].to_list()
     # Alone or among others: the same.
     assert run.predict(texts[:1])["label"][0] == found["label"][0]
+    for dtype in (object, "str", "string"):
+        missing = pd.DataFrame({"text": pd.Series(["one text", None], dtype=dtype)})
+        with pytest.raises(DataError, match="row 1: must be a text; received NoneType"):
+            run.predict(missing)
+    with pytest.raises(DataError, match="must be of one dimension; received 0"):
+        run.predict(np.array("one text"))
 
 
 @pytest.mark.parametrize(

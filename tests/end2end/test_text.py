@@ -218,9 +218,9 @@ def watched(monkeypatch):
     seen = {}
     details, predict = Classification.details, Predictor.predict
 
-    def watching_details(self, split, predicted):
+    def watching_details(self, predicted):
         seen.update(task=self, predicted=predicted)
-        return details(self, split, predicted)
+        return details(self, predicted)
 
     def watching_predict(self, *arguments):
         seen.update(predictor=self)

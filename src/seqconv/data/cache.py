@@ -203,7 +203,10 @@ def _pin_path(path: Path) -> Path:
 def remove(remote: Remote) -> list[Path]:
     """Delete a file and its checksum from the cache; the paths that were there."""
     path = cache_folder() / remote.filename
-    removed = [found for found in (path, _pin_path(path)) if found.exists()]
+    removed = [found for found in (path, _pin_path(path)) if os.path.exists(found)]
     for found in removed:
-        found.unlink()
+        try:
+            found.unlink()
+        except OSError as error:
+            raise DataError(f"{found}: cannot be deleted ({error.strerror})") from error
     return removed

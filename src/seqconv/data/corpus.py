@@ -13,7 +13,7 @@ from seqconv.data.tokenizer import Tokenized, Tokenizer, tokenize
 from seqconv.data.tokens import Tokens
 
 # Raised when a tokenizer of the same settings gives other tokens.
-FORM = 1
+FORM = 2
 
 
 @dataclass(frozen=True, kw_only=True)

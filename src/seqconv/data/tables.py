@@ -55,6 +55,8 @@ def read_cells(content: bytes, path: Path) -> Cells:
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: cannot be read as CSV ({reason})") from error
+    # As tables of measurements have them.
+    frame.columns = [name.strip() for name in frame.columns]
     return Cells(frame, () if line is None else (latin_note(line),))
 
 

@@ -120,7 +120,7 @@ def _labelled_rows(path: Path, columns: Columns) -> tuple[list[_Row], tuple[str,
         if not path.exists():
             raise FileError(f"{path}: no such file or folder (`dataset.path`)")
         if path.is_dir():
-            return list(_folder_rows(path)), ()
+            return _folder_rows(path)
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror})") from error
     found = _reader(path)(read_bytes(path), path, columns)
@@ -273,22 +273,51 @@ def _require_columns(found: list[str], columns: Columns) -> None:
         raise ConfigError(problems)
 
 
-def _folder_rows(path: Path) -> Iterator[_Row]:
-    parted = [part for part in PARTS if (path / part).is_dir()]
-    parts: list[str | None] = [*parted] or [None]
+def _folder_rows(path: Path) -> tuple[list[_Row], tuple[str, ...]]:
+    """The texts of a folder with a folder per class, perhaps below those of parts, and what was left out."""
+    inner = _folders(path)
+    parted = [folder for folder in inner if folder.name in PARTS and _folders(folder)]
+    for folder in inner:
+        if parted and folder not in parted:
+            raise DataError(
+                f"{folder}: beside {', '.join(part.name for part in parted)} there may be no other folder; parts are "
+                f"{', '.join(PARTS)}"
+            )
+    rows: list[_Row] = []
+    others = 0
+    parts: list[Path | None] = [*parted] or [None]
     for part in parts:
-        base = path / part if part else path
-        for folder in sorted(base.iterdir()):
-            if not folder.is_dir() or folder.name == UNLABELLED_FOLDER:
-                continue
-            if folder.is_symlink():
-                raise DataError(f"{folder}: must be a plain folder, not a link")
-            for file in sorted(folder.glob("*.txt")):
+        for folder in _folders(part or path):
+            files = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".txt")
+            others += sum(1 for file in folder.iterdir()) - len(files)
+            if not files:
+                raise DataError(f"{folder}: has no text: files must end in .txt")
+            for file in files:
                 # A link could lead to any file of the machine.
                 if file.is_symlink() or not file.is_file():
                     raise DataError(f"{file}: must be a plain file")
                 place = str(file.relative_to(path))
-                yield _Row(_decoded(read_bytes(file), file), folder.name, part, place)
+                text = _decoded(read_bytes(file), file)
+                rows.append(_Row(text, folder.name, None if part is None else part.name, place))
+    return rows, (f"left out {others} files that do not end in .txt",) if others else ()
+
+
+def _folders(path: Path) -> list[Path]:
+    """The folders in a folder by name, but for hidden ones and those of texts without a class.
+
+    Raises:
+        DataError: if one is a link.
+    """
+    found = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    for folder in found:
+        if folder.is_symlink():
+            raise DataError(f"{folder}: must be a plain folder, not a link")
+    hidden = (".", "__")
+    return [
+        folder
+        for folder in found
+        if folder.name != UNLABELLED_FOLDER and not folder.name.startswith(hidden)
+    ]
 
 
 def _checked(row: _Row, path: Path) -> _Row:
@@ -330,7 +359,9 @@ def _is_unicode(text: str) -> bool:
 
 
 def _label(value: Any) -> str:
-    """A class by name: 1, 1.0, "1" and "1.0" are one."""
+    """A class by name: 1, 1.0, "1" and "1.0" are one, and so are true and "true"."""
+    if isinstance(value, bool):
+        value = str(value).lower()
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     # Cells of a CSV file are texts.

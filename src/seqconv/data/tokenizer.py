@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import sys
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,8 +15,11 @@ import numpy as np
 from seqconv.data.tokens import Tokens, from_lengths
 
 LINE_BREAK_TAG = re.compile(r"<br\s*/?>", re.IGNORECASE)
-WORDS = re.compile(r"\w+(?:'\w+)*")
-WORDS_AND_SIGNS = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
+WORD = r"\w+(?:'\w+)*"
+SIGN = r"[^\w\s]"
+# Vowel signs and accents that are characters of their own, and what joins letters unseen: Python's \w has neither.
+MARKS = ("Mn", "Mc", "Me")
+JOINERS = "\u200c\u200d"
 # Between the words of an n-gram; no word holds it.
 JOINT = " "
 
@@ -44,11 +50,31 @@ class Tokenizer:
 
     def _units(self, text: str) -> list[str]:
         if self.standardize != "none":
-            text = LINE_BREAK_TAG.sub(" ", text).lower()
+            # A letter with its accent is one character, however the file spells it.
+            text = unicodedata.normalize("NFC", LINE_BREAK_TAG.sub(" ", text).lower())
         strip = self.standardize == "lower_and_strip_punctuation"
+        words, words_and_signs = _patterns(marks=not text.isascii())
         if self.units == "characters":
-            return list(" ".join(WORDS.findall(text)) if strip else text)
-        return (WORDS if strip else WORDS_AND_SIGNS).findall(text)
+            return list(" ".join(words.findall(text)) if strip else text)
+        return (words if strip else words_and_signs).findall(text)
+
+
+@functools.cache
+def _patterns(*, marks: bool) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What finds words, and words and signs; to look for marks in every text would take long.
+
+    Args:
+        marks: whether a text may have characters that belong to the letter before them.
+    """
+    if not marks:
+        return re.compile(WORD), re.compile(f"{WORD}|{SIGN}")
+    inside = JOINERS + "".join(
+        re.escape(character)
+        for character in map(chr, range(sys.maxunicode + 1))
+        if unicodedata.category(character) in MARKS
+    )
+    word = WORD.replace(r"\w+", rf"\w[\w{inside}]*")
+    return re.compile(word), re.compile(f"{word}|{SIGN.replace(']', f'{inside}]')}")
 
 
 @dataclass(frozen=True)

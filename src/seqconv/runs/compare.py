@@ -29,9 +29,14 @@ SEED = "seed"
 # Below a folder of runs are datasets and models, or sweeps, and then runs.
 DEEPEST = 5
 LARGER_IS_BETTER = {
-    metric.name
-    for metric in (LOSS, *FORECAST_METRICS, *SCALED_METRICS, *CLASSIFICATION_METRICS)
-    if metric.larger_is_better
+    *(
+        metric.name
+        for metric in (LOSS, *FORECAST_METRICS, *SCALED_METRICS, *CLASSIFICATION_METRICS)
+        if metric.larger_is_better
+    ),
+    # Of each class.
+    "precision",
+    "recall",
 }
 
 

@@ -42,6 +42,7 @@ MOST_CURVES = 100
 # Of one curve: more than a screen has across.
 MOST_POINTS = 500
 MOST_KEYS = 8
+MOST_VALUES = 30  # of a key of a heat map
 # Of a heat map, in pixels: of a number of four digits.
 CELL_WIDTH = 52
 LONGEST_CONFIG = 1_000_000
@@ -371,7 +372,9 @@ def _heat_maps(rows: Sequence[Row], keys: Sequence[str]) -> Iterator[HeatMap]:
         for row in rows
         if row.status == "completed" and row.objective in row.metrics and row.values
     ]
-    swept = [key for key in keys if key != SEED and len({_label(row, key) for row in known}) > 1]
+    counts = {key: len({_label(row, key) for row in known}) for key in keys if key != SEED}
+    # Of a setting that a search has drawn nearly every job has another value.
+    swept = [key for key, count in counts.items() if 1 < count <= MOST_VALUES]
     for left, right in itertools.combinations(swept[:MOST_KEYS], 2):
         cells: dict[tuple[str, str], list[float]] = {}
         for row in known:
@@ -379,10 +382,10 @@ def _heat_maps(rows: Sequence[Row], keys: Sequence[str]) -> Iterator[HeatMap]:
             cells.setdefault(cell, []).append(row.metrics[row.objective])
         names = (left.removesuffix(".name"), right.removesuffix(".name"))
         means = {cell: math.fsum(values) / len(values) for cell, values in cells.items()}
-        counts = [len(values) for values in cells.values()]
+        jobs = [len(values) for values in cells.values()]
         yield HeatMap(
             title=f"{names[0]} x {names[1]}",
-            figure=_heat_map(means, counts, names, known[0].objective),
+            figure=_heat_map(means, jobs, names, known[0].objective),
             table=_heat_table(means, names, known[0].objective),
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seqconv.runs.progress import EpochRecord
+from seqconv.runs.result import is_number
 from seqconv.tasks.contract import Json
 from seqconv.tasks.figures import add_legend, new_figure, plain_text, save_figure
 from seqconv.tasks.metrics import value_of
@@ -54,7 +55,7 @@ def _levels(baselines: Mapping[str, Mapping[str, Json]], name: str) -> dict[str,
     """The validation metric of each baseline; baselines that agree share a line."""
     labels: dict[float, list[str]] = {}
     for baseline, results in baselines.items():
-        labels.setdefault(value_of(results["validation"], name), []).append(
-            baseline.replace("_", " ")
-        )
+        level = value_of(results["validation"], name)
+        if is_number(level):
+            labels.setdefault(level, []).append(baseline.replace("_", " "))
     return {", ".join(sharing): level for level, sharing in labels.items()}

@@ -178,6 +178,10 @@ def _from_pandas(frame: pandas.DataFrame) -> polars.DataFrame:
         raise DataError(
             f"must be a path, a polars or pandas frame, or an array; received {type(frame).__name__}"
         )
+    names = [str(name) for name in frame.columns]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"the frame has the column `{twice}` twice")
     return pl.DataFrame({str(name): _column(frame[name]) for name in frame.columns})
 
 
@@ -191,8 +195,18 @@ def _column(cells: pandas.Series) -> polars.Series:
     if cells.dtype.kind == "M":
         # numpy's days and seconds polars does not take in every form.
         cells = cells.astype("datetime64[ms]")
-    plain = cells.tolist() if cells.dtype == object else cells.to_numpy()
-    return pl.Series(plain, strict=False)
+    if isinstance(cells.dtype, np.dtype) and cells.dtype != object:
+        return pl.Series(cells.to_numpy())
+    # What is missing has many forms in pandas, which would be texts or no texts at all.
+    pairs = zip(cells.tolist(), cells.isna(), strict=True)
+    plain = [None if missing else cell for cell, missing in pairs]
+    if all(isinstance(cell, str) for cell in plain if cell is not None):
+        return pl.Series(plain, dtype=pl.String)
+    try:
+        return pl.Series(plain, strict=False)
+    except (pl.exceptions.PolarsError, TypeError):
+        # Objects of all kinds, in a column that a run can make nothing of.
+        return pl.Series([None if cell is None else str(cell) for cell in plain], dtype=pl.String)
 
 
 def _best_checkpoint(run_dir: Path) -> Checkpoint:

@@ -16,6 +16,7 @@ from sklearn.metrics import (
 from seqconv.config.errors import DataError
 from seqconv.data.corpus import Corpus
 from seqconv.data.tokens import from_lists
+from seqconv.tasks.classification.plots import draw_confusion
 from seqconv.tasks.classification.settings import ShareSettings, ShareSplit
 from seqconv.tasks.classification.task import Classification, prepare
 from seqconv.tasks.contract import SPLITS, Loss, Predicted, StoredPreparation
@@ -256,3 +257,17 @@ def test_a_class_that_was_not_trained_on():
     other = make_corpus(3, fingerprint="sha256:1")
     with pytest.raises(DataError, match="class `good` is none of those the run was trained on"):
         prepare("text", other, SETTINGS, stored(task))
+
+
+@pytest.mark.parametrize(("classes", "length"), [(2, 60), (100, 30)])
+def test_a_picture_of_long_names_or_many_classes_has_its_matrix(tmp_path, classes, length):
+    from matplotlib.image import imread
+
+    confusion = (np.eye(classes, dtype=int) * 5).tolist()
+    names = [f"{number:0{length}}" for number in range(classes)]
+    draw_confusion(tmp_path, confusion, names, title="small")
+    (picture,) = tmp_path.iterdir()
+    pixels = imread(picture)[..., :3]
+    # Full cells are dark blue; a layout without room for the names had left a few pixels of them.
+    dark = (pixels[..., 2] - pixels[..., 0] > 0.3).mean()
+    assert dark > 0.1 / classes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +30,7 @@ def list_data() -> None:
         path = cache_folder() / download.remote.filename if download else None
         if path is None:
             state = "needs no file"
-        elif path.exists():
+        elif os.path.exists(path):
             state = f"{path.stat().st_size / 1e6:.1f} MB"
         else:
             state = "not fetched"

@@ -132,6 +132,8 @@ def _texts(data: InputData, column: str) -> tuple[Sequence[str], tuple[str, ...]
     if isinstance(data, Path):
         return read_unlabelled(data, text=column)
     if isinstance(data, np.ndarray):
+        if data.ndim != 1:
+            raise DataError(f"the array of texts must be of one dimension; received {data.ndim}")
         found: Sequence[str] = data.tolist()
     elif isinstance(data, Sequence) and not isinstance(data, str):
         found = list(data)
