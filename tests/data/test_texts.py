@@ -12,7 +12,7 @@ import pytest
 
 from seqconv.config.errors import ConfigError, DataError
 from seqconv.data import texts as text_files
-from seqconv.data.texts import read_labelled
+from seqconv.data.texts import read_labelled, read_unlabelled
 
 FILES = ["notes.csv", "notes.jsonl", "notes.parquet"]
 FORMATS = [*FILES, "notes"]
@@ -298,7 +298,7 @@ def test_lines_that_are_no_objects(tmp_path, line, part):
     ("lines", "part"),
     [
         pytest.param(["text,label", '"cut,pos', "b,neg"], "cannot be read as CSV", id="quote"),
-        pytest.param(["text,label", "a,pos", "b,neg,1"], "cannot be read as CSV", id="cell more"),
+        pytest.param(["text,label", "a,pos", "b,neg,1"], "row 1: must have 2 cells", id="more"),
         pytest.param(["text,label", "a,pos", "b"], "row 1: the label is missing", id="cell less"),
         pytest.param(["text,label"], "there are no texts in it", id="header only"),
         pytest.param([""], "the file is empty", id="blank"),
@@ -399,6 +399,27 @@ def test_a_part_that_must_be_there(tmp_path, write_texts, name, missing):
     path = write_texts(tmp_path / name, TEXTS, LABELS, [other, other, "validation", other])
     column = None if name == "notes" else "split"
     no_training(path, f"there is no {missing} part", part=column)
+
+
+@pytest.mark.parametrize(
+    ("lines", "texts"),
+    [
+        (("text,label", 'He said "hi" ok,1', '5" nail,2'), ['5" nail', 'He said "hi" ok']),
+        (("label,text", '1,5" nail', "2,x"), ['5" nail', "x"]),
+    ],
+)
+def test_a_quote_within_a_cell_is_a_character(tmp_path, lines, texts):
+    assert sorted(read(write_lines(tmp_path / "a.csv", *lines)).texts) == texts
+
+
+def test_a_row_of_too_many_cells_is_named(tmp_path):
+    path = write_lines(tmp_path / "a.csv", "text,label", "one,a", "two,b,c", "three,a")
+    refused(path, "row 1: must have 2 cells; received 3")
+
+
+def test_a_folder_holds_no_texts_to_predict(tmp_path):
+    with pytest.raises(DataError, match="is a folder; texts are predicted of a .csv"):
+        read_unlabelled(tmp_path, text="text")
 
 
 # Folders

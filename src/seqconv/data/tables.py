@@ -52,12 +52,34 @@ def read_cells(content: bytes, path: Path) -> Cells:
         frame = pl.read_csv(io.BytesIO(text.encode()), infer_schema=False)
     except pl.exceptions.NoDataError as error:
         raise FileError(f"{path}: the file is empty") from error
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: cannot be read as CSV ({reason})") from error
+    except pl.exceptions.PolarsError:
+        # It takes no quote within a cell that does not begin with one, and names no row.
+        frame = _read_by_rows(text, path)
     # As tables of measurements have them.
     frame.columns = [name.strip() for name in frame.columns]
     return Cells(frame, () if line is None else (latin_note(line),))
+
+
+def _read_by_rows(text: str, path: Path) -> polars.DataFrame:
+    """As polars reads CSV, but slowly, and a quote in the middle of a cell is a character like others.
+
+    Raises:
+        DataError: naming the first row that has more or fewer cells than the header.
+    """
+    import polars as pl
+
+    # Strict: a quote that is not closed is an error.
+    rows = csv.reader(io.StringIO(text), strict=True)
+    try:
+        header, *cells = [row for row in rows if row]
+    except csv.Error as error:
+        raise DataError(f"{path}: line {rows.line_num} cannot be read as CSV ({error})") from error
+    for number, row in enumerate(cells):
+        if len(row) != len(header):
+            raise DataError(
+                f"{path}: row {number}: must have {len(header)} cells; received {len(row)}"
+            )
+    return pl.DataFrame(cells, schema=dict.fromkeys(header, pl.String), orient="row")
 
 
 def decoded(content: bytes, path: Path, first_line: int = 1) -> tuple[str, int | None]:

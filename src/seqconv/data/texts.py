@@ -137,6 +137,10 @@ def read_unlabelled(path: Path, *, text: str) -> tuple[list[str], tuple[str, ...
     Raises:
         DataError: naming file and row of what cannot be used, or the column that is not there.
     """
+    if path.is_dir():
+        raise DataError(
+            f"{path}: is a folder; texts are predicted of a .csv, .jsonl or .parquet file"
+        )
     texts = []
     try:
         found = _reader(path)(read_bytes(path), path, {"text": text, "label": None, "part": None})
