@@ -418,7 +418,7 @@ def test_a_row_of_too_many_cells_is_named(tmp_path):
 
 
 def test_a_folder_holds_no_texts_to_predict(tmp_path):
-    with pytest.raises(DataError, match="is a folder; texts are predicted of a .csv"):
+    with pytest.raises(DataError, match="is a folder; texts are predicted of a"):
         read_unlabelled(tmp_path, text="text")
 
 
