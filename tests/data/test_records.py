@@ -41,7 +41,7 @@ def test_a_block_of_rows_that_stands_twice():
     assert record.rows_read == 110
     (note,) = record.notes
     assert note.startswith("dropped 10 rows whose time stamp repeats or goes backward")
-    assert "first: row 70, 2020-01-01T10:00:00" in note
+    assert "first: row 70, 2020-01-01T10:00:00, behind row 69, 2020-01-01T11:30:00" in note
 
 
 def test_a_backward_stamp_is_dropped_and_leaves_a_gap():
@@ -70,7 +70,7 @@ def test_a_tenth_in_disorder_is_borne():
     [
         ([*range(89), *range(78, 89)], r"11 of 100 time stamps are not later .*first: row 89, "),
         (list(range(100, 0, -1)), r"99 of 100 time stamps .*sort the rows by time"),
-        ([0, 10_000, *range(2, 100)], r"98 of 100 time stamps .*first: row 2, "),
+        ([0, 10_000, *range(2, 100)], r"98 of 100 time stamps .*first: row 2, .*, behind row 1, "),
     ],
     ids=["repeats", "descending", "one stamp far ahead"],
 )

@@ -95,7 +95,11 @@ class _Cleaner:
         dropped = np.flatnonzero(~later)
         if not len(dropped):
             return
-        first = f"first: row {dropped[0]}, {self.times[dropped[0]]}"
+        row = int(dropped[0])
+        start = max(start for start, _ in self._series_runs() if start <= row)
+        # Where one stamp lies far ahead, it is that one that is wrong.
+        newest = start + int(np.argmax(self.times[start:row]))
+        first = f"first: row {row}, {self.times[row]}, behind row {newest}, {self.times[newest]}"
         if len(dropped) > LARGEST_DISORDER * len(later):
             raise DataError(
                 f"{len(dropped)} of {len(later)} time stamps are not later than the one before them "
