@@ -128,7 +128,7 @@ def test_a_checked_command_line_loads_no_heavy_library(in_empty_folder: Path):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["--info", "defaults-tree"], "    dataset: climate_demo\n"),
+        (["--info", "defaults-tree"], "    dataset: climate_demo:\n      task/forecasting\n"),
         (["--info", "defaults"], "| recipe/climate_demo-conv_gru"),
         (["--info", "searchpath"], "pkg://seqconv.conf"),
         (["--hydra-help"], "== Flags =="),

@@ -25,11 +25,11 @@ ENTRIES = [
     for group, registry in REGISTRIES.items()
     for name in registry.names()
 ]
-# Files that hold every key of a section; other trainer files hold only what differs from trainer/base.
+# Files that explain every key of theirs; other trainer files hold only what differs from trainer/base.
 FULL_FILES = [
     path
     for path in CONFIG_FILES
-    if path.startswith(("dataset/", "model/")) or path == "trainer/base.yaml"
+    if path.startswith(("dataset/", "model/", "task/")) or path == "trainer/base.yaml"
 ]
 DELTAS = [path for path in CONFIG_FILES if path.startswith("trainer/") and path not in FULL_FILES]
 KEY = re.compile(r"^(?P<indent> *)(?P<key>[\w]+):(?P<value>[^#\n]*)(?P<comment>#.*)?$")
@@ -109,10 +109,15 @@ def test_a_model_file_has_the_keys_of_its_dataclass(name: str):
 
 
 @pytest.mark.parametrize("name", DATASETS.names())
-def test_a_dataset_file_has_the_keys_of_its_dataclasses(name: str):
+def test_a_dataset_file_and_its_tasks_have_the_keys_of_its_dataclasses(name: str):
     entry = DATASETS.get(name)
     expected = {"dataset": keys_of(entry.section), **keys_of(entry.settings)}
-    assert keys_in(load(f"dataset/{name}.yaml")) == expected
+    tree = load(f"dataset/{name}.yaml")
+    task, own = tree.pop("defaults")
+    assert own == "_self_"
+    # Nothing that differs is named anew.
+    merged = OmegaConf.merge(load(f"{task.removeprefix('/')}.yaml"), tree)
+    assert keys_in(OmegaConf.to_container(merged)) == expected
 
 
 def test_the_base_trainer_has_the_keys_of_its_dataclass():
@@ -130,12 +135,26 @@ def test_the_main_file_has_the_keys_of_its_dataclass():
     assert main["sweep"].keys() == keys_of(SweepSettings).keys()
 
 
+def keys_explained(folder: str) -> set[str]:
+    """The keys of the files of a folder, which have comments there."""
+    lines = [
+        line
+        for path in CONFIG_FILES
+        if path.startswith(folder)
+        for line in (CONF / path).read_text().splitlines()
+    ]
+    return {match["key"] for line in lines if (match := KEY.match(line))}
+
+
 @pytest.mark.parametrize("path", FULL_FILES)
 def test_every_key_is_commented(path: str):
     lines = (CONF / path).read_text().splitlines()
     bare = []
+    explained = keys_explained("task/") if path.startswith("dataset/") else set()
     for line in lines:
         match = KEY.match(line)
+        if match and match["key"] in explained:
+            continue
         # `name` is what the file itself is called, and a key without a value opens a section.
         if match and match["key"] != "name" and match["value"].strip() and not match["comment"]:
             bare.append(line)
@@ -224,8 +243,10 @@ def contradictions(said: dict[str, Any], tree: dict[str, Any], prefix: str = "")
             yield f"{prefix}{key}: {value!r} is said, {tree.get(key)!r} composed"
 
 
-# Launchers need packages that may not be there: tests/sweeps/test_cluster.py has them.
-@pytest.mark.parametrize("path", [p for p in CONFIG_FILES if not p.startswith("hydra/launcher/")])
+# Launchers need packages that may not be there, see tests/sweeps/test_cluster.py; tasks are parts of files of datasets.
+@pytest.mark.parametrize(
+    "path", [p for p in CONFIG_FILES if not p.startswith(("hydra/launcher/", "task/"))]
+)
 def test_every_file_composes(words_for, path: str):
     line = read_command_line(words_for(path))
     assert line.only_job.trainer.epochs >= 1
