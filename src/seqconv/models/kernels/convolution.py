@@ -5,7 +5,7 @@ rows of a matrix that overlaps itself, and a convolution is a product without a 
 pooling stays in the cache. Numbers are float32.
 
 Each function works on the samples `first` to `last - 1`, so that threads can share a batch. Filters are padded to a
-multiple of 16.
+multiple of 16, the columns of a block of `product`.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 What convolutions of a few dozen filters compute are products of which one side has 16 to 128 columns. Libraries for
 large products lose most of their time there to copying into layouts of their own; loops that numba's compiler
 vectorizes, to loads and stores of the sums. So the innermost block, `rows` x 16 sums over any number of terms, is
-written as vector instructions (LLVM's, of 8 numbers): the sums stay in registers. After Goto and van de Geijn, 2008,
-"Anatomy of high-performance matrix multiplication".
+written as vector instructions (LLVM's, of 8 or 16 numbers): the sums stay in registers. After Goto and van de Geijn,
+2008, "Anatomy of high-performance matrix multiplication".
 
 All matrices are float32, given by an array and the offset of their first number, and may overlap: the windows of a
 convolution are the rows of one matrix, each beginning where the step begins.
@@ -16,16 +16,22 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from seqconv.models.kernels.compiling import part
 
-# Numbers in a vector: AVX has 8; where there are shorter or longer registers, LLVM uses several or a part.
-_LANES = 8
-# Columns of a block, two vectors.
+# Columns of a block.
 WIDTH = 16
+# AVX-512 has registers of 16 numbers, and 32 of them. A sum has its terms in the same order whatever the block is.
+_WIDE = "avx512f" in get_host_cpu_features()
+# Numbers in a vector: AVX has 8; where registers are shorter, LLVM uses several.
+_LANES = 16 if _WIDE else 8
+_VECTORS = WIDTH // _LANES
+# Sums under way hide how long one takes: so many rows of vectors fill the registers.
+_ROWS = 16 if _WIDE else 4
 
 _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, _LANES)
@@ -82,7 +88,7 @@ def _generate(builder: Any, args: Any, rows: int) -> None:
         return ir.Constant(terms.type, value)
 
     def vectors(pointer: Any) -> list[Any]:
-        places = [builder.gep(pointer, [number(_LANES * half)]) for half in range(2)]
+        places = [builder.gep(pointer, [number(_LANES * index)]) for index in range(_VECTORS)]
         return [builder.bitcast(place, _VECTOR.as_pointer()) for place in places]
 
     def spread(value: Any) -> Any:
@@ -127,10 +133,9 @@ def _generate(builder: Any, args: Any, rows: int) -> None:
     following = []
     for row in range(rows):
         left = builder.load(builder.gep(column, [builder.mul(a_row, number(row))]), align=4)
-        for half in range(2):
-            following.append(
-                builder.call(multiply_add, [spread(left), right[half], sums[2 * row + half]])
-            )
+        for index, factor in enumerate(right):
+            old_sum = sums[_VECTORS * row + index]
+            following.append(builder.call(multiply_add, [spread(left), factor, old_sum]))
     next_term = builder.add(term, number(1))
     term.add_incoming(next_term, loop)
     for phi, value in zip(sums, following, strict=True):
@@ -142,7 +147,7 @@ def _generate(builder: Any, args: Any, rows: int) -> None:
         builder.store(value, place, align=4)
 
 
-_block_of_4, _block_of_2, _block_of_1 = (_block(rows) for rows in (4, 2, 1))
+_block_of_most, _block_of_4, _block_of_2, _block_of_1 = map(_block, (_ROWS, 4, 2, 1))
 
 
 @part
@@ -169,6 +174,12 @@ def product(  # type: ignore[no-untyped-def]
     """
     for j in range(0, columns, WIDTH):
         row = 0
+        while row + _ROWS <= rows:
+            _block_of_most(
+                a, a_start + row * a_row, a_row, a_step, b, b_start + j, b_row,
+                out, out_start + row * out_row + j, out_row, terms, add,
+            )  # fmt: skip
+            row += _ROWS
         while row + 4 <= rows:
             _block_of_4(
                 a, a_start + row * a_row, a_row, a_step, b, b_start + j, b_row,
