@@ -5,7 +5,7 @@ of the kernel. A batch has far fewer different tokens than positions, so these p
 token and place, and a convolution is a sum of `kernel_size` rows of that table.
 
 Numbers are float32. Each function works on the parts `first` to `last - 1` of its work, so that threads can share it.
-Filters and the size of an embedding are padded to a multiple of 16.
+Filters and the size of an embedding are padded to a multiple of 16, the columns of a block of `product`.
 """
 
 from __future__ import annotations
