@@ -440,10 +440,10 @@ def test_a_job_that_changes_the_folder(refuse: Refuse):
     refuse(["hydra.job.chdir=true"], WRONG, "hydra.job.chdir: must be false")
 
 
-def test_directories_in_the_home_folder(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("HOME", "/home/someone")
+def test_directories_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
     found = read_command_line(["hydra.run.dir=~/a", "hydra.sweep.dir=~/b"])
-    assert (found.run_dir, found.sweep_dir) == ("/home/someone/a", "/home/someone/b")
+    assert (found.run_dir, found.sweep_dir) == (str(tmp_path / "a"), str(tmp_path / "b"))
 
 
 def test_a_run_directory_in_the_home_of_nobody(refuse: Refuse):

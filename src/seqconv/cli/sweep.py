@@ -92,12 +92,7 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
     configs = {job.number: line.jobs[places[job.number]] for job in jobs}
     _check_directories(sweep_dir, configs)
     _say_what_cannot_start(configs)
-    done = {
-        number: result
-        for number, result in before.items()
-        if isinstance(config := configs[number], Config)
-        and is_done(sweep_dir / str(number), config, result)
-    }
+    done = _done(sweep_dir, configs, before)
     run_job = SweepJob(
         sweep_dir,
         words={job.number: line.job_words[places[job.number]] for job in jobs},
@@ -114,17 +109,20 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
     results = _launch(line, run_job, signals, lambda: jobs)
     _show(results, jobs, sweep_dir)
     # What halving has left behind was not trained to its end.
-    final = [
-        job.number
-        for job in jobs
-        if not line.halves
-        or (
-            isinstance(config := configs[job.number], Config)
-            and job.number in results
-            and is_done(sweep_dir / str(job.number), config, results[job.number])
-        )
-    ]
-    _judge(results, jobs, sweep_dir, final)
+    final = _done(sweep_dir, configs, results) if line.halves else results
+    _judge(results, jobs, sweep_dir, list(final))
+
+
+def _done(
+    sweep_dir: Path, configs: Mapping[int, Config | ConfigError], results: Mapping[int, Result]
+) -> dict[int, Result]:
+    """The results of jobs that have nothing left to do."""
+    return {
+        number: result
+        for number, result in results.items()
+        if isinstance(config := configs[number], Config)
+        and is_done(sweep_dir / str(number), config, result)
+    }
 
 
 def _launch(

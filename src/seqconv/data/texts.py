@@ -292,8 +292,9 @@ def _folder_rows(path: Path) -> tuple[list[_Row], tuple[str, ...]]:
     parts: list[Path | None] = [*parted] or [None]
     for part in parts:
         for folder in _folders(part or path):
-            files = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".txt")
-            others += sum(1 for file in folder.iterdir()) - len(files)
+            inside = sorted(folder.iterdir())
+            files = [file for file in inside if file.suffix.lower() == ".txt"]
+            others += len(inside) - len(files)
             if not files:
                 raise DataError(f"{folder}: has no text: files must end in .txt")
             for file in files:

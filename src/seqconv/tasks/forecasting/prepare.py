@@ -18,7 +18,6 @@ from seqconv.tasks.forecasting.intervals import LOWER, UPPER, quantile_ending
 from seqconv.tasks.forecasting.preparation import SeriesPreparation
 from seqconv.tasks.forecasting.samples import WindowSamples
 from seqconv.tasks.forecasting.scaling import (
-    check_period,
     chosen_features,
     learn_scaling,
     read_preparation,
@@ -52,11 +51,8 @@ def prepare(
         DataError: if a column cannot be scaled, or the record does not fit the stored preparation.
     """
     own = stored is None or stored.fingerprint == record.fingerprint
-    if stored is not None:
-        # Before durations are taken for numbers of such rows.
-        check_period(record, stored)
+    read = None if stored is None else read_preparation(record, settings, stored)
     windows = settings.windows(record.period)
-    read = None if stored is None else read_preparation(record, windows, stored)
     if read is not None:
         # Other data may have more columns, in another order.
         record = record.with_columns(read.columns, read.targets, read.shown)

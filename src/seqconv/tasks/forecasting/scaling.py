@@ -115,26 +115,13 @@ def _unscalable(record: Record, name: str) -> DataError:
     )
 
 
-def check_period(record: Record, stored: StoredPreparation) -> None:
-    """Check that rows are as far apart as those that a model was trained on.
-
-    Raises:
-        DataError: if they are not.
-    """
-    period = SeriesPreparation.from_json(stored).period
-    if record.period != period:
-        raise DataError(
-            f"the rows are {apart(record.period)}; the run was trained on rows {apart(period)}"
-        )
-
-
 def apart(period: int | None) -> str:
     """How far rows are apart, for messages."""
     return "without time stamps" if period is None else f"{period} s apart"
 
 
 def read_preparation(
-    record: Record, windows: Windows, stored: StoredPreparation
+    record: Record, settings: ForecastingSettings, stored: StoredPreparation
 ) -> SeriesPreparation:
     """The preparation of a trained model.
 
@@ -148,7 +135,12 @@ def read_preparation(
             f"the data has no column `{'`, `'.join(absent)}`, which the run was trained on; "
             f"its columns are {', '.join(record.columns)}"
         )
-    leads = len(windows.leads)
+    # Before durations are taken for numbers of such rows.
+    if record.period != preparation.period:
+        raise DataError(
+            f"the rows are {apart(record.period)}; the run was trained on rows {apart(preparation.period)}"
+        )
+    leads = len(settings.windows(record.period).leads)
     if len(preparation.naive_mae) != leads:
         raise stored.refused(
             f"it is of {len(preparation.naive_mae)} leads, the configuration of {leads}"
