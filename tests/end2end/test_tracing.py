@@ -32,7 +32,7 @@ def test_no_step_is_traced_again(command, write_jena, aside, in_empty_folder, mo
     code, _, stderr = command([*words, "trainer.steps_per_epoch=null", "batch_size=96"])
 
     assert code == 0, stderr
-    assert [function.experimental_get_tracing_count() for function in made] == [1, 1]
+    assert [function.traces for function in made] == [1, 1]
 
 
 @pytest.mark.slow

@@ -48,7 +48,8 @@ def outputs_and_gradients(layer: keras.Layer, inputs: np.ndarray, upstream: np.n
     steps=st.integers(1, 4),
     rest=st.integers(0, 2),
     features=st.integers(1, 6),
-    filters=st.integers(1, 18),
+    # By vectors of 16, and what is left of them; products by 32 columns and by 16.
+    filters=st.one_of(st.integers(1, 50), st.sampled_from([16, 32, 48])),
     kernel_size=st.integers(1, 5),
     pool_size=st.integers(1, 4),
 )
@@ -71,23 +72,62 @@ def test_outputs_and_gradients(batch, steps, rest, features, filters, kernel_siz
         np.testing.assert_allclose(without_kernels, keras_own, rtol=2e-5, atol=2e-5)
 
 
-def test_of_equal_maxima_the_first_one_has_the_gradient():
-    layer = Conv1D(1, 1, 3)
+each_way = pytest.mark.parametrize("filters", [1, 16, 17])
+"""Filters are computed one by one, as a vector of 16, and both."""
+
+
+@each_way
+def test_of_equal_maxima_the_first_one_has_the_gradient(filters):
+    layer = Conv1D(filters, 1, 3)
     layer.build((None, None, 1))
-    layer.set_weights([np.ones((1, 1, 1)), np.zeros(1)])
+    layer.set_weights([np.ones((1, 1, filters)), np.zeros(filters)])
     inputs = np.array([1, 3, 3, 2, 2, 0, -1, -2, -1], np.float32).reshape(1, 9, 1)
-    outputs, gradient, *_ = outputs_and_gradients(layer, inputs, np.ones((1, 3, 1), np.float32))
-    assert outputs[0, :, 0].tolist() == [3, 2, 0]
+    upstream = np.ones((1, 3, filters), np.float32)
+    outputs, gradient, *_ = outputs_and_gradients(layer, inputs, upstream)
+    for of_filter in outputs[0].T:
+        assert of_filter.tolist() == [3, 2, 0]
     # Below zero there is none.
-    assert gradient[0, :, 0].tolist() == [0, 1, 0, 1, 0, 0, 0, 0, 0]
+    wanted = filters * np.array([0, 1, 0, 1, 0, 0, 0, 0, 0])
+    assert gradient[0, :, 0].tolist() == wanted.tolist()
 
 
+@each_way
 @pytest.mark.parametrize("place", range(3))
-def test_what_is_no_number_is_not_lost(place):
-    layer, _ = pair(2, 3, 1, 3)
+def test_what_is_no_number_is_not_lost(place, filters):
+    layer, _ = pair(2, filters, 1, 3)
     inputs = np.ones((1, 3, 2), np.float32)
     inputs[0, place, 0] = np.nan
     assert np.isnan(layer(inputs)).all()
+
+
+@pytest.mark.parametrize("size", [127, 128])
+def test_any_number_of_steps_is_pooled(size):
+    random = np.random.default_rng(size)
+    inputs = random.normal(size=(2, 2 * size, 3)).astype(np.float32)
+    upstream = random.normal(size=(2, 2, 16)).astype(np.float32)
+    found, wanted = (
+        outputs_and_gradients(layer, inputs, upstream) for layer in pair(3, 16, 1, size)
+    )
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
+
+
+def test_constant_inputs_change_no_other_gradient():
+    inputs = np.random.default_rng(0).normal(size=(20, 12, 3)).astype(np.float32)
+    upstream = np.ones((20, 5, 7), np.float32)
+    wanted, _ = pair(3, 7, 3, 2)
+    layer = Conv1D(7, 3, 2, constant_inputs=True)
+    layer.build((None, None, 3))
+    layer.set_weights(wanted.get_weights())
+    outputs, _, *weights = outputs_and_gradients(wanted, inputs, upstream)
+    tensor = tf.constant(inputs)
+    with tf.GradientTape() as tape:
+        tape.watch(tensor)
+        found = layer(tensor)
+    data, *found_weights = tape.gradient(found, [tensor, *layer.trainable_variables], upstream)
+    assert data is None
+    for one, other in zip([found, *found_weights], [outputs, *weights], strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_whole_model_compiled_by_xla_gives_the_same():

@@ -47,7 +47,7 @@ class StackSection(ModelSection):
 
     def _first(self, spec: SequenceSpec, fixed_length: bool) -> Stem:
         """The beginning of a model with its first convolution."""
-        convolution = self._convolution(1)
+        convolution = self._convolution(1, constant_inputs=spec.vocabulary is None)
         if spec.vocabulary is None:
             inputs, sequence, present = stem(spec, fixed_length=fixed_length)
             sequence = convolution(sequence)
@@ -61,7 +61,7 @@ class StackSection(ModelSection):
             sequence = TokenConvolution(embedding, convolution, name="of_tokens")(inputs)
         return Stem(inputs, sequence, _any_of(present, self.kernel_size, 1))
 
-    def _convolution(self, number: int) -> Any:
+    def _convolution(self, number: int, *, constant_inputs: bool = False) -> Any:
         """The convolution of that number, from 1, with the maximum pooling behind it."""
         from seqconv.models.layers.convolution import Conv1D
 
@@ -70,6 +70,7 @@ class StackSection(ModelSection):
             self.filters[number - 1],
             self.kernel_size,
             self.pool_size if pooled else 1,
+            constant_inputs=constant_inputs,
             name=f"convolution_{number}",
         )
 

@@ -59,14 +59,42 @@ LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+class Graph:
+    """A `tf.function` of one signature, traced when it is first called.
+
+    Afterwards the traced graph is called as it is: to find out again which one is meant takes `tf.function` 0.5 ms a
+    call, a twentieth of a small model's step.
+
+    Args:
+        function: with an input signature.
+    """
+
+    def __init__(self, function: Function):
+        self._function = function
+        self._traced: Function = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the function gives for arrays or tensors of its signature."""
+        import tensorflow as tf
+
+        if self._traced is None:
+            self._traced = self._function.get_concrete_function()
+        return self._traced(*map(tf.convert_to_tensor, arguments))
+
+    @property
+    def traces(self) -> int:
+        """How often the function was traced."""
+        return int(self._function.experimental_get_tracing_count())
+
+
 def compile_training(
     trainer: TrainerConfig,
     model: KerasModel,
     spec: SequenceSpec,
     loss: Loss,
     optimizer: KerasOptimizer,
-) -> Function:
-    """The training step as a graph, traced once for every batch size.
+) -> Graph:
+    """The training step as a graph, one for all batch sizes.
 
     Returns:
         `train(inputs, targets, rate) -> (mean loss, predictions)`.
@@ -92,11 +120,11 @@ def compile_training(
         optimizer.apply(gradients, model.trainable_variables)
         return mean, predictions
 
-    return train
+    return Graph(train)
 
 
-def compile_prediction(model: KerasModel, spec: SequenceSpec, loss: Loss | None) -> Function:
-    """The prediction as a graph, traced once for every batch size.
+def compile_prediction(model: KerasModel, spec: SequenceSpec, loss: Loss | None) -> Graph:
+    """The prediction as a graph, one for all batch sizes.
 
     Args:
         model: built.
@@ -115,7 +143,7 @@ def compile_prediction(model: KerasModel, spec: SequenceSpec, loss: Loss | None)
         predictions = model(inputs, training=False)
         return predictions, loss_function(targets, predictions)
 
-    return predict
+    return Graph(predict)
 
 
 def _signature(model: KerasModel, spec: SequenceSpec) -> list[Any]:

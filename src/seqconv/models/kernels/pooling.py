@@ -1,6 +1,6 @@
 """The maximum over all time steps, and its gradient. Numbers are float32.
 
-Each function works on the samples `first` to `last - 1`, so that threads can share a batch.
+Kernels share their work out among threads by `turns` and `part` (`sharing.taken`).
 """
 
 from __future__ import annotations
@@ -8,20 +8,22 @@ from __future__ import annotations
 import numpy as np
 
 from seqconv.models.kernels.compiling import compiled
+from seqconv.models.kernels.sharing import taken
 
 
 @compiled
-def forward(first, last, inputs, outputs):  # type: ignore[no-untyped-def]
+def forward(turns, count, part, inputs, outputs):  # type: ignore[no-untyped-def]
     """The largest of all steps.
 
     Args:
-        first: sample to begin with.
-        last: sample to end before.
+        turns: see `taken`.
+        count: samples.
+        part: samples that a thread takes at once.
         inputs: `(batch, time, features)`.
         outputs: `(batch, features)`, filled.
     """
     _, time, features = inputs.shape
-    for sample in range(first, last):
+    for sample in taken(turns, count, part):
         outputs[sample] = inputs[sample, 0]
         for step in range(1, time):
             for j in range(features):
@@ -31,12 +33,13 @@ def forward(first, last, inputs, outputs):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def gradient(first, last, inputs, outputs, upstream, gradients):  # type: ignore[no-untyped-def]
+def gradient(turns, count, part, inputs, outputs, upstream, gradients):  # type: ignore[no-untyped-def]
     """The gradient of the inputs: all of it goes to the first of several equal maxima.
 
     Args:
-        first: sample to begin with.
-        last: sample to end before.
+        turns: see `taken`.
+        count: samples.
+        part: samples that a thread takes at once.
         inputs: `(batch, time, features)`.
         outputs: of `forward`.
         upstream: gradient of the outputs.
@@ -44,7 +47,7 @@ def gradient(first, last, inputs, outputs, upstream, gradients):  # type: ignore
     """
     _, time, features = inputs.shape
     left = np.empty(features, np.float32)
-    for sample in range(first, last):
+    for sample in taken(turns, count, part):
         left[:] = upstream[sample]
         for step in range(time):
             for j in range(features):

@@ -16,33 +16,29 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from seqconv.models.kernels.compiling import part
+from seqconv.models.kernels.vectors import WIDE
 
 # Columns of a block.
 WIDTH = 16
-# AVX-512 has registers of 16 numbers, and 32 of them. A sum has its terms in the same order whatever the block is.
-_WIDE = "avx512f" in get_host_cpu_features()
-# Numbers in a vector: AVX has 8; where registers are shorter, LLVM uses several.
-_LANES = 16 if _WIDE else 8
-_VECTORS = WIDTH // _LANES
-# Sums under way hide how long one takes: so many rows of vectors fill the registers.
-_ROWS = 16 if _WIDE else 4
+# Numbers in a vector: AVX has 8, AVX-512 16; where registers are shorter, LLVM uses several. A sum has its terms in the
+# same order whatever the block is.
+_LANES = 16 if WIDE else 8
 
 _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, _LANES)
 _INT32 = ir.IntType(32)
 
 
-def _block(rows: int) -> Any:
-    """A function for `out[r, :16] = sum over k of a[r * a_row + k * a_step] * b[k * b_step + (0..15)]`.
+def _block(rows: int, width: int) -> Any:
+    """A function for `out[r, :width] = sum over k of a[r * a_row + k * a_step] * b[k * b_step + (0..width-1)]`.
 
-    Arrays are contiguous, and begin at `a_start`, `b_start` and `out_start`. With `add`, the sums are added to what
-    stands in `out`.
+    For `rows` rows. Arrays are contiguous, and begin at `a_start`, `b_start` and `out_start`. With `add`, the sums are
+    added to what stands in `out`.
     """
 
     @intrinsic
@@ -73,7 +69,12 @@ def _block(rows: int) -> Any:
 
             a, b, out = (address(place) for place in (0, 4, 7))
             a_row, a_step, b_step, out_row, terms, add = (args[n] for n in (2, 3, 6, 9, 10, 11))
-            _generate(builder, (a, a_row, a_step, b, b_step, out, out_row, terms, add), rows)
+            _generate(
+                builder,
+                (a, a_row, a_step, b, b_step, out, out_row, terms, add),
+                rows,
+                width // _LANES,
+            )
             return context.get_dummy_value()
 
         return signature, generate
@@ -81,14 +82,14 @@ def _block(rows: int) -> Any:
     return block
 
 
-def _generate(builder: Any, args: Any, rows: int) -> None:
+def _generate(builder: Any, args: Any, rows: int, count: int) -> None:
     a, a_row, a_step, b, b_step, out, out_row, terms, add = args
 
     def number(value: int) -> Any:
         return ir.Constant(terms.type, value)
 
     def vectors(pointer: Any) -> list[Any]:
-        places = [builder.gep(pointer, [number(_LANES * index)]) for index in range(_VECTORS)]
+        places = [builder.gep(pointer, [number(_LANES * index)]) for index in range(count)]
         return [builder.bitcast(place, _VECTOR.as_pointer()) for place in places]
 
     def spread(value: Any) -> Any:
@@ -134,7 +135,7 @@ def _generate(builder: Any, args: Any, rows: int) -> None:
     for row in range(rows):
         left = builder.load(builder.gep(column, [builder.mul(a_row, number(row))]), align=4)
         for index, factor in enumerate(right):
-            old_sum = sums[_VECTORS * row + index]
+            old_sum = sums[count * row + index]
             following.append(builder.call(multiply_add, [spread(left), factor, old_sum]))
     next_term = builder.add(term, number(1))
     term.add_incoming(next_term, loop)
@@ -147,7 +148,47 @@ def _generate(builder: Any, args: Any, rows: int) -> None:
         builder.store(value, place, align=4)
 
 
-_block_of_most, _block_of_4, _block_of_2, _block_of_1 = map(_block, (_ROWS, 4, 2, 1))
+def _panel(width: int, most: int) -> Any:
+    """A function for the product of any number of rows with `width` columns, `most` rows at a time."""
+    block_of_most, block_of_4, block_of_2, block_of_1 = (
+        _block(rows, width) for rows in (most, 4, 2, 1)
+    )
+
+    @part
+    def panel(  # type: ignore[no-untyped-def]
+        a, a_start, a_row, a_step, b, b_start, b_row, out, out_start, out_row, rows, terms, add
+    ):
+        row = 0
+        while row + most <= rows:
+            block_of_most(
+                a, a_start + row * a_row, a_row, a_step, b, b_start, b_row,
+                out, out_start + row * out_row, out_row, terms, add,
+            )  # fmt: skip
+            row += most
+        while row + 4 <= rows:
+            block_of_4(
+                a, a_start + row * a_row, a_row, a_step, b, b_start, b_row,
+                out, out_start + row * out_row, out_row, terms, add,
+            )  # fmt: skip
+            row += 4
+        if row + 2 <= rows:
+            block_of_2(
+                a, a_start + row * a_row, a_row, a_step, b, b_start, b_row,
+                out, out_start + row * out_row, out_row, terms, add,
+            )  # fmt: skip
+            row += 2
+        if row < rows:
+            block_of_1(
+                a, a_start + row * a_row, a_row, a_step, b, b_start, b_row,
+                out, out_start + row * out_row, out_row, terms, add,
+            )  # fmt: skip
+
+    return panel
+
+
+# Sums under way hide how long one takes: so many fill the registers.
+_panel_of_16 = _panel(WIDTH, 16 if WIDE else 4)
+_panel_of_32 = _panel(2 * WIDTH, 12)
 
 
 @part
@@ -172,31 +213,20 @@ def product(  # type: ignore[no-untyped-def]
         columns: a multiple of 16.
         add: whether to add to what stands there.
     """
-    for j in range(0, columns, WIDTH):
-        row = 0
-        while row + _ROWS <= rows:
-            _block_of_most(
-                a, a_start + row * a_row, a_row, a_step, b, b_start + j, b_row,
-                out, out_start + row * out_row + j, out_row, terms, add,
+    j = 0
+    if WIDE:
+        while j + 2 * WIDTH <= columns:
+            _panel_of_32(
+                a, a_start, a_row, a_step, b, b_start + j, b_row,
+                out, out_start + j, out_row, rows, terms, add,
             )  # fmt: skip
-            row += _ROWS
-        while row + 4 <= rows:
-            _block_of_4(
-                a, a_start + row * a_row, a_row, a_step, b, b_start + j, b_row,
-                out, out_start + row * out_row + j, out_row, terms, add,
-            )  # fmt: skip
-            row += 4
-        if row + 2 <= rows:
-            _block_of_2(
-                a, a_start + row * a_row, a_row, a_step, b, b_start + j, b_row,
-                out, out_start + row * out_row + j, out_row, terms, add,
-            )  # fmt: skip
-            row += 2
-        if row < rows:
-            _block_of_1(
-                a, a_start + row * a_row, a_row, a_step, b, b_start + j, b_row,
-                out, out_start + row * out_row + j, out_row, terms, add,
-            )  # fmt: skip
+            j += 2 * WIDTH
+    while j < columns:
+        _panel_of_16(
+            a, a_start, a_row, a_step, b, b_start + j, b_row,
+            out, out_start + j, out_row, rows, terms, add,
+        )  # fmt: skip
+        j += WIDTH
 
 
 def padded(columns: int) -> int:

@@ -2,7 +2,7 @@
 
 Samples do not meet in a recurrence. The kernels therefore work on blocks of 16 samples, from the first time step
 to the last, and inside a block a number is always 16 numbers, one for each sample: a vector of the processor
-(`Lanes`). All that a step needs then stays in the cache, its products run at the speed of the processor's
+(`vectors.Lanes`). All that a step needs then stays in the cache, its products run at the speed of the processor's
 arithmetic, and no product needs a transposed operand. The blocks are shared out among threads; what one block gives
 does not depend on that, and gradients of weights are added up in the order of the blocks.
 
@@ -17,226 +17,32 @@ product of the GRU's candidate counts as a gate of its own, so both layers have 
     LSTM: input, forget, candidate, output
 
 Where gates have dropout masks of their own, each of them has an operand of its own.
-
-All in one file: numba compiles its cache anew when the file of a kernel changes, not when another one does.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import (
-    intrinsic,
-    lower_builtin,
-    models,
-    register_jitable,
-    register_model,
-    type_callable,
-)
+from numba.extending import register_jitable
 
 from seqconv.models.kernels.compiling import compiled, part
+from seqconv.models.kernels.vectors import (
+    WIDE,
+    Array,
+    Vector,
+    add_product,
+    constant,
+    copy_number,
+    limited,
+    load,
+    spread,
+    store,
+    transpose_part,
+    where,
+)
 
-LANES = 16
-"""Samples in a block. Vectors of LLVM: two registers with AVX2, one with AVX-512, four with NEON."""
 GATES = 4
 _CHUNK = 8  # steps whose gradients are gathered before they go into those of the weights
-
-Array: TypeAlias = Any
-"""The address of a flat float32 array: a number costs numba nothing, where an array is counted and has seven fields."""
-Vector: TypeAlias = Any
-
-# A vector as a type of numba
-
-_FLOAT, _INT = ir.FloatType(), ir.IntType(32)
-_VECTOR = ir.VectorType(_FLOAT, LANES)
-
-
-class Lanes(types.Type):
-    """16 float32 numbers."""
-
-    def __init__(self) -> None:
-        super().__init__(name="Lanes")
-
-
-_lanes = Lanes()
-
-
-@register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _VECTOR)
-
-
-def _pointer(builder: Any, address: Any, index: Any, kind: Any) -> Any:
-    number = builder.gep(builder.inttoptr(address, _FLOAT.as_pointer()), [index])
-    return number if kind is _FLOAT else builder.bitcast(number, kind.as_pointer())
-
-
-def _filled(builder: Any, value: Any) -> Any:
-    nothing = ir.Constant(_VECTOR, ir.Undefined)
-    one = builder.insert_element(nothing, value, ir.Constant(_INT, 0))
-    return builder.shuffle_vector(one, nothing, _order([0] * LANES))
-
-
-def _order(lanes: list[int]) -> Any:
-    return ir.Constant(ir.VectorType(_INT, LANES), lanes)
-
-
-@intrinsic
-def _load(typing: Any, array: Any, index: Any) -> Any:
-    """The vector that begins at an index."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address, index = arguments
-        return builder.load(_pointer(builder, address, index, _VECTOR), align=4)
-
-    return _lanes(types.intp, types.intp), generate
-
-
-@intrinsic
-def _store(typing: Any, vector: Any, array: Any, index: Any) -> Any:
-    """Write a vector from an index on."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector, address, index = arguments
-        builder.store(vector, _pointer(builder, address, index, _VECTOR), align=4)
-        return context.get_dummy_value()
-
-    return types.void(_lanes, types.intp, types.intp), generate
-
-
-@intrinsic
-def _spread(typing: Any, array: Any, index: Any) -> Any:
-    """One number in all lanes."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address, index = arguments
-        return _filled(builder, builder.load(_pointer(builder, address, index, _FLOAT), align=4))
-
-    return _lanes(types.intp, types.intp), generate
-
-
-@intrinsic
-def _copy_number(typing: Any, source: Any, s: Any, target: Any, t: Any) -> Any:
-    """Copy one number."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        source, s, target, t = arguments
-        value = builder.load(_pointer(builder, source, s, _FLOAT), align=4)
-        builder.store(value, _pointer(builder, target, t, _FLOAT), align=4)
-        return context.get_dummy_value()
-
-    return types.void(*[types.intp] * 4), generate
-
-
-@intrinsic
-def _constant(typing: Any, number: Any) -> Any:
-    """A number in all lanes."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        value = context.cast(builder, arguments[0], signature.args[0], types.float32)
-        return _filled(builder, value)
-
-    return _lanes(number), generate
-
-
-@intrinsic
-def _add_product(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """`a * b + c`, in one operation where the processor has it."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-        name = f"llvm.fmuladd.v{LANES}f32"
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
-
-    return _lanes(_lanes, _lanes, _lanes), generate
-
-
-@intrinsic
-def _limited(typing: Any, value: Any, bound: Any) -> Any:
-    """Values between `-bound` and `bound`; what is no number stays none."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        value, high = arguments
-        low = builder.fsub(ir.Constant(_VECTOR, [-0.0] * LANES), high)
-        value = builder.select(builder.fcmp_ordered("<", value, low), low, value)
-        return builder.select(builder.fcmp_ordered(">", value, high), high, value)
-
-    return _lanes(_lanes, _lanes), generate
-
-
-@intrinsic
-def _where(typing: Any, condition: Any, value: Any, other: Any) -> Any:
-    """`value` where the condition is not zero."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        condition, value, other = arguments
-        zeros = ir.Constant(_VECTOR, [0.0] * LANES)
-        return builder.select(builder.fcmp_unordered("!=", condition, zeros), value, other)
-
-    return _lanes(_lanes, _lanes, _lanes), generate
-
-
-@intrinsic
-def _transpose_part(
-    typing: Any, source: Any, s: Any, s_stride: Any, target: Any, t: Any, t_stride: Any
-) -> Any:
-    """Turn 8 rows of 8 numbers. With AVX a shuffle is one instruction, and all rows have room in its registers."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        size = LANES // 2
-        half = ir.VectorType(_FLOAT, size)
-
-        def pointers(array: Any, first: Any, stride: Any) -> list[Any]:
-            steps = [builder.mul(stride, ir.Constant(stride.type, row)) for row in range(size)]
-            places = [builder.add(first, step) for step in steps]
-            return [_pointer(builder, array, place, half) for place in places]
-
-        rows = [builder.load(p, align=4) for p in pointers(*arguments[:3])]
-        # Pairs of rows that are 1, 2 and 4 apart exchange blocks of so many numbers.
-        for distance in (1, 2, 4):
-            turned = list(rows)
-            for i in range(size):
-                if not i & distance:
-                    for place, shift in ((i, 0), (i + distance, distance)):
-                        lanes = [
-                            (lane & ~distance) + shift + (size if lane & distance else 0)
-                            for lane in range(size)
-                        ]
-                        mask = ir.Constant(ir.VectorType(_INT, size), lanes)
-                        turned[place] = builder.shuffle_vector(rows[i], rows[i + distance], mask)
-            rows = turned
-        for row, pointer in zip(rows, pointers(*arguments[3:]), strict=True):
-            builder.store(row, pointer, align=4)
-        return context.get_dummy_value()
-
-    return types.void(*[types.intp] * 6), generate
-
-
-def _define(operation: Callable[..., Any], instruction: str) -> None:
-    @type_callable(operation)
-    def kind(context: Any) -> Callable[[Any, Any], Any]:
-        def of(left: Any, right: Any) -> Any:
-            both = isinstance(left, Lanes) and isinstance(right, Lanes)
-            return _lanes if both else None
-
-        return of
-
-    @lower_builtin(operation, Lanes, Lanes)
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return getattr(builder, instruction)(*arguments)
-
-
-_define(operator.add, "fadd")
-_define(operator.sub, "fsub")
-_define(operator.mul, "fmul")
-_define(operator.truediv, "fdiv")
-
 
 # Parts of the loops
 
@@ -246,7 +52,7 @@ def _transpose(source: Array, s: int, s_stride: int, target: Array, t: int, t_st
     """Columns of 16 vectors, `s_stride` numbers apart, as vectors that are `t_stride` apart."""
     for i in range(0, 16, 8):
         for j in range(0, 16, 8):
-            _transpose_part(
+            transpose_part(
                 source, s + i * s_stride + j, s_stride, target, t + j * t_stride + i, t_stride
             )
 
@@ -328,24 +134,24 @@ def _samples_of(loop: Loop, block: int) -> int:
 @part
 def _tanh(x: Vector) -> Vector:
     """Hyperbolic tangent to 3e-7: the quotient of two polynomials that Eigen, and so TensorFlow, has."""
-    x = _limited(x, _constant(7.90531110763549805))
+    x = limited(x, constant(7.90531110763549805))
     y = x * x
-    p = _add_product(y, _constant(-2.76076847742355e-16), _constant(2.00018790482477e-13))
-    p = _add_product(y, p, _constant(-8.60467152213735e-11))
-    p = _add_product(y, p, _constant(5.12229709037114e-08))
-    p = _add_product(y, p, _constant(1.48572235717979e-05))
-    p = _add_product(y, p, _constant(6.37261928875436e-04))
-    p = _add_product(y, p, _constant(4.89352455891786e-03))
-    q = _add_product(y, _constant(1.19825839466702e-06), _constant(1.18534705686654e-04))
-    q = _add_product(y, q, _constant(2.26843463243900e-03))
-    q = _add_product(y, q, _constant(4.89352518554385e-03))
+    p = add_product(y, constant(-2.76076847742355e-16), constant(2.00018790482477e-13))
+    p = add_product(y, p, constant(-8.60467152213735e-11))
+    p = add_product(y, p, constant(5.12229709037114e-08))
+    p = add_product(y, p, constant(1.48572235717979e-05))
+    p = add_product(y, p, constant(6.37261928875436e-04))
+    p = add_product(y, p, constant(4.89352455891786e-03))
+    q = add_product(y, constant(1.19825839466702e-06), constant(1.18534705686654e-04))
+    q = add_product(y, q, constant(2.26843463243900e-03))
+    q = add_product(y, q, constant(4.89352518554385e-03))
     return x * p / q
 
 
 @part
 def _sigmoid(x: Vector) -> Vector:
-    half = _constant(0.5)
-    return _add_product(half, _tanh(half * x), half)
+    half = constant(0.5)
+    return add_product(half, _tanh(half * x), half)
 
 
 @part
@@ -375,25 +181,81 @@ def _product(
         tiles: of the product.
         add: whether to add to what `out` holds.
     """
-    for tile in range(tiles):
+    tile = 0
+    if WIDE:
+        while tile + 2 <= tiles:
+            at, to = w + tile * depth * 4, o + tile * 64
+            _two_tiles(out, to, weights, at, depth * 4, operand, a, rows, add)
+            tile += 2
+    while tile < tiles:
         at, to = w + tile * depth * 4, o + tile * 64
-        if add:
-            sum0, sum1 = _load(out, to), _load(out, to + 16)
-            sum2, sum3 = _load(out, to + 32), _load(out, to + 48)
-        else:
-            sum0 = _constant(0.0)
-            sum1, sum2, sum3 = sum0, sum0, sum0
-        for row in range(rows):
-            x = _load(operand, a + row * 16)
-            sum0 = _add_product(_spread(weights, at), x, sum0)
-            sum1 = _add_product(_spread(weights, at + 1), x, sum1)
-            sum2 = _add_product(_spread(weights, at + 2), x, sum2)
-            sum3 = _add_product(_spread(weights, at + 3), x, sum3)
-            at += 4
-        _store(sum0, out, to)
-        _store(sum1, out, to + 16)
-        _store(sum2, out, to + 32)
-        _store(sum3, out, to + 48)
+        _one_tile(out, to, weights, at, operand, a, rows, add)
+        tile += 1
+
+
+@part
+def _one_tile(
+    out: Array, to: int, weights: Array, at: int, operand: Array, a: int, rows: int, add: bool
+) -> None:
+    if add:
+        sum0, sum1 = load(out, to), load(out, to + 16)
+        sum2, sum3 = load(out, to + 32), load(out, to + 48)
+    else:
+        sum0 = constant(0.0)
+        sum1, sum2, sum3 = sum0, sum0, sum0
+    for row in range(rows):
+        x = load(operand, a + row * 16)
+        sum0 = add_product(spread(weights, at), x, sum0)
+        sum1 = add_product(spread(weights, at + 1), x, sum1)
+        sum2 = add_product(spread(weights, at + 2), x, sum2)
+        sum3 = add_product(spread(weights, at + 3), x, sum3)
+        at += 4
+    store(sum0, out, to)
+    store(sum1, out, to + 16)
+    store(sum2, out, to + 32)
+    store(sum3, out, to + 48)
+
+
+@part
+def _two_tiles(
+    out: Array,
+    to: int,
+    weights: Array,
+    at: int,
+    tile: int,
+    operand: Array,
+    a: int,
+    rows: int,
+    add: bool,
+) -> None:
+    """Two neighbouring tiles, `tile` numbers apart, at once: eight sums keep AVX-512's two units busy."""
+    if add:
+        sum0, sum1 = load(out, to), load(out, to + 16)
+        sum2, sum3 = load(out, to + 32), load(out, to + 48)
+        sum4, sum5 = load(out, to + 64), load(out, to + 80)
+        sum6, sum7 = load(out, to + 96), load(out, to + 112)
+    else:
+        sum0 = constant(0.0)
+        sum1, sum2, sum3, sum4, sum5, sum6, sum7 = sum0, sum0, sum0, sum0, sum0, sum0, sum0
+    for row in range(rows):
+        x = load(operand, a + row * 16)
+        sum0 = add_product(spread(weights, at), x, sum0)
+        sum1 = add_product(spread(weights, at + 1), x, sum1)
+        sum2 = add_product(spread(weights, at + 2), x, sum2)
+        sum3 = add_product(spread(weights, at + 3), x, sum3)
+        sum4 = add_product(spread(weights, at + tile), x, sum4)
+        sum5 = add_product(spread(weights, at + tile + 1), x, sum5)
+        sum6 = add_product(spread(weights, at + tile + 2), x, sum6)
+        sum7 = add_product(spread(weights, at + tile + 3), x, sum7)
+        at += 4
+    store(sum0, out, to)
+    store(sum1, out, to + 16)
+    store(sum2, out, to + 32)
+    store(sum3, out, to + 48)
+    store(sum4, out, to + 64)
+    store(sum5, out, to + 80)
+    store(sum6, out, to + 96)
+    store(sum7, out, to + 112)
 
 
 @part
@@ -410,9 +272,9 @@ def _read(
             _transpose(rows, first + column, stride, out, o + column * 16, 16)
         else:
             for c in range(column, min(column + 16, width)):
-                _store(_constant(0.0), out, o + c * 16)
+                store(constant(0.0), out, o + c * 16)
                 for sample in range(samples):
-                    _copy_number(rows, first + sample * stride + c, out, o + c * 16 + sample)
+                    copy_number(rows, first + sample * stride + c, out, o + c * 16 + sample)
 
 
 @part
@@ -425,7 +287,7 @@ def _write(
         _transpose(vectors, v + column * 16, 16, rows, first + column, stride)
     for c in range(whole, width):
         for sample in range(samples):
-            _copy_number(vectors, v + c * 16 + sample, rows, first + sample * stride + c)
+            copy_number(vectors, v + c * 16 + sample, rows, first + sample * stride + c)
 
 
 @part
@@ -457,7 +319,7 @@ def _read_state(
     size = loop.samples * stride
     _read(states, size, first, stride, _samples_of(loop, block), loop.shown, out, o)
     for row in range(loop.shown * 16, loop.units * 16, 16):
-        _store(_constant(0.0), out, o + row)
+        store(constant(0.0), out, o + row)
 
 
 @part
@@ -477,13 +339,13 @@ def _add_step(
     """Add a step of the gradient of the states of all steps to `out[o:]`; `out[room:]` is room."""
     _read_step(loop, rows, block, step, loop.shown, out, room)
     for row in range(0, loop.shown * 16, 16):
-        _store(_load(out, o + row) + _load(out, room + row), out, o + row)
+        store(load(out, o + row) + load(out, room + row), out, o + row)
 
 
 @part
 def _copy(vectors: Array, v: int, count: int, out: Array, o: int) -> None:
     for row in range(0, count * 16, 16):
-        _store(_load(vectors, v + row), out, o + row)
+        store(load(vectors, v + row), out, o + row)
 
 
 @part
@@ -495,9 +357,9 @@ def _set_operands(
     inputs = o + (units + 1) * 16
     _read_step(loop, loop.inputs, block, step, features, out, inputs)
     if loop.skips:
-        keep = _load(loop.keep, (block * loop.steps + step) * 16)
+        keep = load(loop.keep, (block * loop.steps + step) * 16)
         for row in range(inputs, inputs + features * 16, 16):
-            _store(_where(keep, _load(out, row), _constant(0.0)), out, row)
+            store(where(keep, load(out, row), constant(0.0)), out, row)
     # The first one last: the others are made of its inputs.
     for operand in range(loop.operands - 1, -1, -1):
         to, masks = o + operand * size, block * loop.operands + operand
@@ -505,7 +367,7 @@ def _set_operands(
             _copy(state, s, units, out, to)
         else:
             _multiply(state, s, loop.state_masks, masks * units * 16, units, out, to)
-        _store(_constant(1.0), out, to + units * 16)
+        store(constant(1.0), out, to + units * 16)
         to += (units + 1) * 16
         _multiply(out, inputs, loop.input_masks, masks * features * 16, features, out, to)
 
@@ -513,7 +375,7 @@ def _set_operands(
 @part
 def _multiply(vectors: Array, v: int, masks: Array, m: int, count: int, out: Array, o: int) -> None:
     for row in range(0, count * 16, 16):
-        _store(_load(vectors, v + row) * _load(masks, m + row), out, o + row)
+        store(load(vectors, v + row) * load(masks, m + row), out, o + row)
 
 
 @part
@@ -521,8 +383,8 @@ def _add_masked(
     vectors: Array, v: int, masks: Array, m: int, count: int, out: Array, o: int
 ) -> None:
     for row in range(0, count * 16, 16):
-        value = _add_product(_load(vectors, v + row), _load(masks, m + row), _load(out, o + row))
-        _store(value, out, o + row)
+        value = add_product(load(vectors, v + row), load(masks, m + row), load(out, o + row))
+        store(value, out, o + row)
 
 
 @part
@@ -596,7 +458,7 @@ def _write_input_gradient(
     together = gates if loop.operands == 1 else 1
     product = room + tiles * 64
     for row in range(room, product, 16):
-        _store(_constant(0.0), scratch, row)
+        store(constant(0.0), scratch, row)
     for gate in range(0, gates, together):
         w, a, rows = gate * units * 4, g + gate * units * 16, together * units
         _product(scratch, product, weights, w, depth, scratch, a, rows, tiles, False)
@@ -647,26 +509,92 @@ def _add_weight_gradient(
                 room + step * 16 * turned + column * 16,
                 turned,
             )
-    for row in range(first, first + rows, 4):
+    row = first
+    if WIDE:
+        while row + 4 < first + rows:
+            for column in range(columns):
+                to = o + row * width + gate * turned + column * 16
+                _add_eight_rows(
+                    scratch, a + row * 16, operands_step, room + column * 16, turned, steps, sums, to, width
+                )  # fmt: skip
+            row += 8
+    while row < first + rows:
         for column in range(columns):
             to = o + row * width + gate * turned + column * 16
-            sum0, sum1 = _load(sums, to), _load(sums, to + width)
-            sum2, sum3 = _load(sums, to + 2 * width), _load(sums, to + 3 * width)
-            for step in range(steps):
-                at = a + step * operands_step + row * 16
-                of = room + step * 16 * turned + column * 16
-                for _sample in range(16):
-                    x = _load(scratch, of)
-                    sum0 = _add_product(_spread(scratch, at), x, sum0)
-                    sum1 = _add_product(_spread(scratch, at + 16), x, sum1)
-                    sum2 = _add_product(_spread(scratch, at + 32), x, sum2)
-                    sum3 = _add_product(_spread(scratch, at + 48), x, sum3)
-                    at += 1
-                    of += turned
-            _store(sum0, sums, to)
-            _store(sum1, sums, to + width)
-            _store(sum2, sums, to + 2 * width)
-            _store(sum3, sums, to + 3 * width)
+            _add_four_rows(
+                scratch, a + row * 16, operands_step, room + column * 16, turned, steps, sums, to, width
+            )  # fmt: skip
+        row += 4
+
+
+@part
+def _add_four_rows(
+    scratch: Array,
+    at: int,
+    next: int,
+    of: int,
+    turned: int,
+    steps: int,
+    sums: Array,
+    to: int,
+    width: int,
+) -> None:
+    sum0, sum1 = load(sums, to), load(sums, to + width)
+    sum2, sum3 = load(sums, to + 2 * width), load(sums, to + 3 * width)
+    for _step in range(steps):
+        for _sample in range(16):
+            x = load(scratch, of)
+            sum0 = add_product(spread(scratch, at), x, sum0)
+            sum1 = add_product(spread(scratch, at + 16), x, sum1)
+            sum2 = add_product(spread(scratch, at + 32), x, sum2)
+            sum3 = add_product(spread(scratch, at + 48), x, sum3)
+            at += 1
+            of += turned
+        at += next - 16
+    store(sum0, sums, to)
+    store(sum1, sums, to + width)
+    store(sum2, sums, to + 2 * width)
+    store(sum3, sums, to + 3 * width)
+
+
+@part
+def _add_eight_rows(
+    scratch: Array,
+    at: int,
+    next: int,
+    of: int,
+    turned: int,
+    steps: int,
+    sums: Array,
+    to: int,
+    width: int,
+) -> None:
+    sum0, sum1 = load(sums, to), load(sums, to + width)
+    sum2, sum3 = load(sums, to + 2 * width), load(sums, to + 3 * width)
+    sum4, sum5 = load(sums, to + 4 * width), load(sums, to + 5 * width)
+    sum6, sum7 = load(sums, to + 6 * width), load(sums, to + 7 * width)
+    for _step in range(steps):
+        for _sample in range(16):
+            x = load(scratch, of)
+            sum0 = add_product(spread(scratch, at), x, sum0)
+            sum1 = add_product(spread(scratch, at + 16), x, sum1)
+            sum2 = add_product(spread(scratch, at + 32), x, sum2)
+            sum3 = add_product(spread(scratch, at + 48), x, sum3)
+            sum4 = add_product(spread(scratch, at + 64), x, sum4)
+            sum5 = add_product(spread(scratch, at + 80), x, sum5)
+            sum6 = add_product(spread(scratch, at + 96), x, sum6)
+            sum7 = add_product(spread(scratch, at + 112), x, sum7)
+            at += 1
+            of += turned
+        at += next - 16
+    store(sum0, sums, to)
+    store(sum1, sums, to + width)
+    store(sum2, sums, to + 2 * width)
+    store(sum3, sums, to + 3 * width)
+    store(sum4, sums, to + 4 * width)
+    store(sum5, sums, to + 5 * width)
+    store(sum6, sums, to + 6 * width)
+    store(sum7, sums, to + 7 * width)
 
 
 @part
@@ -733,7 +661,7 @@ def gru_forward(
     gates = loop.operands * size
     update_at, reset_at, recurrent_at = gates + lanes, gates + 2 * lanes, gates + 3 * lanes
     masked, state = gates + 4 * lanes, gates + 5 * lanes
-    one = _constant(1.0)
+    one = constant(1.0)
     _read_state(loop, initial, block, 0, 1, scratch, state)
     for step in range(loop.steps):
         _set_operands(loop, block, step, scratch, state, scratch, 0)
@@ -748,32 +676,32 @@ def gru_forward(
         if loop.reset_after:
             _product(scratch, recurrent_at, weights, w, depth, scratch, 0, units + 1, tiles, False)
         for row in range(0, lanes, 16):
-            update = _sigmoid(_load(scratch, update_at + row))
-            reset = _sigmoid(_load(scratch, reset_at + row))
+            update = _sigmoid(load(scratch, update_at + row))
+            reset = _sigmoid(load(scratch, reset_at + row))
             if loop.skips:
                 # With an update gate of exactly 1 the state stays, and all gradients of the step are exactly 0: the
                 # backward loop needs no mask.
-                update = _where(_load(loop.keep, (block * loop.steps + step) * 16), update, one)
-            _store(update, scratch, update_at + row)
-            _store(reset, scratch, reset_at + row)
-            _store(reset * _load(scratch, row), scratch, masked + row)
+                update = where(load(loop.keep, (block * loop.steps + step) * 16), update, one)
+            store(update, scratch, update_at + row)
+            store(reset, scratch, reset_at + row)
+            store(reset * load(scratch, row), scratch, masked + row)
         if not loop.reset_after:
             _product(scratch, recurrent_at, weights, w, depth, scratch, masked, units, tiles, False)
         to = (block * loop.steps + step) * GRU_SAVED * lanes
         for row in range(0, lanes, 16):
-            update, reset = _load(scratch, update_at + row), _load(scratch, reset_at + row)
-            given, recurrent = _load(scratch, gates + row), _load(scratch, recurrent_at + row)
-            before = _load(scratch, state + row)
+            update, reset = load(scratch, update_at + row), load(scratch, reset_at + row)
+            given, recurrent = load(scratch, gates + row), load(scratch, recurrent_at + row)
+            before = load(scratch, state + row)
             factor = reset if loop.reset_after else one
-            candidate = _tanh(_add_product(factor, recurrent, given))
+            candidate = _tanh(add_product(factor, recurrent, given))
             if saved != 0:
-                _store(before, saved, to + row)
-                _store(update, saved, to + lanes + row)
-                _store(reset, saved, to + 2 * lanes + row)
-                _store(candidate, saved, to + 3 * lanes + row)
-                _store(recurrent, saved, to + 4 * lanes + row)
-            after = _add_product(update, before, (one - update) * candidate)
-            _store(after, scratch, state + row)
+                store(before, saved, to + row)
+                store(update, saved, to + lanes + row)
+                store(reset, saved, to + 2 * lanes + row)
+                store(candidate, saved, to + 3 * lanes + row)
+                store(recurrent, saved, to + 4 * lanes + row)
+            after = add_product(update, before, (one - update) * candidate)
+            store(after, scratch, state + row)
         if loop.sequences:
             _write_step(loop, scratch, state, outputs, block, step, loop.shown)
     _write_state(loop, scratch, state, finals, block, 0, 1)
@@ -813,7 +741,7 @@ def gru_backward(
     rows, kinds, columns = gradient_shape(loop)
     o = block * rows * kinds * columns
     gates, state, room = _places(loop)
-    one = _constant(1.0)
+    one = constant(1.0)
     _read_state(loop, final_upstream, block, 0, 1, scratch, state)
     for stop in range(loop.steps, 0, -_CHUNK):
         start = max(stop - _CHUNK, 0)
@@ -824,35 +752,35 @@ def gru_backward(
             g = gates + (step - start) * GATES * lanes
             update_at, reset_at, recurrent_at = g + lanes, g + 2 * lanes, g + 3 * lanes
             for row in range(0, lanes, 16):
-                before, update = _load(saved, at + row), _load(saved, at + lanes + row)
-                reset = _load(saved, at + 2 * lanes + row)
-                candidate = _load(saved, at + 3 * lanes + row)
-                gradient = _load(scratch, state + row)
+                before, update = load(saved, at + row), load(saved, at + lanes + row)
+                reset = load(saved, at + 2 * lanes + row)
+                candidate = load(saved, at + 3 * lanes + row)
+                gradient = load(scratch, state + row)
                 rest = gradient * (one - update)
                 d_candidate = rest * (one - candidate * candidate)
-                _store(d_candidate, scratch, g + row)
-                _store(rest * (before - candidate) * update, scratch, update_at + row)
-                _store(gradient * update, scratch, state + row)
+                store(d_candidate, scratch, g + row)
+                store(rest * (before - candidate) * update, scratch, update_at + row)
+                store(gradient * update, scratch, state + row)
                 if loop.reset_after:
-                    recurrent = _load(saved, at + 4 * lanes + row)
+                    recurrent = load(saved, at + 4 * lanes + row)
                     d_recurrent = d_candidate * reset
-                    _store(d_recurrent, scratch, recurrent_at + row)
-                    _store(d_recurrent * recurrent * (one - reset), scratch, reset_at + row)
+                    store(d_recurrent, scratch, recurrent_at + row)
+                    store(d_recurrent * recurrent * (one - reset), scratch, reset_at + row)
                 else:
-                    _store(d_candidate, scratch, recurrent_at + row)
+                    store(d_candidate, scratch, recurrent_at + row)
             if loop.reset_after:
                 _add_into_state(loop, block, state_weights, 1, 4, scratch, g, state, room)
                 continue
             # Of the product of reset gate and state.
             for row in range(0, lanes, 16):
-                _store(_constant(0.0), scratch, room + row)
+                store(constant(0.0), scratch, room + row)
             _add_into_state(loop, block, state_weights, 3, 4, scratch, g, room, room + lanes)
             for row in range(0, lanes, 16):
-                reset = _load(saved, at + 2 * lanes + row)
-                product = _load(scratch, room + row) * reset
-                d_reset = product * _load(saved, at + row) * (one - reset)
-                _store(d_reset, scratch, reset_at + row)
-                _store(_load(scratch, state + row) + product, scratch, state + row)
+                reset = load(saved, at + 2 * lanes + row)
+                product = load(scratch, room + row) * reset
+                d_reset = product * load(saved, at + row) * (one - reset)
+                store(d_reset, scratch, reset_at + row)
+                store(load(scratch, state + row) + product, scratch, state + row)
             _add_into_state(loop, block, state_weights, 1, 3, scratch, g, state, room)
         # What does not carry over from step to step.
         steps = stop - start
@@ -907,28 +835,28 @@ def lstm_forward(
             _product(scratch, out, weights, w, depth, scratch, a, depth, tiles, False)
         to = (block * loop.steps + step) * LSTM_SAVED * lanes
         for row in range(0, lanes, 16):
-            enter = _sigmoid(_load(scratch, gates + row))
-            forget = _sigmoid(_load(scratch, gates + lanes + row))
-            candidate = _tanh(_load(scratch, gates + 2 * lanes + row))
-            leave = _sigmoid(_load(scratch, gates + 3 * lanes + row))
-            before, cell_before = _load(scratch, state + row), _load(scratch, cell + row)
-            cell_after = _add_product(forget, cell_before, enter * candidate)
+            enter = _sigmoid(load(scratch, gates + row))
+            forget = _sigmoid(load(scratch, gates + lanes + row))
+            candidate = _tanh(load(scratch, gates + 2 * lanes + row))
+            leave = _sigmoid(load(scratch, gates + 3 * lanes + row))
+            before, cell_before = load(scratch, state + row), load(scratch, cell + row)
+            cell_after = add_product(forget, cell_before, enter * candidate)
             shown = _tanh(cell_after)
             after = leave * shown
             if saved != 0:
-                _store(before, saved, to + row)
-                _store(cell_before, saved, to + lanes + row)
-                _store(enter, saved, to + 2 * lanes + row)
-                _store(forget, saved, to + 3 * lanes + row)
-                _store(candidate, saved, to + 4 * lanes + row)
-                _store(leave, saved, to + 5 * lanes + row)
-                _store(shown, saved, to + 6 * lanes + row)
+                store(before, saved, to + row)
+                store(cell_before, saved, to + lanes + row)
+                store(enter, saved, to + 2 * lanes + row)
+                store(forget, saved, to + 3 * lanes + row)
+                store(candidate, saved, to + 4 * lanes + row)
+                store(leave, saved, to + 5 * lanes + row)
+                store(shown, saved, to + 6 * lanes + row)
             if loop.skips:
-                keep = _load(loop.keep, (block * loop.steps + step) * 16)
-                after = _where(keep, after, before)
-                cell_after = _where(keep, cell_after, cell_before)
-            _store(after, scratch, state + row)
-            _store(cell_after, scratch, cell + row)
+                keep = load(loop.keep, (block * loop.steps + step) * 16)
+                after = where(keep, after, before)
+                cell_after = where(keep, cell_after, cell_before)
+            store(after, scratch, state + row)
+            store(cell_after, scratch, cell + row)
         if loop.sequences:
             _write_step(loop, scratch, state, outputs, block, step, loop.shown)
     _write_state(loop, scratch, state, finals, block, 0, 2)
@@ -955,7 +883,7 @@ def lstm_backward(
     o = block * rows * kinds * columns
     gates, state, room = _places(loop)
     cell = state + (loop.units + 15) // 16 * 256
-    one, zero = _constant(1.0), _constant(0.0)
+    one, zero = constant(1.0), constant(0.0)
     _read_state(loop, final_upstream, block, 0, 2, scratch, state)
     _read_state(loop, final_upstream, block, 1, 2, scratch, cell)
     for stop in range(loop.steps, 0, -_CHUNK):
@@ -967,32 +895,32 @@ def lstm_backward(
             g = gates + (step - start) * GATES * lanes
             keep = one
             if loop.skips:
-                keep = _load(loop.keep, (block * loop.steps + step) * 16)
+                keep = load(loop.keep, (block * loop.steps + step) * 16)
             for row in range(0, lanes, 16):
                 cell_before, enter = (
-                    _load(saved, at + lanes + row),
-                    _load(saved, at + 2 * lanes + row),
+                    load(saved, at + lanes + row),
+                    load(saved, at + 2 * lanes + row),
                 )
-                forget = _load(saved, at + 3 * lanes + row)
-                candidate = _load(saved, at + 4 * lanes + row)
+                forget = load(saved, at + 3 * lanes + row)
+                candidate = load(saved, at + 4 * lanes + row)
                 leave, shown = (
-                    _load(saved, at + 5 * lanes + row),
-                    _load(saved, at + 6 * lanes + row),
+                    load(saved, at + 5 * lanes + row),
+                    load(saved, at + 6 * lanes + row),
                 )
                 # A step to leave out has no gradients, and those of state and cell stay.
-                d_state, d_cell = _load(scratch, state + row), _load(scratch, cell + row)
-                gradient = _where(keep, d_state, zero)
-                _store(_where(keep, zero, d_state), scratch, state + row)
+                d_state, d_cell = load(scratch, state + row), load(scratch, cell + row)
+                gradient = where(keep, d_state, zero)
+                store(where(keep, zero, d_state), scratch, state + row)
                 d_shown = gradient * leave
                 total = d_cell + d_shown * (one - shown * shown)
-                _store(_where(keep, total * forget, d_cell), scratch, cell + row)
-                total = _where(keep, total, zero)
+                store(where(keep, total * forget, d_cell), scratch, cell + row)
+                total = where(keep, total, zero)
                 d_enter = total * candidate * enter * (one - enter)
-                _store(d_enter, scratch, g + row)
-                _store(total * cell_before * forget * (one - forget), scratch, g + lanes + row)
+                store(d_enter, scratch, g + row)
+                store(total * cell_before * forget * (one - forget), scratch, g + lanes + row)
                 d_candidate = total * enter * (one - candidate * candidate)
-                _store(d_candidate, scratch, g + 2 * lanes + row)
-                _store(gradient * shown * leave * (one - leave), scratch, g + 3 * lanes + row)
+                store(d_candidate, scratch, g + 2 * lanes + row)
+                store(gradient * shown * leave * (one - leave), scratch, g + 3 * lanes + row)
             _add_into_state(loop, block, state_weights, 0, 4, scratch, g, state, room)
         steps = stop - start
         for i in range(steps):

@@ -4,8 +4,8 @@ What a token adds to a filter at one of its `kernel_size` places is the product 
 of the kernel. A batch has far fewer different tokens than positions, so these products are computed once for each
 token and place, and a convolution is a sum of `kernel_size` rows of that table.
 
-Numbers are float32. Each function works on the parts `first` to `last - 1` of its work, so that threads can share it.
-Filters and the size of an embedding are padded to a multiple of 16, the columns of a block of `product`.
+Numbers are float32. Kernels share their work out among threads by `turns` and `part` (`sharing.taken`). Filters and
+the size of an embedding are padded to a multiple of 16, the columns of a block of `product`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,49 @@ from __future__ import annotations
 import numpy as np
 
 from seqconv.models.kernels.compiling import compiled
-from seqconv.models.kernels.convolution import pooled, spread
-from seqconv.models.kernels.products import WIDTH, product
+from seqconv.models.kernels.convolution import add_biases, pooled
+from seqconv.models.kernels.products import product
+from seqconv.models.kernels.sharing import taken
+from seqconv.models.kernels.vectors import (
+    LANES,
+    constant,
+    load,
+    load_small,
+    store,
+    where_equal,
+)
 
 # Tokens that a function works on at once: their rows stay in cache.
 BLOCK = 64
 
 
 @compiled
-def multiply(first, last, table, used, kernel, products):  # type: ignore[no-untyped-def]
+def positions_by_token(numbers, starts, positions):  # type: ignore[no-untyped-def]
+    """Sort the positions of a batch by their token; those of one token stay in order.
+
+    Args:
+        numbers: number of each token among those in use, `(batch * time,)`.
+        starts: where each token's positions begin, `(tokens in use + 1,)`, zeros to begin with; filled.
+        positions: `(batch * time,)`, filled.
+    """
+    for number in numbers:
+        starts[number + 1] += 1
+    for number in range(1, len(starts)):
+        starts[number] += starts[number - 1]
+    following = starts[:-1].copy()
+    for position, number in enumerate(numbers):
+        positions[following[number]] = position
+        following[number] += 1
+
+
+@compiled
+def multiply(turns, count, part, table, used, kernel, products):  # type: ignore[no-untyped-def]
     """The products of the tokens in use, block by block.
 
     Args:
-        first: block of tokens to begin with.
-        last: block to end before.
+        turns: see `taken`.
+        count: blocks of tokens.
+        part: blocks that a thread takes at once.
         table: embeddings, `(vocabulary, size)`.
         used: numbers of the tokens in use, ascending.
         kernel: `(size, kernel_size * padded filters)`.
@@ -34,24 +63,25 @@ def multiply(first, last, table, used, kernel, products):  # type: ignore[no-unt
     """
     size, columns = kernel.shape
     rows = np.empty((BLOCK, size), np.float32)
-    for block in range(first, last):
+    for block in taken(turns, count, part):
         start = block * BLOCK
-        count = min(BLOCK, len(used) - start)
-        for row in range(count):
+        tokens = min(BLOCK, len(used) - start)
+        for row in range(tokens):
             rows[row] = table[used[start + row]]
         product(
             rows, 0, size, 1, kernel, 0, columns,
-            products, start * columns, columns, count, size, columns, False,
+            products, start * columns, columns, tokens, size, columns, False,
         )  # fmt: skip
 
 
 @compiled
-def forward(first, last, size, tokens, products, bias, outputs, places):  # type: ignore[no-untyped-def]
+def forward(turns, count, part, size, tokens, products, bias, outputs, places):  # type: ignore[no-untyped-def]
     """Sum the rows of each window, then as `convolution.forward`.
 
     Args:
-        first: sample to begin with.
-        last: sample to end before.
+        turns: see `taken`.
+        count: samples.
+        part: samples that a thread takes at once.
         size: steps pooled into one; 1 for none.
         tokens: number of each token among those in use, `(batch, time)`.
         products: of `multiply`.
@@ -59,100 +89,125 @@ def forward(first, last, size, tokens, products, bias, outputs, places):  # type
         outputs: `(batch, (time - kernel_size + 1) // size, filters)`, filled.
         places: as there.
     """
-    columns = len(bias)
-    terms = products.shape[1] // columns
+    columns, width = len(bias), products.shape[1]
+    terms = width // columns
     sums = np.empty((outputs.shape[1] * size, columns), np.float32)
-    for sample in range(first, last):
+    products_at, sums_at = products.ctypes.data, sums.ctypes.data
+    for sample in taken(turns, count, part):
         for step in range(len(sums)):
-            sums[step] = 0
-            for term in range(terms):
-                row = products[tokens[sample, step + term]]
-                for j in range(columns):
-                    sums[step, j] += row[term * columns + j]
+            for j in range(0, columns, LANES):
+                total = constant(0.0)
+                for term in range(terms):
+                    row = np.intp(tokens[sample, step + term]) * width
+                    total = total + load(products_at, row + term * columns + j)
+                store(total, sums_at, step * columns + j)
         pooled(sample, size, sums, bias, outputs, places)
 
 
 @compiled
-def unpooled(first, last, chunk, size, upstream, places, gradient, biases):  # type: ignore[no-untyped-def]
-    """The gradient before ReLU and pooling, and the bias gradient of each chunk of samples.
+def bias_gradients(turns, count, part, chunk, upstream, places, biases):  # type: ignore[no-untyped-def]
+    """The gradient of the bias, summed over the samples of each chunk.
 
     Args:
-        first: chunk to begin with.
-        last: chunk to end before.
+        turns: see `taken`.
+        count: chunks.
+        part: chunks that a thread takes at once.
         chunk: samples of each.
-        size: steps pooled into one.
         upstream: gradient of the outputs, `(batch, steps, filters)`.
         places: of `forward`.
-        gradient: `(batch, steps * size, padded filters)`, filled where there are filters.
         biases: `(chunks, padded filters)`, filled.
     """
-    batch, steps, columns = gradient.shape
-    for number in range(first, last):
+    for number in taken(turns, count, part):
         biases[number] = 0
-        for sample in range(number * chunk, min((number + 1) * chunk, batch)):
-            spread(sample, size, upstream, places, gradient[sample], 0)
-            for step in range(steps):
-                for j in range(columns):
-                    biases[number, j] += gradient[sample, step, j]
+        for sample in range(number * chunk, min((number + 1) * chunk, len(upstream))):
+            add_biases(sample, upstream, places, biases[number])
 
 
 @compiled
-def sum_by_token(first, last, tokens, gradient, sums):  # type: ignore[no-untyped-def]
-    """The gradient of the table of products; a part is 16 columns of it.
+def sum_by_token(  # type: ignore[no-untyped-def]
+    turns, count, part, bounds, starts, positions, time, size, upstream, places, sums
+):
+    """The gradient of the table of products, token by token.
 
     Args:
-        first: part to begin with.
-        last: part to end before.
-        tokens: number of each token among those in use, `(batch, time)`.
-        gradient: of `unpooled`.
-        sums: `(tokens in use, kernel_size * padded filters)`, zeros to begin with.
+        turns: see `taken`.
+        count: spans of tokens.
+        part: spans that a thread takes at once.
+        bounds: where each span begins, and the last one ends.
+        starts: of `positions_by_token`.
+        positions: of `positions_by_token`.
+        time: tokens of a sample.
+        size: steps pooled into one.
+        upstream: gradient of the outputs, `(batch, steps, padded filters)`.
+        places: of `forward`, as many filters.
+        sums: `(tokens in use, kernel_size * padded filters)`, filled.
     """
-    batch, steps, columns = gradient.shape
-    for part in range(first, last):
-        place, start = part * WIDTH // columns, part * WIDTH % columns
-        for sample in range(batch):
-            for step in range(steps):
-                row = sums[tokens[sample, step + place]]
-                for j in range(WIDTH):
-                    row[part * WIDTH + j] += gradient[sample, step, start + j]
+    _, steps, columns = upstream.shape
+    width = sums.shape[1]
+    terms = width // columns
+    upstream_at, places_at, sums_at = upstream.ctypes.data, places.ctypes.data, sums.ctypes.data
+    zero = constant(0.0)
+    for span in taken(turns, count, part):
+        for token in range(bounds[span], bounds[span + 1]):
+            sums[token] = 0
+            for index in range(starts[token], starts[token + 1]):
+                sample, step = divmod(positions[index], time)
+                # Of each window that has the token, at the place that it has there.
+                for term in range(min(terms, step + 1)):
+                    pooled_step, place = divmod(step - term, size)
+                    if pooled_step >= steps:
+                        continue
+                    at, to = (
+                        (sample * steps + pooled_step) * columns,
+                        token * width + term * columns,
+                    )
+                    for j in range(0, columns, LANES):
+                        passed = where_equal(
+                            load_small(places_at, at + j),
+                            constant(np.float32(place)),
+                            load(upstream_at, at + j),
+                            zero,
+                        )
+                        store(load(sums_at, to + j) + passed, sums_at, to + j)
 
 
 @compiled
-def gradients(first, last, blocks, table, used, kernel, sums, tables, kernels):  # type: ignore[no-untyped-def]
-    """The gradients of embeddings and kernel; a part is so many blocks of tokens.
+def gradients(turns, count, part, blocks, table, used, kernel, sums, tables, kernels):  # type: ignore[no-untyped-def]
+    """The gradients of embeddings and kernel, over so many blocks of tokens at a time.
 
     Args:
-        first: part to begin with.
-        last: part to end before.
-        blocks: of each part.
+        turns: see `taken`.
+        count: groups of blocks.
+        part: groups that a thread takes at once.
+        blocks: of each group.
         table: embeddings, `(vocabulary, size)`.
         used: numbers of the tokens in use.
         kernel: turned, `(kernel_size * padded filters, padded size)`.
         sums: of `sum_by_token`.
         tables: gradient of the embeddings, `(vocabulary, size)`; rows of tokens in use are filled.
-        kernels: gradient of the kernel over the tokens of each part, `(parts, size, kernel_size * padded filters)`,
+        kernels: gradient of the kernel over the tokens of each group, `(groups, size, kernel_size * padded filters)`,
             filled.
     """
     size = table.shape[1]
     columns, padded_size = kernel.shape
     rows = np.empty((BLOCK, size), np.float32)
     found = np.empty((BLOCK, padded_size), np.float32)
-    for part in range(first, last):
-        kernels[part] = 0
-        for block in range(part * blocks, (part + 1) * blocks):
+    for group in taken(turns, count, part):
+        kernels[group] = 0
+        for block in range(group * blocks, (group + 1) * blocks):
             start = block * BLOCK
-            count = min(BLOCK, len(used) - start)
-            if count <= 0:
+            tokens = min(BLOCK, len(used) - start)
+            if tokens <= 0:
                 break
-            for row in range(count):
+            for row in range(tokens):
                 rows[row] = table[used[start + row]]
             product(
                 rows, 0, 1, size, sums, start * columns, columns,
-                kernels, part * size * columns, columns, size, count, columns, True,
+                kernels, group * size * columns, columns, size, tokens, columns, True,
             )  # fmt: skip
             product(
                 sums, start * columns, columns, 1, kernel, 0, padded_size,
-                found, 0, padded_size, count, columns, padded_size, False,
+                found, 0, padded_size, tokens, columns, padded_size, False,
             )  # fmt: skip
-            for row in range(count):
+            for row in range(tokens):
                 tables[used[start + row]] = found[row, :size]

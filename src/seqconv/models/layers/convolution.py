@@ -14,6 +14,7 @@ not: one and two threads give the same bits (docs/adr/0012).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -47,12 +48,22 @@ class Conv1D(keras.layers.Conv1D):
         pool_size: So many steps of the output are pooled into one, their maximum; a rest at the end does not count.
         **kwargs: As for `keras.layers.Conv1D`; of padding, strides, dilation, groups, bias and activation there is
             one kind only.
+        constant_inputs: Whether the inputs are data, whose gradient nobody wants: it is None, where kernels of our own
+            would compute it.
 
     Raises:
         ValueError: For another kind.
     """
 
-    def __init__(self, filters: int, kernel_size: int, pool_size: int = 1, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        pool_size: int = 1,
+        *,
+        constant_inputs: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(filters, kernel_size, **{"activation": "relu", **kwargs})
         kind = (
             self.padding,
@@ -70,12 +81,19 @@ class Conv1D(keras.layers.Conv1D):
             )
         self.pool_size = pool_size
         self.supports_jit = False
+        # Not in the configuration: it changes nothing but time, and who loads a layer may want gradients of its inputs.
+        self.constant_inputs = constant_inputs
+
+    @property
+    def takes_kernels(self) -> bool:
+        """Whether kernels of our own compute it, here and now."""
+        return takes_kernels(self.compute_dtype) and self.pool_size <= kernels.MOST_POOLED
 
     def call(self, inputs: Tensor) -> Tensor:
         """From `(batch, time, features)` to `(batch, (time - kernel_size + 1) // pool_size, filters)`."""
         kernel, bias = (tf.convert_to_tensor(weight) for weight in (self.kernel, self.bias))
-        if takes_kernels(self.compute_dtype):
-            return _convolve_by_kernels(inputs, kernel, bias, tf.constant(self.pool_size))
+        if self.takes_kernels:
+            return _convolve_by_kernels(inputs, kernel, bias, self.pool_size, self.constant_inputs)
         outputs = _convolve(tf.expand_dims(inputs, 1), tf.expand_dims(kernel, 0), bias)
         return _pool(tf.squeeze(outputs, 1), self.pool_size)
 
@@ -98,108 +116,102 @@ class Conv1D(keras.layers.Conv1D):
         )
 
 
-@tf.custom_gradient
 def _convolve_by_kernels(
-    inputs: Tensor, kernel: Tensor, bias: Tensor, pool_size: Tensor
-) -> tuple[Tensor, Callable[..., Any]]:
+    inputs: Tensor, kernel: Tensor, bias: Tensor, pool_size: int, constant_inputs: bool
+) -> Tensor:
     """`(batch, time, features)` with `(kernel_size, features, filters)` and `(filters,)`."""
     shape = output_shape(inputs.shape[0], inputs.shape[1], kernel, pool_size)
-    tensors = [inputs, kernel, bias, pool_size]
-    outputs, places = call_kernel(_forward, tensors, [shape, shape], [tf.float32, tf.int32])
 
-    def gradient(upstream: Tensor) -> tuple[Tensor | None, ...]:
-        # Two operations, since a graph leaves the second one out where the inputs are data. Both use all threads, so
-        # they take turns.
-        tensors = [inputs, upstream, places, kernel, pool_size]
-        weights = call_kernel(_weight_gradients, tensors, [kernel.shape, bias.shape])
-        with tf.control_dependencies(weights):
-            (data,) = call_kernel(_input_gradient, tensors, [inputs.shape])
-        return data, *weights, None
+    @tf.custom_gradient
+    def convolve(inputs: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+        forward = functools.partial(_forward, pool_size)
+        outputs, places = call_kernel(
+            forward, [inputs, kernel, bias], [shape, shape], [tf.float32, tf.int8]
+        )
 
-    return outputs, gradient
+        def gradient(upstream: Tensor) -> tuple[Tensor | None, ...]:
+            wanted = tf.TensorShape([0]) if constant_inputs else inputs.shape
+            data, *weights = call_kernel(
+                functools.partial(_gradients, pool_size, constant_inputs),
+                [inputs, upstream, places, kernel],
+                [wanted, kernel.shape, bias.shape],
+            )
+            return None if constant_inputs else data, *weights
+
+        return outputs, gradient
+
+    return convolve(inputs, kernel, bias)
 
 
 def output_shape(
-    batch: int | None, time: int | None, kernel: Any, pool_size: Any
+    batch: int | None, time: int | None, kernel: Any, pool_size: int
 ) -> tuple[Any, ...]:
     """Shape of the outputs, as far as it is known, for `time` steps and a kernel `(kernel_size, ..., filters)`."""
-    steps = (
-        None
-        if time is None
-        else (time - kernel.shape[0] + 1) // int(tf.get_static_value(pool_size))
-    )
+    steps = None if time is None else (time - kernel.shape[0] + 1) // pool_size
     return batch, steps, kernel.shape[-1]
 
 
 def empty_outputs(
-    inputs: tuple[int, ...], kernel: np.ndarray, size: np.ndarray
+    inputs: tuple[int, ...], kernel: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Arrays for the `outputs` and `places` of a kernel, from the shape of its inputs."""
     batch, time, *_ = inputs
-    shape = (batch, (time - len(kernel) + 1) // int(size), kernel.shape[-1])
-    return aligned_empty(shape), aligned_empty(shape).view(np.int32)
+    shape = (batch, (time - len(kernel) + 1) // size, kernel.shape[-1])
+    return aligned_empty(shape), aligned_empty(shape, np.int8)
 
 
 def _forward(
-    inputs: np.ndarray, kernel: np.ndarray, bias: np.ndarray, size: np.ndarray
+    size: int, inputs: np.ndarray, kernel: np.ndarray, bias: np.ndarray
 ) -> list[np.ndarray]:
     outputs, places = empty_outputs(inputs.shape, kernel, size)
     columns = padded_columns(kernel.reshape(-1, kernel.shape[-1]))
+    (biases,) = padded_columns(bias[None])
     in_parallel(
-        kernels.forward, len(inputs), _CHUNK, int(size), inputs, columns, bias, outputs, places
+        kernels.forward, len(inputs), _CHUNK, size, inputs, columns, biases, outputs, places
     )
     return [outputs, places]
 
 
-def _weight_gradients(
+def _gradients(
+    size: int,
+    constant_inputs: bool,
     inputs: np.ndarray,
     upstream: np.ndarray,
     places: np.ndarray,
     kernel: np.ndarray,
-    size: np.ndarray,
 ) -> list[np.ndarray]:
     terms, features, filters = kernel.shape
     chunks, columns = -(-len(inputs) // _CHUNK), padded(filters)
     kernel_parts = np.empty((chunks, terms * features, columns), np.float32)
     bias_parts = np.empty((chunks, columns), np.float32)
+    data = aligned_empty((0, *inputs.shape[1:]) if constant_inputs else inputs.shape)
     in_parallel(
-        kernels.weight_gradients,
+        kernels.gradients,
         chunks,
         1,
         _CHUNK,
-        int(size),
+        size,
         inputs,
         upstream,
         places,
+        _backwards(kernel),
         kernel_parts,
         bias_parts,
+        data,
     )
     return [
+        data.reshape(-1) if constant_inputs else data,
         kernel_parts.sum(axis=0)[:, :filters].reshape(kernel.shape),
         bias_parts.sum(axis=0)[:filters],
     ]
 
 
-def _input_gradient(
-    inputs: np.ndarray,
-    upstream: np.ndarray,
-    places: np.ndarray,
-    kernel: np.ndarray,
-    size: np.ndarray,
-) -> np.ndarray:
-    gradients = aligned_empty(inputs.shape)
-    backwards = padded_columns(kernel[::-1].transpose(0, 2, 1).reshape(-1, kernel.shape[1]))
-    in_parallel(
-        kernels.input_gradient,
-        len(inputs),
-        _CHUNK,
-        int(size),
-        upstream,
-        places,
-        backwards,
-        gradients,
-    )
-    return gradients
+def _backwards(kernel: np.ndarray) -> np.ndarray:
+    """A kernel with its last step first, as `(kernel_size * padded filters, padded features)`."""
+    size, features, filters = kernel.shape
+    found = np.zeros((size, padded(filters), padded(features)), np.float32)
+    found[:, :filters, :features] = kernel[::-1].transpose(0, 2, 1)
+    return found.reshape(-1, found.shape[-1])
 
 
 def _pool(inputs: Tensor, size: int) -> Tensor:

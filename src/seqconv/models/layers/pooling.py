@@ -19,8 +19,8 @@ from seqconv.tasks.forecasting.windows import aligned_empty
 
 Tensor: TypeAlias = Any  # TensorFlow comes without types
 
-# Samples that a thread takes at once.
-_CHUNK = 16
+# Numbers that a thread takes at once: fewer are done before another thread is awake.
+_CHUNK = 2**17
 
 
 @keras.saving.register_keras_serializable(package="seqconv")
@@ -57,11 +57,17 @@ def _maximum(inputs: Tensor) -> tuple[Tensor, Callable[..., Any]]:
 def _forward(inputs: np.ndarray) -> np.ndarray:
     batch, _, features = inputs.shape
     outputs = aligned_empty((batch, features))
-    in_parallel(kernels.forward, batch, _CHUNK, inputs, outputs)
+    in_parallel(kernels.forward, batch, _samples(inputs), inputs, outputs)
     return outputs
 
 
 def _gradient(inputs: np.ndarray, outputs: np.ndarray, upstream: np.ndarray) -> np.ndarray:
     gradients = aligned_empty(inputs.shape)
-    in_parallel(kernels.gradient, len(inputs), _CHUNK, inputs, outputs, upstream, gradients)
+    size = _samples(inputs)
+    in_parallel(kernels.gradient, len(inputs), size, inputs, outputs, upstream, gradients)
     return gradients
+
+
+def _samples(inputs: np.ndarray) -> int:
+    _, time, features = inputs.shape
+    return max(1, _CHUNK // (time * features))

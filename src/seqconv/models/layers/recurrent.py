@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from seqconv.models.kernels import recurrence as kernels
-from seqconv.models.kernels.recurrence import GATES, LANES
+from seqconv.models.kernels.recurrence import GATES
+from seqconv.models.kernels.vectors import LANES
 from seqconv.models.layers.native import call_kernel, on_threads, takes_kernels
 from seqconv.tasks.forecasting.windows import aligned_empty
 

@@ -6,6 +6,7 @@ other; docs/adr/0017 has the figures.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -17,13 +18,16 @@ from seqconv.models.kernels import token_convolution as kernels
 from seqconv.models.kernels.products import padded, padded_columns
 from seqconv.models.layers.convolution import Conv1D, empty_outputs, output_shape
 from seqconv.models.layers.embedding import Embedding
-from seqconv.models.layers.native import call_kernel, in_parallel, takes_kernels
+from seqconv.models.layers.native import call_kernel, in_parallel
+from seqconv.tasks.forecasting.windows import aligned_empty
 
 Tensor: TypeAlias = Any  # TensorFlow comes without types
 
 # Gradients are summed over parts that do not depend on the number of threads: of so many samples, or blocks of tokens.
 _CHUNK = 8
 _BLOCKS = 16
+# Spans of tokens that threads share; no sum depends on where they end.
+_SPANS = 32
 # A table of products may not be larger; above, embeddings are looked up and convolved.
 _MOST_PRODUCTS = 2**26
 
@@ -51,8 +55,8 @@ class TokenConvolution(keras.layers.Layer):
         )
         size, _, filters = kernel.shape
         small = table.shape[0] * size * padded(filters) <= _MOST_PRODUCTS
-        if small and takes_kernels(self.compute_dtype):
-            pool_size = tf.constant(self.convolution.pool_size)
+        if small and self.convolution.takes_kernels:
+            pool_size = self.convolution.pool_size
             return _convolve(tf.cast(tokens, tf.int32), table, kernel, bias, pool_size)
         return self.convolution(self.embedding(tokens))
 
@@ -78,25 +82,36 @@ class TokenConvolution(keras.layers.Layer):
         return cls(embedding, convolution, **config)
 
 
-@tf.custom_gradient
 def _convolve(
-    tokens: Tensor, table: Tensor, kernel: Tensor, bias: Tensor, pool_size: Tensor
-) -> tuple[Tensor, Callable[..., Any]]:
+    tokens: Tensor, table: Tensor, kernel: Tensor, bias: Tensor, pool_size: int
+) -> Tensor:
     batch, time = tokens.shape
     shape = output_shape(batch, time, kernel, pool_size)
-    tensors = [tokens, table, kernel, bias, pool_size]
-    outputs, places = call_kernel(_forward, tensors, [shape, shape], [tf.float32, tf.int32])
 
-    def gradient(upstream: Tensor) -> tuple[Tensor | None, ...]:
-        tensors = [tokens, table, kernel, upstream, places, pool_size]
-        found = call_kernel(_gradients, tensors, [table.shape, kernel.shape, bias.shape])
-        return (None, *found, None)
+    @tf.custom_gradient
+    def convolve(
+        tokens: Tensor, table: Tensor, kernel: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Callable[..., Any]]:
+        forward = functools.partial(_forward, pool_size)
+        outputs, places = call_kernel(
+            forward, [tokens, table, kernel, bias], [shape, shape], [tf.float32, tf.int8]
+        )
 
-    return outputs, gradient
+        def gradient(upstream: Tensor) -> tuple[Tensor | None, ...]:
+            found = call_kernel(
+                functools.partial(_gradients, pool_size),
+                [tokens, table, kernel, upstream, places],
+                [table.shape, kernel.shape, bias.shape],
+            )
+            return None, *found
+
+        return outputs, gradient
+
+    return convolve(tokens, table, kernel, bias)
 
 
 def _forward(
-    tokens: np.ndarray, table: np.ndarray, kernel: np.ndarray, bias: np.ndarray, size: np.ndarray
+    size: int, tokens: np.ndarray, table: np.ndarray, kernel: np.ndarray, bias: np.ndarray
 ) -> list[np.ndarray]:
     used, numbers = _in_use(tokens, len(table))
     columns = _columns(kernel)
@@ -105,34 +120,55 @@ def _forward(
     outputs, places = empty_outputs(tokens.shape, kernel, size)
     (bias,) = padded_columns(bias[None])
     in_parallel(
-        kernels.forward, len(tokens), _CHUNK, int(size), numbers, products, bias, outputs, places
+        kernels.forward, len(tokens), _CHUNK, size, numbers, products, bias, outputs, places
     )
     return [outputs, places]
 
 
 def _gradients(
+    size: int,
     tokens: np.ndarray,
     table: np.ndarray,
     kernel: np.ndarray,
     upstream: np.ndarray,
     places: np.ndarray,
-    size: np.ndarray,
 ) -> list[np.ndarray]:
-    batch, steps, filters = places.shape
-    _, features, _ = kernel.shape
+    _, features, filters = kernel.shape
     used, numbers = _in_use(tokens, len(table))
-    chunks, parts = -(-batch // _CHUNK), -(-_blocks(used) // _BLOCKS)
-    gradient = np.zeros((batch, steps * int(size), padded(filters)), np.float32)
+    chunks, groups = -(-len(tokens) // _CHUNK), -(-_blocks(used) // _BLOCKS)
     biases = np.empty((chunks, padded(filters)), np.float32)
-    in_parallel(kernels.unpooled, chunks, 1, _CHUNK, int(size), upstream, places, gradient, biases)
+    in_parallel(kernels.bias_gradients, chunks, 1, _CHUNK, upstream, places, biases)
+    starts, positions = np.zeros(len(used) + 1, np.int32), np.empty(tokens.size, np.int32)
+    kernels.positions_by_token(numbers.reshape(-1), starts, positions)
+    # As many positions in each, but for tokens that have more.
+    bounds = np.searchsorted(starts, np.linspace(0, tokens.size, _SPANS + 1))
+    bounds[[0, -1]] = 0, len(used)
     columns = _columns(kernel)
-    sums = np.zeros((len(used), columns.shape[1]), np.float32)
-    in_parallel(kernels.sum_by_token, columns.shape[1] // kernels.WIDTH, 1, numbers, gradient, sums)
-    turned = padded_columns(columns.T)
-    tables = np.zeros(table.shape, np.float32)
-    kernel_parts = np.empty((parts, *columns.shape), np.float32)
+    sums = np.empty((len(used), columns.shape[1]), np.float32)
+    rest = [(0, 0), (0, 0), (0, padded(filters) - filters)]
+    if rest[-1][1]:
+        upstream, places = np.pad(upstream, rest), np.pad(places, rest, constant_values=-1)
     in_parallel(
-        kernels.gradients, parts, 1, _BLOCKS, table, used, turned, sums, tables, kernel_parts
+        kernels.sum_by_token,
+        _SPANS,
+        1,
+        bounds,
+        starts,
+        positions,
+        tokens.shape[1],
+        size,
+        upstream,
+        places,
+        sums,
+    )
+    turned = padded_columns(columns.T)
+    tables = aligned_empty(table.shape)
+    unused = np.ones(len(table), bool)
+    unused[used] = False
+    tables[unused] = 0
+    kernel_parts = np.empty((groups, *columns.shape), np.float32)
+    in_parallel(
+        kernels.gradients, groups, 1, _BLOCKS, table, used, turned, sums, tables, kernel_parts
     )
     found = kernel_parts.sum(axis=0).reshape(features, len(kernel), padded(filters))
     return [

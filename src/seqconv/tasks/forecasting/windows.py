@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from seqconv.data.scratch import empty_rows
 from seqconv.tasks.forecasting.settings import Windows
@@ -146,9 +147,9 @@ def by_phase(
     return rows
 
 
-def aligned_empty(shape: tuple[int, ...]) -> np.ndarray:
-    """A float32 array at an address that TensorFlow can use as it is; see `seqconv.training.steps.as_tensor`."""
-    size = 4 * math.prod(shape)
+def aligned_empty(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> np.ndarray:
+    """An array at an address that TensorFlow can use as it is; see `seqconv.training.steps.as_tensor`."""
+    size = np.dtype(dtype).itemsize * math.prod(shape)
     raw = np.empty(size + ALIGNMENT, np.uint8)
     first = -raw.ctypes.data % ALIGNMENT
-    return raw[first : first + size].view(np.float32).reshape(shape)
+    return raw[first : first + size].view(dtype).reshape(shape)
