@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqconv.models.layers.convolution import Conv1D
+from seqconv.models.layers.convolution import Conv1D, ConvolutionStack
 from seqconv.models.layers.native import tensorflow_alone
 
 
@@ -155,6 +155,51 @@ def test_time_may_be_unknown_and_configuration_comes_back(tmp_path):
     again.load_weights(tmp_path / "own.weights.h5")
     batch = np.ones((2, 7, 3), np.float32)
     np.testing.assert_array_equal(model(batch), again(batch))
+
+
+def stack_and_layers(filters: list[int], pool_size: int, **options: bool) -> tuple:
+    """Convolutions one behind the other, together and as layers by themselves, with the same weights."""
+    random = np.random.default_rng(0)
+    layers = [Conv1D(count, 3, pool_size, **options) for count in filters]
+    shape = (None, 60, 5)
+    for layer in layers:
+        layer.build(shape)
+        layer.bias.assign(random.normal(size=layer.bias.shape))
+        shape = layer.compute_output_shape(shape)
+        options = {}
+    return ConvolutionStack(layers), keras.Sequential(layers)
+
+
+INPUTS = np.random.default_rng(0).normal(size=(20, 60, 5)).astype(np.float32)
+
+
+@pytest.mark.parametrize("pool_size", [1, 2])
+@pytest.mark.parametrize("filters", [[7], [16, 5], [20, 33, 16]])
+def test_together_they_give_the_bits_of_each_by_itself(filters, pool_size):
+    layers = stack_and_layers(filters, pool_size)
+    shape = layers[0].compute_output_shape(INPUTS.shape)
+    upstream = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    together, apart = (outputs_and_gradients(layer, INPUTS, upstream) for layer in layers)
+    with tensorflow_alone():
+        alone = outputs_and_gradients(layers[0], INPUTS, upstream)
+    for one, other, by_tensorflow in zip(together, apart, alone, strict=True):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, by_tensorflow, rtol=2e-4, atol=2e-4)
+
+
+def test_a_stack_comes_back_from_its_configuration(tmp_path):
+    stack, _ = stack_and_layers([7, 16], 2)
+    inputs = keras.Input((None, 5))
+    model = keras.Model(inputs, stack(inputs))
+    assert model.output.shape == (None, None, 16)
+    again = keras.Model.from_config(model.get_config())
+    model.save_weights(tmp_path / "own.weights.h5")
+    again.load_weights(tmp_path / "own.weights.h5")
+    np.testing.assert_array_equal(model(INPUTS), again(INPUTS))
+    plain = stack.plain()
+    plain.build((None, 60, 5))
+    plain.set_weights(stack.get_weights())
+    np.testing.assert_allclose(plain(INPUTS), stack(INPUTS), rtol=2e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize(

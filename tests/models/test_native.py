@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from seqconv.models.layers import native
-from seqconv.models.layers.convolution import Conv1D
+from seqconv.models.layers.convolution import Conv1D, ConvolutionStack
 from seqconv.models.layers.embedding import Embedding
 from seqconv.models.layers.native import on_threads, takes_kernels, tensorflow_alone
 from seqconv.models.layers.pooling import GlobalMaxPooling1D
@@ -32,6 +32,7 @@ TOKENS = RANDOM.integers(300, size=(70, 30)).astype(np.int32)
     [
         (lambda: Conv1D(20, 3), WINDOWS),
         (lambda: Conv1D(20, 3, 4), WINDOWS),
+        (lambda: ConvolutionStack([Conv1D(20, 3, 4), Conv1D(16, 2)]), WINDOWS),
         (GlobalMaxPooling1D, WINDOWS),
         (of_tokens, TOKENS),
     ],

@@ -37,50 +37,60 @@ class StackSection(ModelSection):
         Returns:
             With `sequence` `(batch, shorter time, filters[-1])`, and `present` 1 where a filter sees any token.
         """
-        inputs, sequence, present = self._first(spec, fixed_length)
-        for number in range(2, len(self.filters) + 1):
-            sequence = self._averaged(number - 1, sequence)
+        inputs, sequence, present, layers = self._first(spec, fixed_length)
+        follow = _stack if self.pooling == "max" else self._with_averages
+        sequence = follow(layers, sequence)
+        present = _any_of(present, self.kernel_size, 1)
+        for _ in self.filters[1:]:
             present = _any_of(present, self.pool_size, self.pool_size)
-            sequence = self._convolution(number)(sequence)
             present = _any_of(present, self.kernel_size, 1)
         return Stem(inputs, sequence, present)
 
-    def _first(self, spec: SequenceSpec, fixed_length: bool) -> Stem:
-        """The beginning of a model with its first convolution."""
-        convolution = self._convolution(1, constant_inputs=spec.vocabulary is None)
+    def _first(self, spec: SequenceSpec, fixed_length: bool) -> tuple[Any, Any, Any, list[Any]]:
+        """The beginning of a model, of a text with its first convolution, and the convolutions that are to follow."""
+        layers = self._convolutions(spec)
         if spec.vocabulary is None:
-            inputs, sequence, present = stem(spec, fixed_length=fixed_length)
-            sequence = convolution(sequence)
-        else:
-            from seqconv.models.layers.token_convolution import TokenConvolution
+            return *stem(spec, fixed_length=fixed_length), layers
+        from seqconv.models.layers.token_convolution import TokenConvolution
 
-            inputs, embedding, present = text(spec, fixed_length=fixed_length)
-            # Built here, their weights are named as they are where the layers stand by themselves.
-            embedding.build(inputs.shape)
-            convolution.build((*inputs.shape, spec.embedding))
-            sequence = TokenConvolution(embedding, convolution, name="of_tokens")(inputs)
-        return Stem(inputs, sequence, _any_of(present, self.kernel_size, 1))
-
-    def _convolution(self, number: int, *, constant_inputs: bool = False) -> Any:
-        """The convolution of that number, from 1, with the maximum pooling behind it."""
-        from seqconv.models.layers.convolution import Conv1D
-
-        pooled = self.pooling == "max" and number < len(self.filters)
-        return Conv1D(
-            self.filters[number - 1],
-            self.kernel_size,
-            self.pool_size if pooled else 1,
-            constant_inputs=constant_inputs,
-            name=f"convolution_{number}",
+        inputs, embedding, present = text(spec, fixed_length=fixed_length)
+        # Built here, their weights are named as they are where the layers stand by themselves.
+        embedding.build(inputs.shape)
+        layers[0].build((*inputs.shape, spec.embedding))
+        return (
+            inputs,
+            TokenConvolution(embedding, layers[0], name="of_tokens")(inputs),
+            present,
+            layers[1:],
         )
 
-    def _averaged(self, number: int, sequence: Any) -> Any:
-        """After the convolution of that number, the pooling by averages, where it is one."""
+    def _convolutions(self, spec: SequenceSpec) -> list[Any]:
+        """The convolutions, each but the last with the maximum pooling behind it."""
+        from seqconv.models.layers.convolution import Conv1D
+
+        last = len(self.filters)
+        return [
+            Conv1D(
+                filters,
+                self.kernel_size,
+                self.pool_size if self.pooling == "max" and number < last else 1,
+                constant_inputs=spec.vocabulary is None and number == 1,
+                name=f"convolution_{number}",
+            )
+            for number, filters in enumerate(self.filters, start=1)
+        ]
+
+    def _with_averages(self, layers: list[Any], sequence: Any) -> Any:
+        """After convolutions, each but the first of a model with a pooling by averages before it."""
         import keras
 
-        if self.pooling == "max":
-            return sequence
-        return keras.layers.AveragePooling1D(self.pool_size, name=f"pooling_{number}")(sequence)
+        first = len(self.filters) - len(layers)
+        for number, layer in enumerate(layers, start=first):
+            if number:
+                pooling = keras.layers.AveragePooling1D(self.pool_size, name=f"pooling_{number}")
+                sequence = pooling(sequence)
+            sequence = layer(sequence)
+        return sequence
 
     @property
     def receptive_field(self) -> int:
@@ -106,6 +116,20 @@ class StackSection(ModelSection):
                 f"pool_size={self.pool_size} need {self.receptive_field} time steps or more; "
                 f"a sample has {time}. Use a longer `{key}`, or fewer or smaller convolutions",
             )
+
+
+def _stack(layers: list[Any], sequence: Any) -> Any:
+    """After convolutions, one behind the other."""
+    from seqconv.models.layers.convolution import ConvolutionStack
+
+    if not layers:
+        return sequence
+    shape = sequence.shape
+    for layer in layers:
+        # Built here, their weights are named as they are where the layers stand by themselves.
+        layer.build(shape)
+        shape = layer.compute_output_shape(shape)
+    return ConvolutionStack(layers, name="convolutions")(sequence)
 
 
 def _any_of(present: Any, size: int, strides: int) -> Any:

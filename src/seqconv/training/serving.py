@@ -61,9 +61,9 @@ def _plain_layer(layer: Any, *, unroll: bool) -> Any:
     """Keras' own layer with the weights and results of one of ours."""
     import keras
 
-    from seqconv.models.layers.convolution import Conv1D
+    from seqconv.models.layers.convolution import Conv1D, ConvolutionStack
 
-    if isinstance(layer, Conv1D):
+    if isinstance(layer, Conv1D | ConvolutionStack):
         return layer.plain()
     kind = type(layer)
     base = next(base for base in kind.__mro__ if not base.__module__.startswith(OWN_PACKAGE))

@@ -89,19 +89,22 @@ def forward(turns, count, part, size, tokens, products, bias, outputs, places): 
         outputs: `(batch, (time - kernel_size + 1) // size, filters)`, filled.
         places: as there.
     """
+    _, steps, filters = outputs.shape
     columns, width = len(bias), products.shape[1]
     terms = width // columns
-    sums = np.empty((outputs.shape[1] * size, columns), np.float32)
+    sums = np.empty(steps * size * columns, np.float32)
+    flat_outputs, flat_places = outputs.reshape(-1), places.reshape(-1)
     products_at, sums_at = products.ctypes.data, sums.ctypes.data
     for sample in taken(turns, count, part):
-        for step in range(len(sums)):
+        for step in range(steps * size):
             for j in range(0, columns, LANES):
                 total = constant(0.0)
                 for term in range(terms):
                     row = np.intp(tokens[sample, step + term]) * width
                     total = total + load(products_at, row + term * columns + j)
                 store(total, sums_at, step * columns + j)
-        pooled(sample, size, sums, bias, outputs, places)
+        to = sample * steps * filters
+        pooled(size, steps, filters, sums, columns, bias, 0, flat_outputs, to, flat_places, to)
 
 
 @compiled
@@ -117,10 +120,13 @@ def bias_gradients(turns, count, part, chunk, upstream, places, biases):  # type
         places: of `forward`.
         biases: `(chunks, padded filters)`, filled.
     """
+    batch, steps, filters = upstream.shape
+    flat_upstream, flat_places = upstream.reshape(-1), places.reshape(-1)
     for number in taken(turns, count, part):
         biases[number] = 0
-        for sample in range(number * chunk, min((number + 1) * chunk, len(upstream))):
-            add_biases(sample, upstream, places, biases[number])
+        for sample in range(number * chunk, min((number + 1) * chunk, batch)):
+            at = sample * steps * filters
+            add_biases(steps, filters, flat_upstream, at, flat_places, at, biases[number], 0)
 
 
 @compiled

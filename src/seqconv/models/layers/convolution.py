@@ -15,7 +15,7 @@ not: one and two threads give the same bits (docs/adr/0012).
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -93,7 +93,7 @@ class Conv1D(keras.layers.Conv1D):
         """From `(batch, time, features)` to `(batch, (time - kernel_size + 1) // pool_size, filters)`."""
         kernel, bias = (tf.convert_to_tensor(weight) for weight in (self.kernel, self.bias))
         if self.takes_kernels:
-            return _convolve_by_kernels(inputs, kernel, bias, self.pool_size, self.constant_inputs)
+            return _convolve_by_kernels(inputs, [self])
         outputs = _convolve(tf.expand_dims(inputs, 1), tf.expand_dims(kernel, 0), bias)
         return _pool(tf.squeeze(outputs, 1), self.pool_size)
 
@@ -116,31 +116,91 @@ class Conv1D(keras.layers.Conv1D):
         )
 
 
-def _convolve_by_kernels(
-    inputs: Tensor, kernel: Tensor, bias: Tensor, pool_size: int, constant_inputs: bool
-) -> Tensor:
-    """`(batch, time, features)` with `(kernel_size, features, filters)` and `(filters,)`."""
-    shape = output_shape(inputs.shape[0], inputs.shape[1], kernel, pool_size)
+@keras.saving.register_keras_serializable(package="seqconv")
+class ConvolutionStack(keras.layers.Layer):
+    """Convolutions one behind the other; each sample goes through all of them while it is in the cache.
+
+    Their weights and results are those of the layers by themselves.
+
+    Args:
+        convolutions: Built, or built with this one. Whether inputs are constant says the first one.
+        **kwargs: As for `keras.layers.Layer`.
+    """
+
+    def __init__(self, convolutions: Sequence[Conv1D], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.convolutions = list(convolutions)
+        self.supports_jit = False
+
+    def build(self, input_shape: Any) -> None:
+        """Build the convolutions."""
+        for convolution in self.convolutions:
+            if not convolution.built:
+                convolution.build(input_shape)
+            input_shape = convolution.compute_output_shape(input_shape)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """From `(batch, time, features)` to `(batch, steps, filters)` of the last one."""
+        if all(convolution.takes_kernels for convolution in self.convolutions):
+            return _convolve_by_kernels(inputs, self.convolutions)
+        for convolution in self.convolutions:
+            inputs = convolution(inputs)
+        return inputs
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Shape of the outputs for that of the inputs."""
+        for convolution in self.convolutions:
+            input_shape = convolution.compute_output_shape(input_shape)
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The configurations of all convolutions."""
+        convolutions = [convolution.get_config() for convolution in self.convolutions]
+        return {**super().get_config(), "convolutions": convolutions}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ConvolutionStack:
+        """The layer of a configuration, not built."""
+        convolutions = [Conv1D.from_config(one) for one in config.pop("convolutions")]
+        return cls(convolutions, **config)
+
+    def plain(self) -> keras.Layer:
+        """The same in layers of Keras, with weights in the same order."""
+        return keras.Sequential([layer.plain() for layer in self.convolutions], name=self.name)
+
+
+def _convolve_by_kernels(inputs: Tensor, layers: Sequence[Conv1D]) -> Tensor:
+    sizes, constant_inputs = [layer.pool_size for layer in layers], layers[0].constant_inputs
+    weights = [
+        tf.convert_to_tensor(weight) for layer in layers for weight in (layer.kernel, layer.bias)
+    ]
+    batch, time, _ = inputs.shape
+    for kernel, size in zip(weights[::2], sizes, strict=True):
+        _, time, filters = output_shape(batch, time, kernel, size)
 
     @tf.custom_gradient
-    def convolve(inputs: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Callable[..., Any]]:
-        forward = functools.partial(_forward, pool_size)
-        outputs, places = call_kernel(
-            forward, [inputs, kernel, bias], [shape, shape], [tf.float32, tf.int8]
+    def convolve(inputs: Tensor, *weights: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+        outputs, between, places = call_kernel(
+            functools.partial(_forward, sizes),
+            [inputs, *weights],
+            [(batch, time, filters), None, None],
+            [tf.float32, tf.float32, tf.int8],
         )
 
         def gradient(upstream: Tensor) -> tuple[Tensor | None, ...]:
-            wanted = tf.TensorShape([0]) if constant_inputs else inputs.shape
-            data, *weights = call_kernel(
-                functools.partial(_gradients, pool_size, constant_inputs),
-                [inputs, upstream, places, kernel],
-                [wanted, kernel.shape, bias.shape],
+            data, *found = call_kernel(
+                functools.partial(_gradients, sizes, constant_inputs),
+                [inputs, between, upstream, places, *weights],
+                [
+                    (0,) if constant_inputs else inputs.shape,
+                    *(weight.shape for weight in weights),
+                ],
             )
-            return None if constant_inputs else data, *weights
+            return None if constant_inputs else data, *found
 
         return outputs, gradient
 
-    return convolve(inputs, kernel, bias)
+    return convolve(inputs, *weights)
 
 
 def output_shape(
@@ -151,59 +211,84 @@ def output_shape(
     return batch, steps, kernel.shape[-1]
 
 
-def empty_outputs(
-    inputs: tuple[int, ...], kernel: np.ndarray, size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Arrays for the `outputs` and `places` of a kernel, from the shape of its inputs."""
-    batch, time, *_ = inputs
-    shape = (batch, (time - len(kernel) + 1) // size, kernel.shape[-1])
-    return aligned_empty(shape), aligned_empty(shape, np.int8)
-
-
-def _forward(
-    size: int, inputs: np.ndarray, kernel: np.ndarray, bias: np.ndarray
-) -> list[np.ndarray]:
-    outputs, places = empty_outputs(inputs.shape, kernel, size)
-    columns = padded_columns(kernel.reshape(-1, kernel.shape[-1]))
-    (biases,) = padded_columns(bias[None])
+def _forward(sizes: list[int], inputs: np.ndarray, *weights: np.ndarray) -> list[np.ndarray]:
+    batch, shapes = len(inputs), _shapes(inputs, weights, sizes)
+    numbers = [shape.steps * shape.filters for shape in shapes]
+    outputs = aligned_empty((batch, shapes[-1].steps, shapes[-1].filters))
+    between = aligned_empty((batch * sum(numbers[:-1]),))
+    places = aligned_empty((batch * sum(numbers),), np.int8)
+    kernels_of_all = [
+        padded_columns(kernel.reshape(-1, kernel.shape[-1])) for kernel in weights[::2]
+    ]
+    biases = [padded_columns(bias[None]) for bias in weights[1::2]]
     in_parallel(
-        kernels.forward, len(inputs), _CHUNK, size, inputs, columns, biases, outputs, places
+        kernels.forward,
+        batch,
+        _CHUNK,
+        np.array(shapes),
+        inputs.reshape(-1),
+        _joined(kernels_of_all),
+        _joined(biases),
+        between,
+        outputs.reshape(-1),
+        places,
     )
-    return [outputs, places]
+    return [outputs, between, places]
 
 
 def _gradients(
-    size: int,
+    sizes: list[int],
     constant_inputs: bool,
     inputs: np.ndarray,
+    between: np.ndarray,
     upstream: np.ndarray,
     places: np.ndarray,
-    kernel: np.ndarray,
+    *weights: np.ndarray,
 ) -> list[np.ndarray]:
-    terms, features, filters = kernel.shape
-    chunks, columns = -(-len(inputs) // _CHUNK), padded(filters)
-    kernel_parts = np.empty((chunks, terms * features, columns), np.float32)
-    bias_parts = np.empty((chunks, columns), np.float32)
-    data = aligned_empty((0, *inputs.shape[1:]) if constant_inputs else inputs.shape)
+    shapes, chunks = _shapes(inputs, weights, sizes), -(-len(inputs) // _CHUNK)
+    of_kernels = [shape.kernel_size * shape.features * shape.columns for shape in shapes]
+    of_biases = [shape.columns for shape in shapes]
+    kernel_parts = np.empty((chunks, sum(of_kernels)), np.float32)
+    bias_parts = np.empty((chunks, sum(of_biases)), np.float32)
+    data = aligned_empty((0,) if constant_inputs else inputs.shape)
     in_parallel(
         kernels.gradients,
         chunks,
         1,
         _CHUNK,
-        size,
-        inputs,
-        upstream,
+        np.array(shapes),
+        inputs.reshape(-1),
+        between,
+        upstream.reshape(-1),
         places,
-        _backwards(kernel),
+        _joined([_backwards(kernel) for kernel in weights[::2]]),
         kernel_parts,
         bias_parts,
-        data,
+        data.reshape(-1),
     )
-    return [
-        data.reshape(-1) if constant_inputs else data,
-        kernel_parts.sum(axis=0)[:, :filters].reshape(kernel.shape),
-        bias_parts.sum(axis=0)[:filters],
-    ]
+    kernel_sums = np.split(kernel_parts.sum(axis=0), np.cumsum(of_kernels)[:-1])
+    bias_sums = np.split(bias_parts.sum(axis=0), np.cumsum(of_biases)[:-1])
+    found = [data]
+    for shape, kernel, kernel_sum, bias_sum in zip(
+        shapes, weights[::2], kernel_sums, bias_sums, strict=True
+    ):
+        by_column = kernel_sum.reshape(*kernel.shape[:2], shape.columns)
+        found += [by_column[..., : shape.filters], bias_sum[: shape.filters]]
+    return found
+
+
+def _shapes(
+    inputs: np.ndarray, weights: Sequence[np.ndarray], sizes: list[int]
+) -> list[kernels.Shape]:
+    found, time = [], inputs.shape[1]
+    for kernel, size in zip(weights[::2], sizes, strict=True):
+        found.append(kernels.shape_of(time, kernel, size))
+        time = found[-1].steps
+    return found
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([array.reshape(-1) for array in arrays])
 
 
 def _backwards(kernel: np.ndarray) -> np.ndarray:

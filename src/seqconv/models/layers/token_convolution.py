@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from seqconv.models.kernels import token_convolution as kernels
 from seqconv.models.kernels.products import padded, padded_columns
-from seqconv.models.layers.convolution import Conv1D, empty_outputs, output_shape
+from seqconv.models.layers.convolution import Conv1D, output_shape
 from seqconv.models.layers.embedding import Embedding
 from seqconv.models.layers.native import call_kernel, in_parallel
 from seqconv.tasks.forecasting.windows import aligned_empty
@@ -117,7 +117,9 @@ def _forward(
     columns = _columns(kernel)
     products = np.empty((len(used), columns.shape[1]), np.float32)
     in_parallel(kernels.multiply, _blocks(used), _BLOCKS, table, used, columns, products)
-    outputs, places = empty_outputs(tokens.shape, kernel, size)
+    batch, time = tokens.shape
+    shape = (batch, (time - len(kernel) + 1) // size, kernel.shape[-1])
+    outputs, places = aligned_empty(shape), aligned_empty(shape, np.int8)
     (bias,) = padded_columns(bias[None])
     in_parallel(
         kernels.forward, len(tokens), _CHUNK, size, numbers, products, bias, outputs, places
