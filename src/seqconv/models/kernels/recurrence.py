@@ -37,6 +37,8 @@ from seqconv.models.kernels.vectors import (
     load,
     spread,
     store,
+    stream,
+    streamed,
     transpose_part,
     where,
 )
@@ -653,7 +655,7 @@ def gru_forward(
         initial: states `(samples, 1, shown)`.
         outputs: gets the states `(samples, steps, shown)` if all are wanted.
         finals: gets the last states `(samples, 1, shown)`.
-        saved: `(blocks, steps, GRU_SAVED, units, 16)`; 0: nothing is saved.
+        saved: `(blocks, steps, GRU_SAVED, units, 16)`, at an address that is a multiple of 64; 0: nothing is saved.
         scratch: working memory.
     """
     units, lanes, tiles = loop.units, loop.units * 16, loop.units // 4
@@ -695,16 +697,17 @@ def gru_forward(
             factor = reset if loop.reset_after else one
             candidate = _tanh(add_product(factor, recurrent, given))
             if saved != 0:
-                store(before, saved, to + row)
-                store(update, saved, to + lanes + row)
-                store(reset, saved, to + 2 * lanes + row)
-                store(candidate, saved, to + 3 * lanes + row)
-                store(recurrent, saved, to + 4 * lanes + row)
+                stream(before, saved, to + row)
+                stream(update, saved, to + lanes + row)
+                stream(reset, saved, to + 2 * lanes + row)
+                stream(candidate, saved, to + 3 * lanes + row)
+                stream(recurrent, saved, to + 4 * lanes + row)
             after = add_product(update, before, (one - update) * candidate)
             store(after, scratch, state + row)
         if loop.sequences:
             _write_step(loop, scratch, state, outputs, block, step, loop.shown)
     _write_state(loop, scratch, state, finals, block, 0, 1)
+    streamed()
 
 
 @compiled
@@ -844,13 +847,13 @@ def lstm_forward(
             shown = _tanh(cell_after)
             after = leave * shown
             if saved != 0:
-                store(before, saved, to + row)
-                store(cell_before, saved, to + lanes + row)
-                store(enter, saved, to + 2 * lanes + row)
-                store(forget, saved, to + 3 * lanes + row)
-                store(candidate, saved, to + 4 * lanes + row)
-                store(leave, saved, to + 5 * lanes + row)
-                store(shown, saved, to + 6 * lanes + row)
+                stream(before, saved, to + row)
+                stream(cell_before, saved, to + lanes + row)
+                stream(enter, saved, to + 2 * lanes + row)
+                stream(forget, saved, to + 3 * lanes + row)
+                stream(candidate, saved, to + 4 * lanes + row)
+                stream(leave, saved, to + 5 * lanes + row)
+                stream(shown, saved, to + 6 * lanes + row)
             if loop.skips:
                 keep = load(loop.keep, (block * loop.steps + step) * 16)
                 after = where(keep, after, before)
@@ -861,6 +864,7 @@ def lstm_forward(
             _write_step(loop, scratch, state, outputs, block, step, loop.shown)
     _write_state(loop, scratch, state, finals, block, 0, 2)
     _write_state(loop, scratch, cell, finals, block, 1, 2)
+    streamed()
 
 
 @compiled

@@ -84,6 +84,34 @@ def store(typing: Any, vector: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
+def stream(typing: Any, vector: Any, array: Any, index: Any) -> Any:
+    """Write a vector from an index on past the cache, since it is read when much else has been; see `streamed`.
+
+    The address must be a multiple of 64.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector, address, index = arguments
+        stored = builder.store(vector, _pointer(builder, address, index, _VECTOR), align=64)
+        once = builder.module.add_metadata([ir.Constant(_INT, 1)])
+        stored.set_metadata("nontemporal", once)
+        return context.get_dummy_value()
+
+    return types.void(_lanes, types.intp, types.intp), generate
+
+
+@intrinsic
+def streamed(typing: Any) -> Any:
+    """Wait until what was written by `stream` is there for all threads."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
 def spread(typing: Any, array: Any, index: Any) -> Any:
     """One number in all lanes."""
 
