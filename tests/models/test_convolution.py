@@ -100,7 +100,7 @@ def test_what_is_no_number_is_not_lost(place, filters):
     assert np.isnan(layer(inputs)).all()
 
 
-@pytest.mark.parametrize("size", [127, 128])
+@pytest.mark.parametrize("size", [128, 129])
 def test_any_number_of_steps_is_pooled(size):
     random = np.random.default_rng(size)
     inputs = random.normal(size=(2, 2 * size, 3)).astype(np.float32)
@@ -157,16 +157,20 @@ def test_time_may_be_unknown_and_configuration_comes_back(tmp_path):
     np.testing.assert_array_equal(model(batch), again(batch))
 
 
-def stack_and_layers(filters: list[int], pool_size: int, **options: bool) -> tuple:
+def stack_and_layers(
+    filters: list[int], pool_size: int, *, constant_inputs: bool = False
+) -> tuple[ConvolutionStack, keras.Sequential]:
     """Convolutions one behind the other, together and as layers by themselves, with the same weights."""
     random = np.random.default_rng(0)
-    layers = [Conv1D(count, 3, pool_size, **options) for count in filters]
+    layers = [
+        Conv1D(count, 3, pool_size, constant_inputs=constant_inputs and number == 0)
+        for number, count in enumerate(filters)
+    ]
     shape = (None, 60, 5)
     for layer in layers:
         layer.build(shape)
         layer.bias.assign(random.normal(size=layer.bias.shape))
         shape = layer.compute_output_shape(shape)
-        options = {}
     return ConvolutionStack(layers), keras.Sequential(layers)
 
 
@@ -185,6 +189,42 @@ def test_together_they_give_the_bits_of_each_by_itself(filters, pool_size):
     for one, other, by_tensorflow in zip(together, apart, alone, strict=True):
         np.testing.assert_array_equal(one, other)
         np.testing.assert_allclose(one, by_tensorflow, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("filters", [[7], [16, 5], [20, 33, 16]])
+def test_constant_inputs_of_a_stack_change_no_other_gradient(filters):
+    stack, _ = stack_and_layers(filters, 2)
+    constant, _ = stack_and_layers(filters, 2, constant_inputs=True)
+    constant.build(INPUTS.shape)
+    constant.set_weights(stack.get_weights())
+    found = []
+    for layer in (stack, constant):
+        tensor = tf.constant(INPUTS)
+        with tf.GradientTape() as tape:
+            tape.watch(tensor)
+            loss = tf.reduce_sum(layer(tensor) ** 2)
+        found.append(tape.gradient(loss, [tensor, *layer.trainable_variables]))
+    (data, *weights), (none, *others) = found
+    assert data is not None
+    assert none is None
+    for one, other in zip(weights, others, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_stack_refuses_inputs_of_other_features():
+    stack, _ = stack_and_layers([7, 16], 2)
+    with pytest.raises(ValueError, match="expected axis -1 of input shape to have value 5"):
+        stack(INPUTS[..., :3])
+
+
+def test_without_an_output_there_is_no_gradient():
+    """Not even of what is no number."""
+    layer, _ = pair(2, 16, 3, 4)
+    inputs = np.full((2, 5, 2), np.nan, np.float32)
+    outputs, *gradients = outputs_and_gradients(layer, inputs, np.zeros((2, 0, 16), np.float32))
+    assert outputs.shape == (2, 0, 16)
+    for gradient in gradients:
+        assert not gradient.any()
 
 
 def test_a_stack_comes_back_from_its_configuration(tmp_path):

@@ -77,3 +77,9 @@ def test_names_of_variables_are_those_of_keras():
             optimizer.build([keras.Variable(np.zeros(2), name="weight")])
         names = [[v.path.rpartition("/")[2] for v in o.variables] for o in pair]
         assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("settings", [{"momentum": 0.9}, {"centered": True}])
+def test_another_rmsprop_is_refused(settings):
+    with pytest.raises(ValueError, match=r"Use keras\.optimizers\.RMSprop for another kind"):
+        optimizers.RMSprop([], **settings)

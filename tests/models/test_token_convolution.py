@@ -67,6 +67,19 @@ def test_outputs_and_gradients(batch, steps, vocabulary, size, filters, kernel_s
         np.testing.assert_allclose(ours, keras_own, rtol=2e-5, atol=5e-5)
 
 
+def test_many_tokens_and_filters():
+    """Several groups of blocks of tokens, and more than one vector of filters."""
+    random = np.random.default_rng(0)
+    tokens = random.integers(2000, size=(40, 60)).astype(np.int32)
+    upstream = random.normal(size=(40, 19, 33)).astype(np.float32)
+    found, wanted = (
+        outputs_and_gradients(layer, tokens, upstream) for layer in layers(2000, 12, 33, 3, 3)
+    )
+    assert len(np.unique(tokens)) > 1024
+    for ours, keras_own in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(ours, keras_own, rtol=2e-5, atol=5e-5)
+
+
 @pytest.mark.parametrize("reason", ["alone", "a large vocabulary"])
 def test_without_a_table_of_products(monkeypatch, reason):
     ours, _ = layers(30, 8, 4, 3)

@@ -48,37 +48,33 @@ class StackSection(ModelSection):
 
     def _first(self, spec: SequenceSpec, fixed_length: bool) -> tuple[Any, Any, Any, list[Any]]:
         """The beginning of a model, of a text with its first convolution, and the convolutions that are to follow."""
+        # One by one: a layer draws its seed when it is made.
         layers = self._convolutions(spec)
         if spec.vocabulary is None:
-            return *stem(spec, fixed_length=fixed_length), layers
+            return *stem(spec, fixed_length=fixed_length), list(layers)
         from seqconv.models.layers.token_convolution import TokenConvolution
 
+        first = next(layers)
         inputs, embedding, present = text(spec, fixed_length=fixed_length)
         # Built here, their weights are named as they are where the layers stand by themselves.
         embedding.build(inputs.shape)
-        layers[0].build((*inputs.shape, spec.embedding))
-        return (
-            inputs,
-            TokenConvolution(embedding, layers[0], name="of_tokens")(inputs),
-            present,
-            layers[1:],
-        )
+        first.build((*inputs.shape, spec.embedding))
+        sequence = TokenConvolution(embedding, first, name="of_tokens")(inputs)
+        return inputs, sequence, present, list(layers)
 
-    def _convolutions(self, spec: SequenceSpec) -> list[Any]:
+    def _convolutions(self, spec: SequenceSpec) -> Iterator[Any]:
         """The convolutions, each but the last with the maximum pooling behind it."""
         from seqconv.models.layers.convolution import Conv1D
 
         last = len(self.filters)
-        return [
-            Conv1D(
+        for number, filters in enumerate(self.filters, start=1):
+            yield Conv1D(
                 filters,
                 self.kernel_size,
                 self.pool_size if self.pooling == "max" and number < last else 1,
                 constant_inputs=spec.vocabulary is None and number == 1,
                 name=f"convolution_{number}",
             )
-            for number, filters in enumerate(self.filters, start=1)
-        ]
 
     def _with_averages(self, layers: list[Any], sequence: Any) -> Any:
         """After convolutions, each but the first of a model with a pooling by averages before it."""

@@ -81,11 +81,6 @@ class Graph:
             self._traced = self._function.get_concrete_function()
         return self._traced(*map(tf.convert_to_tensor, arguments))
 
-    @property
-    def traces(self) -> int:
-        """How often the function was traced."""
-        return int(self._function.experimental_get_tracing_count())
-
 
 def compile_training(
     trainer: TrainerConfig,

@@ -5,7 +5,7 @@ is `kernel_size * features` neighbouring numbers: the windows of a sample are th
 and a convolution is a product without a copy. Numbers are float32.
 
 Arrays are flat, and filters are padded to a multiple of 16, the columns of a block of `product`. Kernels share their
-work out among threads by `turns` and `part` (`sharing.taken`).
+work out among threads by `turns` and `share` (`sharing.taken`).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from seqconv.models.kernels.vectors import (
     where_larger,
 )
 
-MOST_POOLED = 127
-"""Steps that can be pooled into one: which of them was the largest is an int8."""
+MOST_POOLED = 128
+"""Steps that can be pooled into one: which of them was the largest, from 0, is an int8."""
 
 
 class Shape(NamedTuple):
@@ -110,13 +110,13 @@ def pooled(size, steps, filters, sums, columns, bias, b, outputs, to, places, pl
 
 
 @compiled
-def forward(turns, count, part, shapes, inputs, kernels, biases, between, outputs, places):  # type: ignore[no-untyped-def]
+def forward(turns, count, share, shapes, inputs, kernels, biases, between, outputs, places):  # type: ignore[no-untyped-def]
     """Convolve, add the bias, cut below zero, and take the largest of every `size` steps; a rest does not count.
 
     Args:
         turns: see `taken`.
         count: samples.
-        part: samples that a thread takes at once.
+        share: samples that a thread takes at once.
         shapes: `(convolutions, len(Shape))`.
         inputs: `(samples, time, features)` of the first convolution.
         kernels: of one convolution after the other, `(kernel_size * features, columns)`.
@@ -129,8 +129,12 @@ def forward(turns, count, part, shapes, inputs, kernels, biases, between, output
             filled.
     """
     samples_between, samples_places = len(between) // count, len(places) // count
-    sums = np.empty(_most(shapes, 6, 5, 4), np.float32)
-    for sample in taken(turns, count, part):
+    most = 0
+    for number in range(len(shapes)):
+        _, _, _, _, columns, size, steps = shapes[number]
+        most = max(most, steps * size * columns)
+    sums = np.empty(most, np.float32)
+    for sample in taken(turns, count, share):
         source, at = inputs, sample * shapes[0, 0] * shapes[0, 1]
         kernel_at, bias_at = 0, 0
         to, places_to = sample * samples_between, sample * samples_places
@@ -152,18 +156,6 @@ def forward(turns, count, part, shapes, inputs, kernels, biases, between, output
             bias_at += columns
             to += steps * filters
             places_to += steps * filters
-
-
-@part
-def _most(shapes, *columns):  # type: ignore[no-untyped-def]
-    """The largest product of some columns of the shapes."""
-    most = 0
-    for number in range(len(shapes)):
-        size = 1
-        for column in columns:
-            size *= shapes[number, column]
-        most = max(most, size)
-    return most
 
 
 @part
@@ -228,7 +220,7 @@ def _spread(size, steps, filters, upstream, at, places, places_at, gradient, to,
 def gradients(  # type: ignore[no-untyped-def]
     turns,
     count,
-    part,
+    share,
     chunk,
     shapes,
     inputs,
@@ -245,7 +237,7 @@ def gradients(  # type: ignore[no-untyped-def]
     Args:
         turns: see `taken`.
         count: chunks.
-        part: chunks that a thread takes at once.
+        share: chunks that a thread takes at once.
         chunk: samples of each.
         shapes: as for `forward`.
         inputs: as for `forward`.
@@ -262,11 +254,11 @@ def gradients(  # type: ignore[no-untyped-def]
     samples = len(inputs) // (shapes[0, 0] * shapes[0, 1])
     samples_between, samples_places = len(between) // samples, len(places) // samples
     # Where each convolution has its kernel, its bias, its kernel backwards, its inputs, its places, and the gradient
-    # before its pooling: zeros before and behind it, since the windows of the gradient reach over both ends.
-    starts = np.zeros((layers + 1, 6), np.int64)
+    # before its pooling, with zeros before and behind it, since the windows of the gradient reach over both ends.
+    starts, widest = np.zeros((layers + 1, 6), np.int64), 0
     for number in range(layers):
         time, features, kernel_size, filters, columns, _, steps = shapes[number]
-        wide = _padded(features)
+        wide = padded(features)
         sizes = (
             kernel_size * features * columns,
             columns,
@@ -275,40 +267,42 @@ def gradients(  # type: ignore[no-untyped-def]
             steps * filters,
             (time + kernel_size - 1) * columns,
         )
+        widest = max(widest, time * wide)
         for kind in range(6):
             starts[number + 1, kind] = starts[number, kind] + sizes[kind]
     gradient = np.zeros(starts[layers, 5], np.float32)
-    widest = 0
-    for number in range(layers):
-        widest = max(widest, shapes[number, 0] * _padded(shapes[number, 1]))
+    # Of the last one, whose outputs have a gradient.
+    _, _, _, last_filters, _, _, last_steps = shapes[layers - 1]
     sums, down = np.empty(widest, np.float32), np.empty(widest, np.float32)
-    for chunk_number in taken(turns, count, part):
+    for chunk_number in taken(turns, count, share):
         kernels[chunk_number] = 0
         biases[chunk_number] = 0
         of_kernels, of_biases = kernels[chunk_number], biases[chunk_number]
         for sample in range(chunk_number * chunk, min((chunk_number + 1) * chunk, samples)):
-            above, at = upstream, sample * shapes[layers - 1, 6] * shapes[layers - 1, 3]
+            above, at = upstream, sample * last_steps * last_filters
             for number in range(layers - 1, -1, -1):
                 time, features, kernel_size, filters, columns, size, steps = shapes[number]
-                places_at = sample * samples_places + starts[number, 4]
-                row = starts[number, 5] + (kernel_size - 1) * columns
-                add_biases(
-                    steps, filters, above, at, places, places_at, of_biases, starts[number, 1]
-                )
+                kernel_at, bias_at, backwards_at, between_at, places_at, gradient_at = starts[
+                    number
+                ]
+                places_at += sample * samples_places
+                row = gradient_at + (kernel_size - 1) * columns
+                add_biases(steps, filters, above, at, places, places_at, of_biases, bias_at)
                 _spread(size, steps, filters, above, at, places, places_at, gradient, row, columns)
-                source, source_at = between, sample * samples_between + starts[number, 3]
+                source, source_at = between, sample * samples_between + between_at
                 if number == 0:
                     source, source_at = inputs, sample * time * features
-                product(
-                    source, source_at, 1, features, gradient, row, columns,
-                    of_kernels, starts[number, 0], columns,
-                    kernel_size * features, steps * size, columns, True,
-                )  # fmt: skip
+                if steps > 0:
+                    product(
+                        source, source_at, 1, features, gradient, row, columns,
+                        of_kernels, kernel_at, columns,
+                        kernel_size * features, steps * size, columns, True,
+                    )  # fmt: skip
                 if number == 0 and len(found) == 0:
                     break
-                wide = _padded(features)
+                wide = padded(features)
                 product(
-                    gradient, starts[number, 5], columns, 1, backwards, starts[number, 2], wide,
+                    gradient, gradient_at, columns, 1, backwards, backwards_at, wide,
                     sums, 0, wide, time, kernel_size * columns, wide, False,
                 )  # fmt: skip
                 target, to = down, 0
@@ -318,8 +312,3 @@ def gradients(  # type: ignore[no-untyped-def]
                     for j in range(features):
                         target[to + step * features + j] = sums[step * wide + j]
                 above, at = down, 0
-
-
-@part
-def _padded(columns):  # type: ignore[no-untyped-def]
-    return (columns + LANES - 1) // LANES * LANES

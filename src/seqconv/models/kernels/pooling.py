@@ -1,6 +1,6 @@
 """The maximum over all time steps, and its gradient. Numbers are float32.
 
-Kernels share their work out among threads by `turns` and `part` (`sharing.taken`).
+Kernels share their work out among threads by `turns` and `share` (`sharing.taken`).
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from seqconv.models.kernels.sharing import taken
 
 
 @compiled
-def forward(turns, count, part, inputs, outputs):  # type: ignore[no-untyped-def]
+def forward(turns, count, share, inputs, outputs):  # type: ignore[no-untyped-def]
     """The largest of all steps.
 
     Args:
         turns: see `taken`.
         count: samples.
-        part: samples that a thread takes at once.
+        share: samples that a thread takes at once.
         inputs: `(batch, time, features)`.
         outputs: `(batch, features)`, filled.
     """
     _, time, features = inputs.shape
-    for sample in taken(turns, count, part):
+    for sample in taken(turns, count, share):
         outputs[sample] = inputs[sample, 0]
         for step in range(1, time):
             for j in range(features):
@@ -33,13 +33,13 @@ def forward(turns, count, part, inputs, outputs):  # type: ignore[no-untyped-def
 
 
 @compiled
-def gradient(turns, count, part, inputs, outputs, upstream, gradients):  # type: ignore[no-untyped-def]
+def gradient(turns, count, share, inputs, outputs, upstream, gradients):  # type: ignore[no-untyped-def]
     """The gradient of the inputs: all of it goes to the first of several equal maxima.
 
     Args:
         turns: see `taken`.
         count: samples.
-        part: samples that a thread takes at once.
+        share: samples that a thread takes at once.
         inputs: `(batch, time, features)`.
         outputs: of `forward`.
         upstream: gradient of the outputs.
@@ -47,7 +47,7 @@ def gradient(turns, count, part, inputs, outputs, upstream, gradients):  # type:
     """
     _, time, features = inputs.shape
     left = np.empty(features, np.float32)
-    for sample in taken(turns, count, part):
+    for sample in taken(turns, count, share):
         left[:] = upstream[sample]
         for step in range(time):
             for j in range(features):

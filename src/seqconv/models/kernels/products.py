@@ -18,19 +18,17 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from seqconv.models.kernels.compiling import part
-from seqconv.models.kernels.vectors import WIDE
+from seqconv.models.kernels.vectors import LANES, WIDE
 
-# Columns of a block.
-WIDTH = 16
-# Numbers in a vector: AVX has 8, AVX-512 16; where registers are shorter, LLVM uses several. A sum has its terms in the
-# same order whatever the block is.
-_LANES = 16 if WIDE else 8
+# Numbers in a register: AVX has 8, AVX-512 16; where registers are shorter, LLVM uses several. A sum has its terms in
+# the same order whatever the block is.
+_REGISTER = 16 if WIDE else 8
 
 _FLOAT = ir.FloatType()
-_VECTOR = ir.VectorType(_FLOAT, _LANES)
+_VECTOR = ir.VectorType(_FLOAT, _REGISTER)
 _INT32 = ir.IntType(32)
 
 
@@ -73,7 +71,7 @@ def _block(rows: int, width: int) -> Any:
                 builder,
                 (a, a_row, a_step, b, b_step, out, out_row, terms, add),
                 rows,
-                width // _LANES,
+                width // _REGISTER,
             )
             return context.get_dummy_value()
 
@@ -89,20 +87,20 @@ def _generate(builder: Any, args: Any, rows: int, count: int) -> None:
         return ir.Constant(terms.type, value)
 
     def vectors(pointer: Any) -> list[Any]:
-        places = [builder.gep(pointer, [number(_LANES * index)]) for index in range(count)]
+        places = [builder.gep(pointer, [number(_REGISTER * index)]) for index in range(count)]
         return [builder.bitcast(place, _VECTOR.as_pointer()) for place in places]
 
     def spread(value: Any) -> Any:
         undefined = ir.Constant(_VECTOR, ir.Undefined)
         first = builder.insert_element(undefined, value, ir.Constant(_INT32, 0))
-        zeros = ir.Constant(ir.VectorType(_INT32, _LANES), [0] * _LANES)
+        zeros = ir.Constant(ir.VectorType(_INT32, _REGISTER), [0] * _REGISTER)
         return builder.shuffle_vector(first, undefined, zeros)
 
     # One instruction where the processor has it, a product and a sum elsewhere.
     multiply_add = cgutils.get_or_insert_function(
         builder.module,
         ir.FunctionType(_VECTOR, [_VECTOR] * 3),
-        f"llvm.fmuladd.v{_LANES}f32",
+        f"llvm.fmuladd.v{_REGISTER}f32",
     )
     places = [
         place
@@ -123,7 +121,7 @@ def _generate(builder: Any, args: Any, rows: int, count: int) -> None:
     sums = []
     for value in old:
         phi = builder.phi(_VECTOR)
-        phi.add_incoming(ir.Constant(_VECTOR, [0.0] * _LANES), before)
+        phi.add_incoming(ir.Constant(_VECTOR, [0.0] * _REGISTER), before)
         phi.add_incoming(value, load)
         sums.append(phi)
     right = [
@@ -187,8 +185,8 @@ def _panel(width: int, most: int) -> Any:
 
 
 # Sums under way hide how long one takes: so many fill the registers.
-_panel_of_16 = _panel(WIDTH, 16 if WIDE else 4)
-_panel_of_32 = _panel(2 * WIDTH, 12)
+_panel_of_16 = _panel(LANES, 16 if WIDE else 4)
+_panel_of_32 = _panel(2 * LANES, 12)
 
 
 @part
@@ -215,23 +213,24 @@ def product(  # type: ignore[no-untyped-def]
     """
     j = 0
     if WIDE:
-        while j + 2 * WIDTH <= columns:
+        while j + 2 * LANES <= columns:
             _panel_of_32(
                 a, a_start, a_row, a_step, b, b_start + j, b_row,
                 out, out_start + j, out_row, rows, terms, add,
             )  # fmt: skip
-            j += 2 * WIDTH
+            j += 2 * LANES
     while j < columns:
         _panel_of_16(
             a, a_start, a_row, a_step, b, b_start + j, b_row,
             out, out_start + j, out_row, rows, terms, add,
         )  # fmt: skip
-        j += WIDTH
+        j += LANES
 
 
+@register_jitable
 def padded(columns: int) -> int:
     """The next multiple of 16."""
-    return -(-columns // WIDTH) * WIDTH
+    return -(-columns // LANES) * LANES
 
 
 def padded_columns(matrix: np.ndarray) -> np.ndarray:

@@ -533,7 +533,7 @@ def _add_weight_gradient(
 def _add_four_rows(
     scratch: Array,
     at: int,
-    next: int,
+    apart: int,
     of: int,
     turned: int,
     steps: int,
@@ -552,7 +552,7 @@ def _add_four_rows(
             sum3 = add_product(spread(scratch, at + 48), x, sum3)
             at += 1
             of += turned
-        at += next - 16
+        at += apart - 16
     store(sum0, sums, to)
     store(sum1, sums, to + width)
     store(sum2, sums, to + 2 * width)
@@ -563,7 +563,7 @@ def _add_four_rows(
 def _add_eight_rows(
     scratch: Array,
     at: int,
-    next: int,
+    apart: int,
     of: int,
     turned: int,
     steps: int,
@@ -588,7 +588,7 @@ def _add_eight_rows(
             sum7 = add_product(spread(scratch, at + 112), x, sum7)
             at += 1
             of += turned
-        at += next - 16
+        at += apart - 16
     store(sum0, sums, to)
     store(sum1, sums, to + width)
     store(sum2, sums, to + 2 * width)

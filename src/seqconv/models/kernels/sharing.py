@@ -24,18 +24,18 @@ def _next(typing: Any, turns: Any) -> Any:
 
 
 @part
-def taken(turns, count, size):  # type: ignore[no-untyped-def]
-    """Numbers below `count`, `size` neighbouring ones at a time, that no other thread has taken.
+def taken(turns, count, share):  # type: ignore[no-untyped-def]
+    """Numbers below `count`, `share` neighbouring ones at a time, that no other thread has taken.
 
     Args:
         turns: an array of one int64, shared by the threads and zero to begin with.
         count: how much there is to do.
-        size: of a part.
+        share: of a thread at once.
     """
     while True:
-        first = _next(turns) * size
+        first = _next(turns) * share
         if first >= count:
             return
         # numba compiles no `yield from`.
-        for number in range(first, min(first + size, count)):  # noqa: UP028
+        for number in range(first, min(first + share, count)):  # noqa: UP028
             yield number

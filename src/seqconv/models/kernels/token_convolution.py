@@ -4,7 +4,7 @@ What a token adds to a filter at one of its `kernel_size` places is the product 
 of the kernel. A batch has far fewer different tokens than positions, so these products are computed once for each
 token and place, and a convolution is a sum of `kernel_size` rows of that table.
 
-Numbers are float32. Kernels share their work out among threads by `turns` and `part` (`sharing.taken`). Filters and
+Numbers are float32. Kernels share their work out among threads by `turns` and `share` (`sharing.taken`). Filters and
 the size of an embedding are padded to a multiple of 16, the columns of a block of `product`.
 """
 
@@ -49,13 +49,13 @@ def positions_by_token(numbers, starts, positions):  # type: ignore[no-untyped-d
 
 
 @compiled
-def multiply(turns, count, part, table, used, kernel, products):  # type: ignore[no-untyped-def]
+def multiply(turns, count, share, table, used, kernel, products):  # type: ignore[no-untyped-def]
     """The products of the tokens in use, block by block.
 
     Args:
         turns: see `taken`.
         count: blocks of tokens.
-        part: blocks that a thread takes at once.
+        share: blocks that a thread takes at once.
         table: embeddings, `(vocabulary, size)`.
         used: numbers of the tokens in use, ascending.
         kernel: `(size, kernel_size * padded filters)`.
@@ -63,7 +63,7 @@ def multiply(turns, count, part, table, used, kernel, products):  # type: ignore
     """
     size, columns = kernel.shape
     rows = np.empty((BLOCK, size), np.float32)
-    for block in taken(turns, count, part):
+    for block in taken(turns, count, share):
         start = block * BLOCK
         tokens = min(BLOCK, len(used) - start)
         for row in range(tokens):
@@ -75,13 +75,13 @@ def multiply(turns, count, part, table, used, kernel, products):  # type: ignore
 
 
 @compiled
-def forward(turns, count, part, size, tokens, products, bias, outputs, places):  # type: ignore[no-untyped-def]
+def forward(turns, count, share, size, tokens, products, bias, outputs, places):  # type: ignore[no-untyped-def]
     """Sum the rows of each window, then as `convolution.forward`.
 
     Args:
         turns: see `taken`.
         count: samples.
-        part: samples that a thread takes at once.
+        share: samples that a thread takes at once.
         size: steps pooled into one; 1 for none.
         tokens: number of each token among those in use, `(batch, time)`.
         products: of `multiply`.
@@ -95,7 +95,7 @@ def forward(turns, count, part, size, tokens, products, bias, outputs, places): 
     sums = np.empty(steps * size * columns, np.float32)
     flat_outputs, flat_places = outputs.reshape(-1), places.reshape(-1)
     products_at, sums_at = products.ctypes.data, sums.ctypes.data
-    for sample in taken(turns, count, part):
+    for sample in taken(turns, count, share):
         for step in range(steps * size):
             for j in range(0, columns, LANES):
                 total = constant(0.0)
@@ -108,13 +108,13 @@ def forward(turns, count, part, size, tokens, products, bias, outputs, places): 
 
 
 @compiled
-def bias_gradients(turns, count, part, chunk, upstream, places, biases):  # type: ignore[no-untyped-def]
+def bias_gradients(turns, count, share, chunk, upstream, places, biases):  # type: ignore[no-untyped-def]
     """The gradient of the bias, summed over the samples of each chunk.
 
     Args:
         turns: see `taken`.
         count: chunks.
-        part: chunks that a thread takes at once.
+        share: chunks that a thread takes at once.
         chunk: samples of each.
         upstream: gradient of the outputs, `(batch, steps, filters)`.
         places: of `forward`.
@@ -122,7 +122,7 @@ def bias_gradients(turns, count, part, chunk, upstream, places, biases):  # type
     """
     batch, steps, filters = upstream.shape
     flat_upstream, flat_places = upstream.reshape(-1), places.reshape(-1)
-    for number in taken(turns, count, part):
+    for number in taken(turns, count, share):
         biases[number] = 0
         for sample in range(number * chunk, min((number + 1) * chunk, batch)):
             at = sample * steps * filters
@@ -131,14 +131,14 @@ def bias_gradients(turns, count, part, chunk, upstream, places, biases):  # type
 
 @compiled
 def sum_by_token(  # type: ignore[no-untyped-def]
-    turns, count, part, bounds, starts, positions, time, size, upstream, places, sums
+    turns, count, share, bounds, starts, positions, time, size, upstream, places, sums
 ):
     """The gradient of the table of products, token by token.
 
     Args:
         turns: see `taken`.
         count: spans of tokens.
-        part: spans that a thread takes at once.
+        share: spans that a thread takes at once.
         bounds: where each span begins, and the last one ends.
         starts: of `positions_by_token`.
         positions: of `positions_by_token`.
@@ -153,7 +153,7 @@ def sum_by_token(  # type: ignore[no-untyped-def]
     terms = width // columns
     upstream_at, places_at, sums_at = upstream.ctypes.data, places.ctypes.data, sums.ctypes.data
     zero = constant(0.0)
-    for span in taken(turns, count, part):
+    for span in taken(turns, count, share):
         for token in range(bounds[span], bounds[span + 1]):
             sums[token] = 0
             for index in range(starts[token], starts[token + 1]):
@@ -178,13 +178,13 @@ def sum_by_token(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def gradients(turns, count, part, blocks, table, used, kernel, sums, tables, kernels):  # type: ignore[no-untyped-def]
+def gradients(turns, count, share, blocks, table, used, kernel, sums, tables, kernels):  # type: ignore[no-untyped-def]
     """The gradients of embeddings and kernel, over so many blocks of tokens at a time.
 
     Args:
         turns: see `taken`.
         count: groups of blocks.
-        part: groups that a thread takes at once.
+        share: groups that a thread takes at once.
         blocks: of each group.
         table: embeddings, `(vocabulary, size)`.
         used: numbers of the tokens in use.
@@ -198,7 +198,7 @@ def gradients(turns, count, part, blocks, table, used, kernel, sums, tables, ker
     columns, padded_size = kernel.shape
     rows = np.empty((BLOCK, size), np.float32)
     found = np.empty((BLOCK, padded_size), np.float32)
-    for group in taken(turns, count, part):
+    for group in taken(turns, count, share):
         kernels[group] = 0
         for block in range(group * blocks, (group + 1) * blocks):
             start = block * BLOCK

@@ -18,7 +18,9 @@ from numba.extending import intrinsic, lower_builtin, models, register_model, ty
 
 LANES = 16
 """Numbers in a vector. Vectors of LLVM: two registers with AVX2, one with AVX-512, four with NEON."""
-WIDE = "avx512f" in get_host_cpu_features()
+WIDE = bool(
+    get_host_cpu_features().get("avx512f", False)
+)  # those that it lacks are there, too, as False
 """Whether the processor has AVX-512: 32 registers, and each has room for a vector."""
 
 Array: TypeAlias = Any

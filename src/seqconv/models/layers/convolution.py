@@ -1,4 +1,4 @@
-"""A convolution over time with bias, ReLU and maximum pooling, as one operation forward and few backward.
+"""Convolutions over time with bias, ReLU and maximum pooling: one operation forward and one backward, however many.
 
 On a CPU these are kernels of our own (`seqconv.models.kernels.convolution`), two to three times as fast as TensorFlow's
 for few filters; what stands between a convolution and its pooling is four fifths of the numbers, and is not written to
@@ -46,10 +46,10 @@ class Conv1D(keras.layers.Conv1D):
         filters: Output features.
         kernel_size: Time steps a filter sees; no padding, so the output is `kernel_size - 1` steps shorter.
         pool_size: So many steps of the output are pooled into one, their maximum; a rest at the end does not count.
-        **kwargs: As for `keras.layers.Conv1D`; of padding, strides, dilation, groups, bias and activation there is
-            one kind only.
         constant_inputs: Whether the inputs are data, whose gradient nobody wants: it is None, where kernels of our own
             would compute it.
+        **kwargs: As for `keras.layers.Conv1D`; of padding, strides, dilation, groups, bias and activation there is
+            one kind only.
 
     Raises:
         ValueError: For another kind.
@@ -91,9 +91,9 @@ class Conv1D(keras.layers.Conv1D):
 
     def call(self, inputs: Tensor) -> Tensor:
         """From `(batch, time, features)` to `(batch, (time - kernel_size + 1) // pool_size, filters)`."""
-        kernel, bias = (tf.convert_to_tensor(weight) for weight in (self.kernel, self.bias))
         if self.takes_kernels:
             return _convolve_by_kernels(inputs, [self])
+        kernel, bias = (tf.convert_to_tensor(weight) for weight in (self.kernel, self.bias))
         outputs = _convolve(tf.expand_dims(inputs, 1), tf.expand_dims(kernel, 0), bias)
         return _pool(tf.squeeze(outputs, 1), self.pool_size)
 
@@ -138,6 +138,7 @@ class ConvolutionStack(keras.layers.Layer):
             if not convolution.built:
                 convolution.build(input_shape)
             input_shape = convolution.compute_output_shape(input_shape)
+        self.input_spec = self.convolutions[0].input_spec
 
     def call(self, inputs: Tensor) -> Tensor:
         """From `(batch, time, features)` to `(batch, steps, filters)` of the last one."""
@@ -161,8 +162,8 @@ class ConvolutionStack(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ConvolutionStack:
         """The layer of a configuration, not built."""
-        convolutions = [Conv1D.from_config(one) for one in config.pop("convolutions")]
-        return cls(convolutions, **config)
+        others = {name: value for name, value in config.items() if name != "convolutions"}
+        return cls([Conv1D.from_config(one) for one in config["convolutions"]], **others)
 
     def plain(self) -> keras.Layer:
         """The same in layers of Keras, with weights in the same order."""

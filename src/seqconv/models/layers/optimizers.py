@@ -29,10 +29,18 @@ class RMSprop(keras.optimizers.RMSprop):
     Args:
         tables: weights with such gradients.
         settings: of Keras' class.
+
+    Raises:
+        ValueError: with momentum or centered.
     """
 
     def __init__(self, tables: list[Any], **settings: Any):
         super().__init__(name="rmsprop", **settings)
+        if self.momentum or self.centered:
+            raise ValueError(
+                f"The RMSprop of seqconv has no momentum and is not centered; received {settings}. "
+                "Use keras.optimizers.RMSprop for another kind."
+            )
         self._tables = tables
 
     def build(self, variables: list[Any]) -> None:
@@ -58,13 +66,18 @@ class RMSprop(keras.optimizers.RMSprop):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update a weight, or the rows of it that have a gradient."""
+        key = self._var_key(variable)
+        if not isinstance(gradient, tf.IndexedSlices) and key not in self._changes:
+            # A table whose gradient is dense, as clipping makes it.
+            super().update_step(gradient, variable, learning_rate)
+            return
         if not isinstance(gradient, tf.IndexedSlices):
             # One operation, in place, where Keras has ten (docs/adr/0018).
             index = self._get_variable_index(variable)
             tf.raw_ops.ResourceApplyRMSProp(
                 var=variable.handle,
                 ms=self._velocities[index].value.handle,
-                mom=self._changes[self._var_key(variable)].handle,
+                mom=self._changes[key].handle,
                 lr=learning_rate,
                 rho=self.rho,
                 momentum=0.0,
@@ -73,7 +86,7 @@ class RMSprop(keras.optimizers.RMSprop):
             )
             return
         rows, values = gradient.indices, gradient.values
-        last = self._last_steps[self._var_key(variable)].value
+        last = self._last_steps[key].value
         squares = self._velocities[self._get_variable_index(variable)].value
         # Keras counts a step when it is done.
         step = tf.cast(self.iterations, tf.int32) + 1

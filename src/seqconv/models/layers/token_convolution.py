@@ -75,6 +75,7 @@ class TokenConvolution(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TokenConvolution:
         """The layer of a configuration, its weights to be set."""
+        config = dict(config)
         embedding = Embedding.from_config(config.pop("embedding"))
         convolution = Conv1D.from_config(config.pop("convolution"))
         embedding.build((None, None))
