@@ -124,6 +124,18 @@ CASES = {
         USAGE,
         r"require: must name one of test.loss, test.scaled.mae.* received `test.mae`",
     ),
+    "a requirement that an ensemble does not have": (
+        table(),
+        ["ensemble=2", "require=train.loss<1"],
+        USAGE,
+        r"require: must name what the whole of an ensemble or of folds has.* received `train.loss`",
+    ),
+    "a requirement that folds do not have": (
+        table(),
+        ["folds=2", "require=timing.fit_seconds<600"],
+        USAGE,
+        r"require: must name what the whole of an ensemble or of folds has.* received `timing.fit_seconds`",
+    ),
     "two rows": (table(2), [], USAGE, r"split.|a window needs"),
     "one row": (table(1), [], DATA, r"1 usable rows of 1; at least 2"),
     "infinite": (

@@ -196,6 +196,23 @@ def test_samples_of_different_data_are_not_paired(sweep, other):
         answer("compare", sweep, "--significance")
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"target": {"column": "p", "as": "value"}, "unit": "mbar"},
+        {"targets": ["T"], "units": {"T": "degC"}, "leads": [1, 2]},
+    ],
+)
+def test_errors_of_other_targets_or_units_are_not_compared(sweep, others):
+    ours = {"target": {"column": "T", "as": "value"}, "unit": "degC"}
+    for number in range(5):
+        path = sweep / str(number) / "metrics.json"
+        data = {"fingerprint": "sha256:0", **(others if number < 3 else ours)}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": data}))
+    with pytest.raises(SeqconvError, match="predict other targets, or in other units"):
+        answer("compare", sweep, "--significance")
+
+
 def test_forms_of_a_comparison(sweep):
     rows = list(csv.DictReader(io.StringIO(answer("compare", sweep, "--format", "csv"))))
     assert [row["test_mae"] for row in rows] == ["2.0", "3.0", "4.0", "5.0", "6.0", ""]

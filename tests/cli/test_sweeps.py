@@ -27,6 +27,17 @@ def test_threads_are_chosen_where_they_are_left_open(without_tensorflow):
     assert read_command_line([]).only_job.threads == 2
 
 
+def test_values_in_a_drawn_order_are_drawn_once(without_tensorflow):
+    line = read_command_line(["-m", "seed=shuffle(1,2,3,4,5,6)", "batch_size=32,64"])
+    assert sorted((job.seed, job.batch_size) for job in line.jobs) == [
+        (seed, size) for seed in range(1, 7) for size in (32, 64)
+    ]
+    for job, words in zip(line.jobs, line.job_words, strict=True):
+        assert words[:2] == [f"seed={job.seed}", f"batch_size={job.batch_size}"]
+    (words,) = [word for word in line.overrides if word.startswith("seed=")]
+    assert "shuffle" not in words
+
+
 @pytest.mark.parametrize("sweeper", ["search", "basic"])
 def test_a_sweeper_that_chooses_its_jobs_may_have_any_number_to_choose_from(
     without_tensorflow, sweeper

@@ -135,6 +135,21 @@ def test_what_goes_wrong_when_members_are_joined(train, monkeypatch):
     assert [member["status"] for member in metrics["members"]] == ["completed"] * 2
 
 
+def test_a_failure_of_before_is_none_of_an_interruption(train, command, monkeypatch):
+    """A member that had failed and is not started again before a signal comes was interrupted."""
+    words = ["ensemble=2", "trainer.baselines=false"]
+    run_dir, _ = train(*words, "hydra.run.dir=outputs/one")
+    for name in ("metrics.json", "checkpoints"):
+        path = run_dir / name
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    member = run_dir / "member_2" / "metrics.json"
+    error = {"type": "SeqconvError", "message": "killed by signal 9", "exit_code": 1}
+    member.write_text(json.dumps({"status": "failed", "seed": 6, "error": error}))
+    monkeypatch.setattr(Pool, "run", lambda self: signal.SIGTERM)
+    assert command([f"resume={run_dir}"]).exit_code == 143
+    assert metrics_of(run_dir)["status"] == "interrupted"
+
+
 def test_a_signal_after_the_last_member_has_completed(train, monkeypatch):
     run = Pool.run
     monkeypatch.setattr(Pool, "run", lambda self: run(self) or signal.SIGINT)

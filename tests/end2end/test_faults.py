@@ -199,6 +199,19 @@ def test_a_full_disk(command, words, monkeypatch, number):
     assert command([f"resume={run_dir}"]).exit_code == 0
 
 
+def test_a_full_disk_while_a_signal_has_it_saved_is_told(command, words, monkeypatch):
+    """What was to be kept is not: exit code 1, not that of a signal."""
+
+    def full():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    at_save(monkeypatch, 2, full)
+    answer = command([*words, "trainer.checkpoint_seconds=1e-9"])
+    assert answer.exit_code == 1
+    assert "No space left on device" in answer.stderr
+
+
 @pytest.mark.parametrize("number", variants(errno.EIO, errno.EROFS, errno.EDQUOT))
 def test_a_disk_that_breaks_is_told_without_a_traceback(command, words, monkeypatch, number):
     def broken():

@@ -228,6 +228,10 @@ class _Reader:
             if override.is_discrete_sweep() and (rule := _wrong_number(override)):
                 self.problems.append(Problem(word, rule))
                 return None
+            if override.is_discrete_sweep() and getattr(override.value(), "shuffle", False):
+                # Each time it is read it has another order: the one of now stays.
+                values = ",".join(override.sweep_string_iterator())
+                (override,) = self.parser.parse_overrides([f"{key}={values}"])
             if override.key_or_group:
                 return override
         rule = "must read like key=value (+key=value, ~key and so on, see --hydra-help)"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 from seqconv.config.fields import STRICT, read_values
 from seqconv.data.files import LARGEST_JSON, parse_json, read_plain
@@ -196,12 +197,20 @@ def write_result(run_dir: Path, result: Result) -> None:
 
 
 def summary(result: Result, run_dir: Path) -> dict[str, Json]:
-    """The line for scripts: where the run is, how it ended, and its metrics that are single numbers."""
+    """The line for scripts: where the run is, how it ended, and its metrics that are single numbers.
+
+    With several targets or leads these are the loss and what is measured in standard deviations, `scaled`.
+    """
     metrics = {
         f"{split}_{name}": value
         for split, values in (("validation", result.validation), ("test", result.test))
-        for name, value in (values or {}).items()
-        if isinstance(value, int | float)
+        for name, value in _single_numbers(values or {}).items()
     }
     objective = None if result.objective is None else asdict(result.objective)
     return {"run_dir": str(run_dir), "status": result.status, "objective": objective, **metrics}
+
+
+def _single_numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    scaled = values.get("scaled", {})
+    named = {**values, **{f"scaled.{name}": value for name, value in scaled.items()}}
+    return {name: value for name, value in named.items() if isinstance(value, int | float)}

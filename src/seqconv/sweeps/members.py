@@ -12,7 +12,7 @@ from typing import Any
 from seqconv import console
 from seqconv.config.errors import InterruptedRun, SeqconvError
 from seqconv.config.schema import parse_tree
-from seqconv.runs.layout import LOG
+from seqconv.runs.layout import LOG, METRICS
 from seqconv.runs.result import Result, read_result
 from seqconv.sweeps.machine import jobs_at_once
 from seqconv.sweeps.pool import Pool, Refused, Start
@@ -33,6 +33,10 @@ def run_side_by_side(members: Sequence[Member], threads: int, signals: Signals) 
     if threads == 1:
         return _run_in_turn(members, signals)
     at_once = min(threads, jobs_at_once(1))
+    for _, run_dir in members:
+        # That it failed is of before: if it is not started now, it was interrupted.
+        if (result := read_result(run_dir)) is not None and result.status == "failed":
+            (run_dir / METRICS).unlink()
     starts = _starts(members, signals.since)
     number = Pool(starts, len(members), at_once, _failed).run()
     if number is not None and signals.number is None:

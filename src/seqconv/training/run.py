@@ -110,7 +110,11 @@ def load_task(config: Config, stored: StoredPreparation | None = None) -> Task:
     # What a finished run was to meet is settled.
     require = config.require if stored is None else ()
     names = [metric.name for metric in task.metrics]
-    if problems := list(_absent_metrics(config.objective, require, names)):
+    problems = [
+        *_absent_metrics(config.objective, require, names),
+        *_absent_parts(config, require),
+    ]
+    if problems:
         raise ConfigError(problems)
     return task
 
@@ -131,6 +135,17 @@ def _absent_metrics(
         if part in MEASURED and metric.partition(".")[0] not in DETAILS and metric not in names:
             known = ", ".join(f"{part}.{name}" for name in names)
             rule = f"must name one of {known}, or of {part}.targets, with several targets or leads"
+            yield Problem("require", f"{rule}; received `{requirement.name}`")
+
+
+def _absent_parts(config: Config, require: Sequence[Requirement]) -> Iterator[Problem]:
+    """What is asked of parts of a result that a run made of others does not have."""
+    lacking = {"train", "epochs"} if config.ensemble else set()
+    if config.settings.folds_to_run:
+        lacking = {"train", "epochs", "timing"}
+    for requirement in require:
+        if requirement.name.partition(".")[0] in lacking:
+            rule = "must name what the whole of an ensemble or of folds has, such as validation or test"
             yield Problem("require", f"{rule}; received `{requirement.name}`")
 
 
@@ -397,11 +412,12 @@ def reported(failure: BaseException, signals: Signals) -> SeqconvError:
         return InterruptedRun(signal.SIGINT, "stopped at once by a second signal")
     if isinstance(failure, SeqconvError):
         return failure
+    # Before a signal: what it asked to save was not saved.
+    if isinstance(failure, OSError) and failure.errno in DISK_FAILURES:
+        return SeqconvError(f"{failure.filename or 'the output folder'}: {failure.strerror}")
     if signals.number is not None:
         # Libraries that are broken off in the middle make other errors of it.
         return InterruptedRun(signals.number)
-    if isinstance(failure, OSError) and failure.errno in DISK_FAILURES:
-        return SeqconvError(f"{failure.filename or 'the output folder'}: {failure.strerror}")
     # Ours to mend: the traceback goes to people and to the log.
     console.info("".join(traceback.format_exception(failure)).rstrip())
     return SeqconvError(f"unexpected {type(failure).__name__}: {failure}")

@@ -319,12 +319,19 @@ def _say_significance(groups: Sequence[Group], name: str) -> None:
 
 
 def _refuse_other_data(groups: Sequence[Group]) -> None:
-    """Samples are paired by their numbers, which say nothing of other data.
+    """Samples are paired by their numbers, which say nothing of other data, nor of what is predicted.
 
     Raises:
-        ConfigError: if the runs were not all trained on the same data.
+        ConfigError: if the runs were not all trained on the same data, or predict other targets or in other units.
     """
     rows = [row for group in groups for row in group.completed]
+    predicted = [json.dumps(_predicted(row), ensure_ascii=False) for row in rows]
+    if len(set(predicted)) > 1:
+        rule = (
+            f"the best and the next predict other targets, or in other units ({', '.join(dict.fromkeys(predicted))}), "
+            "whose errors cannot be compared; choose by --where"
+        )
+        raise ConfigError([Problem("--significance", rule)])
     names = dict.fromkeys(f"{row.values.get('dataset.name')} {_fingerprint(row)}" for row in rows)
     if len(names) > 1:
         rule = (
@@ -335,8 +342,21 @@ def _refuse_other_data(groups: Sequence[Group]) -> None:
 
 
 def _fingerprint(row: Row) -> Json:
+    return _dataset(row).get("fingerprint", "")
+
+
+def _predicted(row: Row) -> list[Json]:
+    """The targets of a run of series, and the unit of its errors; nothing of texts."""
+    data = _dataset(row)
+    if isinstance(target := data.get("target"), dict):
+        return [target.get("column"), data.get("unit")]
+    # Of several targets or leads errors are in standard deviations.
+    return [data["targets"]] if "targets" in data else []
+
+
+def _dataset(row: Row) -> dict[str, Json]:
     result = read_result(row.run_dir)
-    return ((result and result.dataset) or {}).get("fingerprint", "")
+    return (result and result.dataset) or {}
 
 
 def _write(
