@@ -288,6 +288,17 @@ def test_a_moved_file_is_found_again_and_a_changed_one_refused(
     assert run_of(command([*words, f"dataset.path={moved}"])) == finished
 
 
+def test_a_finished_run_is_no_result_of_other_data(command, finished, aside, write_jena):
+    moved = shutil.copy(aside / "record.csv", aside / "moved.csv")
+    other = write_jena(aside / "other.csv", 3001)
+    before = everything(finished)
+    assert run_of(command([f"resume={finished}", f"dataset.path={moved}"])) == finished
+    refused = command([f"resume={finished}", f"dataset.path={other}"])
+    assert (refused.exit_code, refused.stdout) == (3, "")
+    assert "the data has changed since the run was started" in refused.stderr
+    assert everything(finished) == before
+
+
 def test_what_may_not_change_is_refused_by_name_all_at_once(command, finished):
     before = everything(finished)
     answer = command(
@@ -373,6 +384,19 @@ def test_auto_takes_the_newest_unfinished_run_of_this_configuration(command, rec
     for run_dir in (older, newer):
         assert_equal_runs(twin, run_dir)
     assert lines(other) == [r for r in lines(other) if r["epoch"] == 1]
+
+
+@pytest.mark.slow
+def test_auto_leaves_a_run_of_another_file_alone(command, record, killed_at, aside, write_jena):
+    words = [*SERIES, "model=conv1d", "trainer=smoke", "trainer.steps_per_epoch=3"]
+    run_dir = killed_at([*words, record], 5)
+    before = everything(run_dir)
+    other = write_jena(aside / "other.csv", 3001)
+    answer = command([*words, f"dataset.path={other}", "resume=auto"])
+    assert run_of(answer) != run_dir
+    assert "the data has changed since the run was started" in answer.stderr
+    assert "a new one is started" in answer.stderr
+    assert everything(run_dir) == before
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from seqconv import console
 from seqconv.cli.overrides import AUTO, CommandLine, hand_over, quoted
-from seqconv.config.errors import OutputError, SeqconvError
+from seqconv.config.errors import ChangedDataError, OutputError, SeqconvError
 from seqconv.config.schema import Config
 from seqconv.runs import layout, resume
 from seqconv.runs.files import json_line
@@ -91,6 +91,11 @@ def _resume_newest(line: CommandLine, signals: Signals) -> bool:
             if line.chooses("hydra.run.dir"):
                 raise
             console.info(str(error))
+        except ChangedDataError as error:
+            # A run of another file is none of this command line's.
+            if line.chooses("hydra.run.dir") or not resume.has_other_path(run_dir, line.only_job):
+                raise
+            console.info(f"{run_dir}: {error}")
         else:
             return True
     return False
@@ -112,10 +117,13 @@ def _resume(line: CommandLine, run_dir: Path, config: Config, signals: Signals) 
     with locked(run_dir):
         point = resume.find_resume_point(run_dir)
         result = resume.finished(run_dir, config, point)
-        if result is not None:
+        if result is not None and not resume.has_other_path(run_dir, config):
             return _report_finished(result, config, run_dir)
         task = _load_task(config)
         point.check_data(task.name, task.fingerprint)
+        if result is not None:
+            # The same data in another place.
+            return _report_finished(result, config, run_dir)
         # `.hydra/` is the record of the run's first start.
         words = [*line.words, "hydra.output_subdir=null"]
         _start(words, config, run_dir, task, point, signals)

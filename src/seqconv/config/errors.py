@@ -46,6 +46,10 @@ class DataError(SeqconvError):
     exit_code = 3
 
 
+class ChangedDataError(DataError):
+    """A run was started with other data."""
+
+
 class FileError(DataError):
     """A file as a whole cannot be used: it is missing, empty, or cut off."""
 

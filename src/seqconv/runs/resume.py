@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from seqconv.config.errors import (
+    ChangedDataError,
     ConfigError,
     DataError,
     OutputError,
@@ -81,13 +82,13 @@ class ResumePoint:
             fingerprint: of its data now.
 
         Raises:
-            DataError: if the fingerprints differ.
+            ChangedDataError: if the fingerprints differ.
         """
         if self.checkpoint is None:
             return
         before = self.checkpoint.state.get("fingerprint")
         if before != fingerprint:
-            raise DataError(
+            raise ChangedDataError(
                 f"{name}: the data has changed since the run was started (fingerprint {before} then, {fingerprint} "
                 "now). Give the run its old data back, or start a new one"
             )
@@ -148,6 +149,12 @@ def is_same(run_dir: Path, config: Config) -> bool:
     except SeqconvError:
         return False
     return _fixed(theirs) == _fixed(config.tree)
+
+
+def has_other_path(run_dir: Path, config: Config) -> bool:
+    """Whether a configuration names another file or folder of data than the run was started with."""
+    theirs = dict(leaves(load_tree(run_dir / layout.CONFIG)))
+    return bool(theirs.get("dataset.path") != dict(leaves(config.tree)).get("dataset.path"))
 
 
 def finished(run_dir: Path, config: Config, point: ResumePoint) -> Result | None:
