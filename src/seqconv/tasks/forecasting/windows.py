@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from seqconv.data.scratch import empty_rows
 from seqconv.tasks.forecasting.settings import Windows
@@ -147,7 +146,7 @@ def by_phase(
     return rows
 
 
-def aligned_empty(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> np.ndarray:
+def aligned_empty(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
     """An array at an address that TensorFlow can use as it is; see `seqconv.training.steps.as_tensor`."""
     size = np.dtype(dtype).itemsize * math.prod(shape)
     raw = np.empty(size + ALIGNMENT, np.uint8)
