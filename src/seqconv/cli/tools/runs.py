@@ -325,14 +325,18 @@ def _refuse_other_data(groups: Sequence[Group]) -> None:
         ConfigError: if the runs were not all trained on the same data, or predict other targets or in other units.
     """
     rows = [row for group in groups for row in group.completed]
-    predicted = [json.dumps(_predicted(row), ensure_ascii=False) for row in rows]
+    datasets = [_dataset(row) for row in rows]
+    predicted = [json.dumps(_predicted(data), ensure_ascii=False) for data in datasets]
     if len(set(predicted)) > 1:
         rule = (
             f"the best and the next predict other targets, or in other units ({', '.join(dict.fromkeys(predicted))}), "
             "whose errors cannot be compared; choose by --where"
         )
         raise ConfigError([Problem("--significance", rule)])
-    names = dict.fromkeys(f"{row.values.get('dataset.name')} {_fingerprint(row)}" for row in rows)
+    names = dict.fromkeys(
+        f"{row.values.get('dataset.name')} {data.get('fingerprint', '')}"
+        for row, data in zip(rows, datasets, strict=True)
+    )
     if len(names) > 1:
         rule = (
             f"the best and the next are runs of different data ({', '.join(names)}), whose samples "
@@ -341,13 +345,8 @@ def _refuse_other_data(groups: Sequence[Group]) -> None:
         raise ConfigError([Problem("--significance", rule)])
 
 
-def _fingerprint(row: Row) -> Json:
-    return _dataset(row).get("fingerprint", "")
-
-
-def _predicted(row: Row) -> list[Json]:
+def _predicted(data: dict[str, Json]) -> list[Json]:
     """The targets of a run of series, and the unit of its errors; nothing of texts."""
-    data = _dataset(row)
     if isinstance(target := data.get("target"), dict):
         return [target.get("column"), data.get("unit")]
     # Of several targets or leads errors are in standard deviations.
