@@ -227,26 +227,21 @@ def where_larger(typing: Any, value: Any, bound: Any, yes: Any, no: Any) -> Any:
     return _lanes(_lanes, _lanes, _lanes, _lanes), generate
 
 
-@intrinsic
-def where_above(typing: Any, value: Any, bound: Any, yes: Any, no: Any) -> Any:
-    """`yes` where the value is larger than the bound; else, and where it is no number, `no`."""
+def _where_ordered(comparison: str) -> Any:
+    """A function for `yes` where two values compare so; else, and where one is no number, `no`."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        value, bound, yes, no = arguments
-        return builder.select(builder.fcmp_ordered(">", value, bound), yes, no)
+    @intrinsic
+    def chosen(typing: Any, value: Any, other: Any, yes: Any, no: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            value, other, yes, no = arguments
+            return builder.select(builder.fcmp_ordered(comparison, value, other), yes, no)
 
-    return _lanes(_lanes, _lanes, _lanes, _lanes), generate
+        return _lanes(_lanes, _lanes, _lanes, _lanes), generate
+
+    return chosen
 
 
-@intrinsic
-def where_equal(typing: Any, value: Any, other: Any, yes: Any, no: Any) -> Any:
-    """`yes` where both values are equal; else `no`."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        value, other, yes, no = arguments
-        return builder.select(builder.fcmp_ordered("==", value, other), yes, no)
-
-    return _lanes(_lanes, _lanes, _lanes, _lanes), generate
+where_above, where_equal = _where_ordered(">"), _where_ordered("==")
 
 
 @intrinsic
