@@ -1,6 +1,7 @@
 """Which jobs a command line of a sweep stands for, and which of them are left to run; no process trains here."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from omegaconf import OmegaConf
@@ -9,6 +10,8 @@ from seqconv.cli import sweep as cli
 from seqconv.cli.overrides import read_command_line
 from seqconv.config.errors import ConfigError, SweepError
 from seqconv.config.schema import to_yaml
+from seqconv.runs.checkpoints import Checkpoint, CheckpointStore
+from seqconv.runs.progress import EpochRecord, Progress
 from seqconv.sweeps.job import SweepJob
 from seqconv.sweeps.manifest import Job, results_of
 from seqconv.training.signals import Signals
@@ -111,6 +114,62 @@ def test_what_halving_has_left_behind_is_not_done(left, tmp_path):
     assert left(*WORDS, *place)[1] == [0]
     (tmp_path / "sweep/2/config.yaml").unlink()
     assert left(*WORDS, *place)[1] == [0, 2]
+
+
+def test_a_job_of_halving_that_stopped_early_is_done(left, tmp_path):
+    """Its own configuration has the epochs of the rung it was started for; `require` is asked of it too."""
+    sweep_dir = tmp_path / "sweep"
+    place = [f"hydra.sweep.dir={sweep_dir}", "sweep.resume=auto"]
+    left(*WORDS, "trainer.early_stopping=1", *place)
+    words = ["model=conv1d", "threads=1", "seed=1", "trainer.early_stopping=1", "trainer.epochs=2"]
+    end(sweep_dir, 0, words, epochs=2)
+    history = [
+        EpochRecord(
+            epoch=number,
+            training={"loss": 0.5},
+            validation={"loss": loss},
+            learning_rate=0.1,
+            seconds=1.0,
+            samples_per_second=2.0,
+        )
+        for number, loss in ((1, 0.2), (2, 0.3))
+    ]
+    stopped = Progress(epoch=3, history=history, best=0.2, best_epoch=1, stalled=1, plateau=1)
+    state = {"progress": stopped.to_json(), "fingerprint": "sha256:0"}
+    store = CheckpointStore(sweep_dir / "0/checkpoints")
+    store.save(
+        replace(stopped, epoch=2, history=history[:1], stalled=0).name,
+        Checkpoint({}, state),
+        best=True,
+    )
+    store.save(stopped.name, Checkpoint({}, state), best=False)
+    path = sweep_dir / "0/metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"test": {"mae": 1.0}}))
+    assert left(*WORDS, "trainer.early_stopping=1", *place)[1] == [1, 2]
+    # With more patience it would go on.
+    assert left(*WORDS, "trainer.early_stopping=2", *place)[1] == [3, 4, 5]
+
+
+def test_data_that_has_changed_between_jobs_is_named(left, tmp_path):
+    sweep_dir = tmp_path / "sweep"
+    place = [f"hydra.sweep.dir={sweep_dir}", "sweep.resume=auto"]
+    left(*WORDS, *place)
+    for number, data in enumerate(("aaa", "aaa", "bbb")):
+        end(
+            sweep_dir,
+            number,
+            ["model=conv1d", "threads=1", f"seed={number + 1}", "trainer.epochs=3"],
+        )
+        path = sweep_dir / str(number) / "metrics.json"
+        path.write_text(
+            json.dumps(json.loads(path.read_text()) | {"dataset": {"fingerprint": data}})
+        )
+    stderr = left(*WORDS, *place)[2]
+    assert (
+        "the data has changed between jobs 0, 1 and 2: their figures cannot be compared" in stderr
+    )
+    path.write_text(path.read_text().replace("bbb", "aaa"))
+    assert "has changed" not in left(*WORDS, *place)[2]
 
 
 @pytest.mark.parametrize("resume", ["auto", "{}"])

@@ -264,3 +264,20 @@ def test_a_name_that_is_no_text(tmp_path, config):
         (tmp_path / rundir.CONFIG).write_text(text.replace("name: conv1d", f"name: {name}"))
         with pytest.raises(ConfigError, match=r"model\.name: is missing"):
             resuming.changed_config(tmp_path, {})
+
+
+def test_a_run_of_another_file_without_a_checkpoint_is_not_resumed_by_itself(tmp_path):
+    """Nothing tells whether the other file holds the same data."""
+    here, there = (
+        read_command_line(
+            ["dataset=jena", "model=gru", f"dataset.path={tmp_path / name}.csv"]
+        ).only_job
+        for name in ("here", "there")
+    )
+    run_dir = tmp_path / "runs/first"
+    run_dir.mkdir(parents=True)
+    (run_dir / rundir.CONFIG).write_text(to_yaml(here))
+    assert list(resuming.unfinished(tmp_path / "runs", here)) == [run_dir]
+    assert list(resuming.unfinished(tmp_path / "runs", there)) == []
+    save(run_dir, progress(1, 2))
+    assert list(resuming.unfinished(tmp_path / "runs", there)) == [run_dir]

@@ -3,13 +3,15 @@
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
 from seqconv import console
-from seqconv.config.errors import ConfigError, Problem
+from seqconv.cli.overrides import read_command_line
+from seqconv.config.errors import ConfigError, OutputError, Problem
 from seqconv.runs.lock import locked
-from seqconv.sweeps import pool
+from seqconv.sweeps import members, pool
 from seqconv.sweeps.pool import Pool, Refused, Start
 
 OLD = {"status": "completed", "objective": {"name": "val_loss", "value": 0.5}}
@@ -213,3 +215,23 @@ def test_no_file_is_left_behind(processes, tmp_path, monkeypatch):
     found = []
     run([start(tmp_path, 0, lambda: found.append(list(folder.iterdir())) or 0)])
     assert found == [[]]
+
+
+def test_a_member_has_its_directory_to_itself(tmp_path, monkeypatch):
+    """A member of an ensemble whose process was killed may still be about to save."""
+    tree = read_command_line(["model=conv1d"]).only_job.tree
+    run_dir, surroundings = tmp_path / "member_1", SimpleNamespace(enter=lambda: None)
+    begun = []
+
+    def run_member(config, path, signals):
+        begun.append(path)
+        with pytest.raises(OutputError, match="another process"), locked(path):
+            raise AssertionError("two processes have one directory")
+
+    monkeypatch.setattr(members, "run_member", run_member)
+    members._run(surroundings, (tree, run_dir, 0.0))
+    assert begun == [run_dir]
+    monkeypatch.setattr(members, "SECONDS_TO_SAVE", 0)
+    with locked(run_dir), pytest.raises(SystemExit, match="another process is working on this run"):
+        members._run(surroundings, (tree, run_dir, 0.0))
+    assert begun == [run_dir]

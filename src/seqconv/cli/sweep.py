@@ -108,6 +108,7 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
         _report(run_job, done)
     results = _launch(line, run_job, signals, lambda: jobs)
     _show(results, jobs, sweep_dir)
+    _say_whose_data_differs(configs, results)
     # What halving has left behind was not trained to its end.
     final = _done(sweep_dir, configs, results) if line.halves else results
     _judge(results, jobs, sweep_dir, list(final))
@@ -248,6 +249,25 @@ def _say_what_cannot_start(jobs: Mapping[int, Config | ConfigError]) -> None:
     for mistake, numbers in _by_value(mistakes).items():
         name = "job" if len(numbers) == 1 else "jobs"
         console.info(f"{name} {_listed(numbers)} of the sweep cannot start:\n{mistake}")
+
+
+def _say_whose_data_differs(
+    configs: Mapping[int, Config | ConfigError], results: Mapping[int, Result]
+) -> None:
+    """Name the jobs between which a file has changed: those that were done before it did are not run again."""
+    found: dict[str, dict[int, str]] = {}
+    for number, result in results.items():
+        config = configs[number]
+        if isinstance(config, Config) and result.dataset is not None:
+            source = checksum(config.tree["dataset"])
+            found.setdefault(source, {})[number] = str(result.dataset.get("fingerprint"))
+    for fingerprints in found.values():
+        groups = [_listed(numbers) for numbers in _by_value(fingerprints).values()]
+        if len(groups) > 1:
+            console.info(
+                f"the data has changed between jobs {' and '.join(groups)}: their figures cannot be compared; a sweep "
+                "without sweep.resume runs all of them anew"
+            )
 
 
 def _by_value(texts: Mapping[int, str]) -> dict[str, list[int]]:

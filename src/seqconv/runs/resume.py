@@ -137,7 +137,9 @@ def unfinished(folder: Path, config: Config) -> Iterator[Path]:
     for path in sorted(folder.glob("*"), reverse=True):
         if is_same(path, config):
             result = read_result(path)
-            if result is None or result.status not in FINAL:
+            # Where another file is named, only a checkpoint, perhaps a part's, tells whether it holds the same data.
+            known = not has_other_path(path, config) or any(path.rglob("epoch-*"))
+            if known and (result is None or result.status not in FINAL):
                 yield path
 
 

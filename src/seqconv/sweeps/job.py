@@ -21,9 +21,8 @@ from seqconv.runs import layout, resume
 from seqconv.runs.files import json_line
 from seqconv.runs.lock import locked
 from seqconv.sweeps import cluster
+from seqconv.sweeps.process import SECONDS_TO_SAVE
 from seqconv.training.signals import Signals
-
-SECONDS_TO_SAVE = 60
 
 
 @dataclass

@@ -17,7 +17,7 @@ from seqconv.config.schema import Config, load_config
 from seqconv.runs.files import read_json, whole_numbers, write_json
 from seqconv.runs.layout import CONFIG, MANIFEST
 from seqconv.runs.result import FINAL, Result, read_result
-from seqconv.runs.resume import OF_NO_EFFECT
+from seqconv.runs.resume import OF_NO_EFFECT, find_resume_point, finished
 from seqconv.tasks.contract import Json
 
 VERSION = 1
@@ -144,8 +144,10 @@ def is_done(run_dir: Path, config: Config, result: Result) -> bool:
         return True
     # It stopped early, or diverged.
     try:
-        return key_of(load_config(run_dir / CONFIG)) == key_of(config)
-    except ConfigError:
+        same = key_of(load_config(run_dir / CONFIG)) == key_of(config)
+        # In halving its own configuration may be of fewer epochs.
+        return same or finished(run_dir, config, find_resume_point(run_dir)) is not None
+    except (ConfigError, OutputError):
         return False
 
 

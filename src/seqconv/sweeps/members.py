@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from seqconv import console
-from seqconv.config.errors import InterruptedRun, SeqconvError
+from seqconv.config.errors import InterruptedRun, OutputError, SeqconvError
 from seqconv.config.schema import parse_tree
 from seqconv.runs.layout import LOG, METRICS
+from seqconv.runs.lock import locked
 from seqconv.runs.result import Result, read_result
 from seqconv.sweeps.machine import jobs_at_once
 from seqconv.sweeps.pool import Pool, Refused, Start
-from seqconv.sweeps.process import Surroundings
+from seqconv.sweeps.process import SECONDS_TO_SAVE, Surroundings
 from seqconv.training.ensemble import Member, run_member
 from seqconv.training.run import Outcome
 from seqconv.training.signals import Signals
@@ -77,15 +78,27 @@ def _starts(members: Sequence[Member], since: float) -> Iterator[Start]:
 
 
 def _run(surroundings: Surroundings, payload: tuple[dict[str, Any], Path, float]) -> None:
-    """Run a member, in a process of its own; the time of the whole ensemble is limited."""
+    """Run a member, in a process of its own; the time of the whole ensemble is limited.
+
+    Raises:
+        SystemExit: with why the member could not begin, which is written to stderr.
+    """
     surroundings.enter()
     tree, run_dir, since = payload
     run_dir.mkdir(exist_ok=True)
     # As conf/hydra/job_logging says it for other runs.
     form = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(filename=run_dir / LOG, format=form, level=logging.INFO, encoding="utf-8")
-    with Signals(since=since) as signals, signals.held():
-        run_member(parse_tree(tree), run_dir, signals)
+    try:
+        # The ensemble is ours, so only a member of one whose process was killed may have it.
+        with (
+            locked(run_dir, patience=SECONDS_TO_SAVE),
+            Signals(since=since) as signals,
+            signals.held(),
+        ):
+            run_member(parse_tree(tree), run_dir, signals)
+    except OutputError as error:
+        raise SystemExit(str(error)) from error
 
 
 def _failed(start: Start | Refused, result: Result) -> bool:

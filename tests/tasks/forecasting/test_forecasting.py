@@ -476,6 +476,27 @@ def test_metrics_of_each_target_and_lead():
     assert data.subject == "0.833333 to 1.5 h ahead"
 
 
+def test_metrics_of_many_targets_and_leads_are_those_of_some_leads(monkeypatch):
+    """A `metrics.json` of all pairs of 800 columns and 720 leads could not be read again."""
+    data = two_by_two(lead=[5, 7, 9])
+    samples = data.samples("test")
+    targets = samples.batch(np.arange(len(samples)))[1]
+    predicted = Predicted(targets + 1, targets, np.ones(len(targets), np.float32))
+    whole = data.measure("test", predicted)
+    monkeypatch.setattr(forecasting_task, "MOST_PAIRS", 5)
+    found = data.measure("test", predicted)
+    assert found["scaled"] == whole["scaled"]
+    assert {name: list(leads) for name, leads in found["targets"].items()} == {
+        "p (mbar)": ["5", "9"],
+        "wv (m/s)": ["5", "9"],
+    }
+    assert found["targets"]["wv (m/s)"]["9"] == whole["targets"]["wv (m/s)"]["9"]
+    shown = data.breakdown("gru", found, {})
+    assert [row[:2] for row in shown.rows] == [
+        [column, lead] for column in found["targets"] for lead in ("5", "9")
+    ]
+
+
 def test_targets_of_a_batch_touch_only_the_rows_they_need(tmp_path):
     values = np.lib.format.open_memmap(tmp_path / "values.npy", "w+", float, (100, 3))
     values[:] = noise(100)

@@ -54,6 +54,8 @@ from seqconv.tasks.metrics import (
 
 # Baselines of more targets times leads than this are reported over all of them together only.
 MOST_DETAILS = 500
+# Targets times leads that the model's own errors are given of, 30 MB of `metrics.json`; of more some leads.
+MOST_PAIRS = 100_000
 # Numbers that the margins of intervals are learnt from, 256 MB as float32.
 MOST_CALIBRATED = 2**26
 # Rows of the table of results by target and lead.
@@ -300,7 +302,7 @@ class Forecasting:
 
         Args:
             sums: of the errors in the targets' own units.
-            detailed: whether to give each target and lead.
+            detailed: whether to give each target and lead, of more than `MOST_PAIRS` some leads.
         """
         forecast = Forecast(sums.all, self.preparation.naive_mae)
         found = {metric.name: metric(forecast) for metric in FORECAST_METRICS}
@@ -309,12 +311,16 @@ class Forecasting:
         absolute, squared = sums.scaled(self.preparation.target_std)
         results: dict[str, Json] = {"scaled": {"mae": absolute, "mse": squared}}
         if detailed:
+            leads, columns = self.windows.leads, self._target_columns
+            kept = evenly_spaced(len(leads), min(len(leads), max(1, MOST_PAIRS // len(columns))))
             results["targets"] = {
                 column: {
-                    str(rows): {name: float(values[lead, index]) for name, values in found.items()}
-                    for lead, rows in enumerate(self.windows.leads)
+                    str(leads[lead]): {
+                        name: float(values[lead, index]) for name, values in found.items()
+                    }
+                    for lead in kept
                 }
-                for index, column in enumerate(self._target_columns)
+                for index, column in enumerate(columns)
             }
         return results
 
@@ -468,7 +474,7 @@ class Forecasting:
             return None
         columns = self._target_columns[:MOST_LINES]
         count = max(1, MOST_LINES // len(columns))
-        leads = list(self.windows.leads)
+        leads = list(test["targets"][columns[0]])
         if len(leads) > count:
             leads = [leads[number] for number in evenly_spaced(len(leads), count)]
         judged = {
@@ -479,8 +485,8 @@ class Forecasting:
         rows = [
             [
                 column,
-                f"{lead}",
-                *(f"{values[column][str(lead)]['mae']:.4g}" for values in judged.values()),
+                lead,
+                *(f"{values[column][lead]['mae']:.4g}" for values in judged.values()),
                 unit_of(column),
             ]
             for column in columns
