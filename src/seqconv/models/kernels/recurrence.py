@@ -1,4 +1,4 @@
-"""The loops of the recurrent layers, forward and backward, compiled by numba: numpy in, numpy out.
+"""What the loops of the recurrent layers, `gru` and `lstm`, are made of; compiled by numba.
 
 Samples do not meet in a recurrence. The kernels therefore work on blocks of 16 samples, from the first time step
 to the last, and inside a block a number is always 16 numbers, one for each sample: a vector of the processor
@@ -21,12 +21,17 @@ Where gates have dropout masks of their own, each of them has an operand of its 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from numba.extending import register_jitable
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, register_jitable
 
-from seqconv.models.kernels.compiling import compiled, part
+from seqconv.models.kernels.blocks import Block
+from seqconv.models.kernels.blocks import generate as generate_block
+from seqconv.models.kernels.compiling import part
 from seqconv.models.kernels.vectors import (
+    LANES,
     WIDE,
     Array,
     Vector,
@@ -35,16 +40,14 @@ from seqconv.models.kernels.vectors import (
     copy_number,
     limited,
     load,
-    spread,
+    pointer,
     store,
-    stream,
-    streamed,
     transpose_part,
     where,
 )
 
 GATES = 4
-_CHUNK = 8  # steps whose gradients are gathered before they go into those of the weights
+CHUNK = 8  # steps whose gradients are gathered before they go into those of the weights
 
 # Parts of the loops
 
@@ -104,7 +107,7 @@ def gradient_shape(loop: Loop) -> tuple[int, int, int]:
 
 
 @register_jitable
-def _operand_size(loop: Loop) -> int:
+def operand_size(loop: Loop) -> int:
     """Numbers of an operand: `_read` writes whole vectors, `_add_weights` reads four rows at once."""
     return (loop.units + 1 + (loop.features + 15) // 16 * 16 + 3) * 16
 
@@ -112,19 +115,19 @@ def _operand_size(loop: Loop) -> int:
 @register_jitable
 def scratch_size(loop: Loop) -> int:
     """Numbers of working memory that a kernel needs."""
-    room = max(_CHUNK * ((loop.units + 15) // 16 * 256), 2 * _operand_size(loop))
-    return _places(loop)[2] + room
+    room = max(CHUNK * ((loop.units + 15) // 16 * 256), 2 * operand_size(loop))
+    return scratch_places(loop)[2] + room
 
 
 @register_jitable
-def _places(loop: Loop) -> tuple[int, int, int]:
+def scratch_places(loop: Loop) -> tuple[int, int, int]:
     """Where in its working memory a backward kernel has the gates' gradients, those of the states, and room.
 
     In front are the operands of some steps, those of the gates and one more for the GRU.
     """
-    gates = _CHUNK * (loop.operands + 1) * _operand_size(loop)
+    gates = CHUNK * (loop.operands + 1) * operand_size(loop)
     # Of the last gate whole vectors are turned, more than there are.
-    state = gates + _CHUNK * GATES * loop.units * 16 + 256
+    state = gates + CHUNK * GATES * loop.units * 16 + 256
     return gates, state, state + 2 * ((loop.units + 15) // 16 * 256)
 
 
@@ -134,7 +137,7 @@ def _samples_of(loop: Loop, block: int) -> int:
 
 
 @part
-def _tanh(x: Vector) -> Vector:
+def tanh(x: Vector) -> Vector:
     """Hyperbolic tangent to 3e-7: the quotient of two polynomials that Eigen, and so TensorFlow, has."""
     x = limited(x, constant(7.90531110763549805))
     y = x * x
@@ -151,13 +154,79 @@ def _tanh(x: Vector) -> Vector:
 
 
 @part
-def _sigmoid(x: Vector) -> Vector:
+def sigmoid(x: Vector) -> Vector:
+    """The logistic function, as exact as `tanh`."""
     half = constant(0.5)
-    return add_product(half, _tanh(half * x), half)
+    return add_product(half, tanh(half * x), half)
+
+
+def _sums(rows: int) -> Any:
+    """A function for `rows` vectors of sums, a multiple of 4: `out[r] = sum over k of a[r, k] * b[k]`, or `+=`.
+
+    Arrays are given by address and offset, the vectors of `b` and `out` are so many numbers apart. In `a` rows are
+    `a_row` apart and every four of them `a_four`, terms `a_step` and every 16 of them `a_sixteen`.
+    """
+
+    @intrinsic
+    def sums(
+        typing: Any,
+        a: Any,
+        a_start: Any,
+        a_row: Any,
+        a_four: Any,
+        a_step: Any,
+        a_sixteen: Any,
+        b: Any,
+        b_start: Any,
+        b_step: Any,
+        out: Any,
+        out_start: Any,
+        out_row: Any,
+        terms: Any,
+        add: Any,
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            def number(value: int) -> Any:
+                return ir.Constant(a_row.type, value)
+
+            def a_term(term: Any) -> Any:
+                sixteens = builder.mul(builder.lshr(term, number(4)), a_sixteen)
+                return builder.add(sixteens, builder.mul(builder.and_(term, number(15)), a_step))
+
+            a, a_start, a_row, a_four, a_step, a_sixteen = arguments[:6]
+            b, b_start, b_step, out, out_start, out_row, terms, add = arguments[6:]
+            places = [
+                builder.add(
+                    builder.mul(a_row, number(row % 4)), builder.mul(a_four, number(row // 4))
+                )
+                for row in range(rows)
+            ]
+            block = Block(
+                a=pointer(builder, a, a_start),
+                a_rows=places,
+                a_term=a_term,
+                b=pointer(builder, b, b_start),
+                b_step=b_step,
+                out=pointer(builder, out, out_start),
+                out_rows=[builder.mul(out_row, number(row)) for row in range(rows)],
+                width=LANES,
+                terms=terms,
+                add=add,
+            )
+            generate_block(builder, block)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 13, types.boolean), generate
+
+    return sums
+
+
+# Eight sums keep AVX-512's two units busy; with AVX2 they would have no room in the registers.
+_four_sums, _eight_sums = _sums(4), _sums(8)
 
 
 @part
-def _product(
+def weighted(
     out: Array,
     o: int,
     weights: Array,
@@ -169,7 +238,7 @@ def _product(
     tiles: int,
     add: bool,
 ) -> None:
-    """Products of columns of weights with rows of an operand, four columns at a time.
+    """The rows of an operand weighted: a product with columns of weights, four or eight of them at a time.
 
     Args:
         out: `out[o:]` gets a vector for each column.
@@ -183,81 +252,16 @@ def _product(
         tiles: of the product.
         add: whether to add to what `out` holds.
     """
-    tile = 0
+    tile, apart = 0, depth * 4
     if WIDE:
         while tile + 2 <= tiles:
-            at, to = w + tile * depth * 4, o + tile * 64
-            _two_tiles(out, to, weights, at, depth * 4, operand, a, rows, add)
+            at, to = w + tile * apart, o + tile * 64
+            _eight_sums(weights, at, 1, apart, 4, 64, operand, a, 16, out, to, 16, rows, add)
             tile += 2
     while tile < tiles:
-        at, to = w + tile * depth * 4, o + tile * 64
-        _one_tile(out, to, weights, at, operand, a, rows, add)
+        at, to = w + tile * apart, o + tile * 64
+        _four_sums(weights, at, 1, apart, 4, 64, operand, a, 16, out, to, 16, rows, add)
         tile += 1
-
-
-@part
-def _one_tile(
-    out: Array, to: int, weights: Array, at: int, operand: Array, a: int, rows: int, add: bool
-) -> None:
-    if add:
-        sum0, sum1 = load(out, to), load(out, to + 16)
-        sum2, sum3 = load(out, to + 32), load(out, to + 48)
-    else:
-        sum0 = constant(0.0)
-        sum1, sum2, sum3 = sum0, sum0, sum0
-    for row in range(rows):
-        x = load(operand, a + row * 16)
-        sum0 = add_product(spread(weights, at), x, sum0)
-        sum1 = add_product(spread(weights, at + 1), x, sum1)
-        sum2 = add_product(spread(weights, at + 2), x, sum2)
-        sum3 = add_product(spread(weights, at + 3), x, sum3)
-        at += 4
-    store(sum0, out, to)
-    store(sum1, out, to + 16)
-    store(sum2, out, to + 32)
-    store(sum3, out, to + 48)
-
-
-@part
-def _two_tiles(
-    out: Array,
-    to: int,
-    weights: Array,
-    at: int,
-    tile: int,
-    operand: Array,
-    a: int,
-    rows: int,
-    add: bool,
-) -> None:
-    """Two neighbouring tiles, `tile` numbers apart, at once: eight sums keep AVX-512's two units busy."""
-    if add:
-        sum0, sum1 = load(out, to), load(out, to + 16)
-        sum2, sum3 = load(out, to + 32), load(out, to + 48)
-        sum4, sum5 = load(out, to + 64), load(out, to + 80)
-        sum6, sum7 = load(out, to + 96), load(out, to + 112)
-    else:
-        sum0 = constant(0.0)
-        sum1, sum2, sum3, sum4, sum5, sum6, sum7 = sum0, sum0, sum0, sum0, sum0, sum0, sum0
-    for row in range(rows):
-        x = load(operand, a + row * 16)
-        sum0 = add_product(spread(weights, at), x, sum0)
-        sum1 = add_product(spread(weights, at + 1), x, sum1)
-        sum2 = add_product(spread(weights, at + 2), x, sum2)
-        sum3 = add_product(spread(weights, at + 3), x, sum3)
-        sum4 = add_product(spread(weights, at + tile), x, sum4)
-        sum5 = add_product(spread(weights, at + tile + 1), x, sum5)
-        sum6 = add_product(spread(weights, at + tile + 2), x, sum6)
-        sum7 = add_product(spread(weights, at + tile + 3), x, sum7)
-        at += 4
-    store(sum0, out, to)
-    store(sum1, out, to + 16)
-    store(sum2, out, to + 32)
-    store(sum3, out, to + 48)
-    store(sum4, out, to + 64)
-    store(sum5, out, to + 80)
-    store(sum6, out, to + 96)
-    store(sum7, out, to + 112)
 
 
 @part
@@ -303,7 +307,7 @@ def _read_step(
 
 
 @part
-def _write_step(
+def write_step(
     loop: Loop, vectors: Array, v: int, rows: Array, block: int, step: int, width: int
 ) -> None:
     """`_write` a step of sequences."""
@@ -312,7 +316,7 @@ def _write_step(
 
 
 @part
-def _read_state(
+def read_state(
     loop: Loop, states: Array, block: int, kind: int, kinds: int, out: Array, o: int
 ) -> None:
     """Read one of the states of `(samples, kinds, shown)`, zero for the units that are not there."""
@@ -325,7 +329,7 @@ def _read_state(
 
 
 @part
-def _write_state(
+def write_state(
     loop: Loop, vectors: Array, v: int, states: Array, block: int, kind: int, kinds: int
 ) -> None:
     """Write one of the states of `(samples, kinds, shown)`."""
@@ -335,9 +339,7 @@ def _write_state(
 
 
 @part
-def _add_step(
-    loop: Loop, rows: Array, block: int, step: int, out: Array, o: int, room: int
-) -> None:
+def add_step(loop: Loop, rows: Array, block: int, step: int, out: Array, o: int, room: int) -> None:
     """Add a step of the gradient of the states of all steps to `out[o:]`; `out[room:]` is room."""
     _read_step(loop, rows, block, step, loop.shown, out, room)
     for row in range(0, loop.shown * 16, 16):
@@ -351,11 +353,11 @@ def _copy(vectors: Array, v: int, count: int, out: Array, o: int) -> None:
 
 
 @part
-def _set_operands(
+def set_operands(
     loop: Loop, block: int, step: int, state: Array, s: int, out: Array, o: int
 ) -> None:
     """Write the operands of a step: state times mask; one; inputs times mask, zero in a step to leave out."""
-    units, features, size = loop.units, loop.features, _operand_size(loop)
+    units, features, size = loop.units, loop.features, operand_size(loop)
     inputs = o + (units + 1) * 16
     _read_step(loop, loop.inputs, block, step, features, out, inputs)
     if loop.skips:
@@ -368,14 +370,15 @@ def _set_operands(
         if loop.operands == 1:
             _copy(state, s, units, out, to)
         else:
-            _multiply(state, s, loop.state_masks, masks * units * 16, units, out, to)
+            multiply(state, s, loop.state_masks, masks * units * 16, units, out, to)
         store(constant(1.0), out, to + units * 16)
         to += (units + 1) * 16
-        _multiply(out, inputs, loop.input_masks, masks * features * 16, features, out, to)
+        multiply(out, inputs, loop.input_masks, masks * features * 16, features, out, to)
 
 
 @part
-def _multiply(vectors: Array, v: int, masks: Array, m: int, count: int, out: Array, o: int) -> None:
+def multiply(vectors: Array, v: int, masks: Array, m: int, count: int, out: Array, o: int) -> None:
+    """`out = vectors * masks`, `count` vectors of each."""
     for row in range(0, count * 16, 16):
         store(load(vectors, v + row) * load(masks, m + row), out, o + row)
 
@@ -390,7 +393,7 @@ def _add_masked(
 
 
 @part
-def _add_into_state(
+def add_into_state(
     loop: Loop,
     block: int,
     weights: Array,
@@ -419,17 +422,17 @@ def _add_into_state(
     tiles, depth = units // 4, GATES * units
     if loop.operands == 1:
         rows, w, a = (stop - first) * units, first * units * 4, g + first * lanes
-        _product(scratch, o, weights, w, depth, scratch, a, rows, tiles, True)
+        weighted(scratch, o, weights, w, depth, scratch, a, rows, tiles, True)
         return
     for gate in range(first, stop):
         w, a = gate * units * 4, g + gate * lanes
-        _product(scratch, room, weights, w, depth, scratch, a, units, tiles, False)
+        weighted(scratch, room, weights, w, depth, scratch, a, units, tiles, False)
         mask = (block * loop.operands + gate % loop.operands) * lanes
         _add_masked(scratch, room, loop.state_masks, mask, units, scratch, o)
 
 
 @part
-def _write_input_gradient(
+def write_input_gradient(
     loop: Loop,
     block: int,
     step: int,
@@ -463,14 +466,14 @@ def _write_input_gradient(
         store(constant(0.0), scratch, row)
     for gate in range(0, gates, together):
         w, a, rows = gate * units * 4, g + gate * units * 16, together * units
-        _product(scratch, product, weights, w, depth, scratch, a, rows, tiles, False)
+        weighted(scratch, product, weights, w, depth, scratch, a, rows, tiles, False)
         mask = (block * loop.operands + gate % loop.operands) * features * 16
         _add_masked(scratch, product, loop.input_masks, mask, features, scratch, room)
-    _write_step(loop, scratch, room, out, block, step, features)
+    write_step(loop, scratch, room, out, block, step, features)
 
 
 @part
-def _add_weight_gradient(
+def add_weight_gradient(
     loop: Loop,
     gate: int,
     a: int,
@@ -500,7 +503,7 @@ def _add_weight_gradient(
     """
     columns = (loop.units + 15) // 16
     turned, width = columns * 16, GATES * columns * 16
-    operands_step, gates_step = (loop.operands + 1) * _operand_size(loop), GATES * loop.units * 16
+    operands_step, gates_step = (loop.operands + 1) * operand_size(loop), GATES * loop.units * 16
     for step in range(steps):
         for column in range(columns):
             _transpose(
@@ -516,91 +519,23 @@ def _add_weight_gradient(
         while row + 4 < first + rows:
             for column in range(columns):
                 to = o + row * width + gate * turned + column * 16
-                _add_eight_rows(
-                    scratch, a + row * 16, operands_step, room + column * 16, turned, steps, sums, to, width
+                _eight_sums(
+                    scratch, a + row * 16, 16, 64, 1, operands_step,
+                    scratch, room + column * 16, turned, sums, to, width, steps * 16, True,
                 )  # fmt: skip
             row += 8
     while row < first + rows:
         for column in range(columns):
             to = o + row * width + gate * turned + column * 16
-            _add_four_rows(
-                scratch, a + row * 16, operands_step, room + column * 16, turned, steps, sums, to, width
+            _four_sums(
+                scratch, a + row * 16, 16, 64, 1, operands_step,
+                scratch, room + column * 16, turned, sums, to, width, steps * 16, True,
             )  # fmt: skip
         row += 4
 
 
 @part
-def _add_four_rows(
-    scratch: Array,
-    at: int,
-    apart: int,
-    of: int,
-    turned: int,
-    steps: int,
-    sums: Array,
-    to: int,
-    width: int,
-) -> None:
-    sum0, sum1 = load(sums, to), load(sums, to + width)
-    sum2, sum3 = load(sums, to + 2 * width), load(sums, to + 3 * width)
-    for _step in range(steps):
-        for _sample in range(16):
-            x = load(scratch, of)
-            sum0 = add_product(spread(scratch, at), x, sum0)
-            sum1 = add_product(spread(scratch, at + 16), x, sum1)
-            sum2 = add_product(spread(scratch, at + 32), x, sum2)
-            sum3 = add_product(spread(scratch, at + 48), x, sum3)
-            at += 1
-            of += turned
-        at += apart - 16
-    store(sum0, sums, to)
-    store(sum1, sums, to + width)
-    store(sum2, sums, to + 2 * width)
-    store(sum3, sums, to + 3 * width)
-
-
-@part
-def _add_eight_rows(
-    scratch: Array,
-    at: int,
-    apart: int,
-    of: int,
-    turned: int,
-    steps: int,
-    sums: Array,
-    to: int,
-    width: int,
-) -> None:
-    sum0, sum1 = load(sums, to), load(sums, to + width)
-    sum2, sum3 = load(sums, to + 2 * width), load(sums, to + 3 * width)
-    sum4, sum5 = load(sums, to + 4 * width), load(sums, to + 5 * width)
-    sum6, sum7 = load(sums, to + 6 * width), load(sums, to + 7 * width)
-    for _step in range(steps):
-        for _sample in range(16):
-            x = load(scratch, of)
-            sum0 = add_product(spread(scratch, at), x, sum0)
-            sum1 = add_product(spread(scratch, at + 16), x, sum1)
-            sum2 = add_product(spread(scratch, at + 32), x, sum2)
-            sum3 = add_product(spread(scratch, at + 48), x, sum3)
-            sum4 = add_product(spread(scratch, at + 64), x, sum4)
-            sum5 = add_product(spread(scratch, at + 80), x, sum5)
-            sum6 = add_product(spread(scratch, at + 96), x, sum6)
-            sum7 = add_product(spread(scratch, at + 112), x, sum7)
-            at += 1
-            of += turned
-        at += apart - 16
-    store(sum0, sums, to)
-    store(sum1, sums, to + width)
-    store(sum2, sums, to + 2 * width)
-    store(sum3, sums, to + 3 * width)
-    store(sum4, sums, to + 4 * width)
-    store(sum5, sums, to + 5 * width)
-    store(sum6, sums, to + 6 * width)
-    store(sum7, sums, to + 7 * width)
-
-
-@part
-def _add_plain_gates(
+def add_plain_gates(
     loop: Loop,
     start: int,
     stop: int,
@@ -611,10 +546,10 @@ def _add_plain_gates(
     sums: Array,
     o: int,
 ) -> None:
-    """`_add_weight_gradient` of gates into which inputs and state go."""
-    size, depth = _operand_size(loop), loop.units + 1 + loop.features
+    """`add_weight_gradient` of gates into which inputs and state go."""
+    size, depth = operand_size(loop), loop.units + 1 + loop.features
     for gate in range(start, stop):
-        _add_weight_gradient(
+        add_weight_gradient(
             loop,
             gate,
             gate % loop.operands * size,
@@ -627,313 +562,3 @@ def _add_plain_gates(
             sums,
             o,
         )
-
-
-# The GRU. Gates: candidate, update, reset, and the candidate's recurrent product.
-
-GRU_SAVED = 5
-"""Vectors a step and unit for the backward loop: the state before it, update, reset, candidate, recurrent product."""
-
-
-@compiled
-def gru_forward(
-    block: int,
-    loop: Loop,
-    weights: Array,
-    initial: Array,
-    outputs: Array,
-    finals: Array,
-    saved: Array,
-    scratch: Array,
-) -> None:
-    """Run a block of samples.
-
-    Args:
-        block: which one.
-        loop: see there.
-        weights: packed, a row for each row of an operand, a column for each gate and unit.
-        initial: states `(samples, 1, shown)`.
-        outputs: gets the states `(samples, steps, shown)` if all are wanted.
-        finals: gets the last states `(samples, 1, shown)`.
-        saved: `(blocks, steps, GRU_SAVED, units, 16)`, at an address that is a multiple of 64; 0: nothing is saved.
-        scratch: working memory.
-    """
-    units, lanes, tiles = loop.units, loop.units * 16, loop.units // 4
-    depth, size = units + 1 + loop.features, _operand_size(loop)
-    gates = loop.operands * size
-    update_at, reset_at, recurrent_at = gates + lanes, gates + 2 * lanes, gates + 3 * lanes
-    masked, state = gates + 4 * lanes, gates + 5 * lanes
-    one = constant(1.0)
-    _read_state(loop, initial, block, 0, 1, scratch, state)
-    for step in range(loop.steps):
-        _set_operands(loop, block, step, scratch, state, scratch, 0)
-        # Of the candidate first what does not depend on the state.
-        _product(
-            scratch, gates, weights, units * 4, depth, scratch, lanes, 1 + loop.features, tiles, False
-        )  # fmt: skip
-        for gate in range(1, 3):
-            a, w, out = gate % loop.operands * size, gate * tiles * depth * 4, gates + gate * lanes
-            _product(scratch, out, weights, w, depth, scratch, a, depth, tiles, False)
-        w = 3 * tiles * depth * 4
-        if loop.reset_after:
-            _product(scratch, recurrent_at, weights, w, depth, scratch, 0, units + 1, tiles, False)
-        for row in range(0, lanes, 16):
-            update = _sigmoid(load(scratch, update_at + row))
-            reset = _sigmoid(load(scratch, reset_at + row))
-            if loop.skips:
-                # With an update gate of exactly 1 the state stays, and all gradients of the step are exactly 0: the
-                # backward loop needs no mask.
-                update = where(load(loop.keep, (block * loop.steps + step) * 16), update, one)
-            store(update, scratch, update_at + row)
-            store(reset, scratch, reset_at + row)
-            store(reset * load(scratch, row), scratch, masked + row)
-        if not loop.reset_after:
-            _product(scratch, recurrent_at, weights, w, depth, scratch, masked, units, tiles, False)
-        to = (block * loop.steps + step) * GRU_SAVED * lanes
-        for row in range(0, lanes, 16):
-            update, reset = load(scratch, update_at + row), load(scratch, reset_at + row)
-            given, recurrent = load(scratch, gates + row), load(scratch, recurrent_at + row)
-            before = load(scratch, state + row)
-            factor = reset if loop.reset_after else one
-            candidate = _tanh(add_product(factor, recurrent, given))
-            if saved != 0:
-                stream(before, saved, to + row)
-                stream(update, saved, to + lanes + row)
-                stream(reset, saved, to + 2 * lanes + row)
-                stream(candidate, saved, to + 3 * lanes + row)
-                stream(recurrent, saved, to + 4 * lanes + row)
-            after = add_product(update, before, (one - update) * candidate)
-            store(after, scratch, state + row)
-        if loop.sequences:
-            _write_step(loop, scratch, state, outputs, block, step, loop.shown)
-    _write_state(loop, scratch, state, finals, block, 0, 1)
-    streamed()
-
-
-@compiled
-def gru_backward(
-    block: int,
-    loop: Loop,
-    state_weights: Array,
-    input_weights: Array,
-    saved: Array,
-    upstream: Array,
-    final_upstream: Array,
-    input_gradient: Array,
-    initial_gradient: Array,
-    sums: Array,
-    scratch: Array,
-) -> None:
-    """Run a block of samples from the last step to the first.
-
-    Args:
-        block: which one.
-        loop: see there.
-        state_weights: packed, a row for each gate and unit, a column for each unit.
-        input_weights: the same with a column for each feature.
-        saved: by `gru_forward`.
-        upstream: gradient of its `outputs`.
-        final_upstream: gradient of its `finals`.
-        input_gradient: gets that of the inputs, `(samples, steps, features)`; 0: it is not wanted.
-        initial_gradient: gets that of the initial state, `(samples, 1, shown)`.
-        sums: gets that of the weights, `(blocks, *gradient_shape)`; zeros.
-        scratch: working memory.
-    """
-    units, lanes = loop.units, loop.units * 16
-    size = _operand_size(loop)
-    rows, kinds, columns = gradient_shape(loop)
-    o = block * rows * kinds * columns
-    gates, state, room = _places(loop)
-    one = constant(1.0)
-    _read_state(loop, final_upstream, block, 0, 1, scratch, state)
-    for stop in range(loop.steps, 0, -_CHUNK):
-        start = max(stop - _CHUNK, 0)
-        for step in range(stop - 1, start - 1, -1):
-            if loop.sequences:
-                _add_step(loop, upstream, block, step, scratch, state, room)
-            at = (block * loop.steps + step) * GRU_SAVED * lanes
-            g = gates + (step - start) * GATES * lanes
-            update_at, reset_at, recurrent_at = g + lanes, g + 2 * lanes, g + 3 * lanes
-            for row in range(0, lanes, 16):
-                before, update = load(saved, at + row), load(saved, at + lanes + row)
-                reset = load(saved, at + 2 * lanes + row)
-                candidate = load(saved, at + 3 * lanes + row)
-                gradient = load(scratch, state + row)
-                rest = gradient * (one - update)
-                d_candidate = rest * (one - candidate * candidate)
-                store(d_candidate, scratch, g + row)
-                store(rest * (before - candidate) * update, scratch, update_at + row)
-                store(gradient * update, scratch, state + row)
-                if loop.reset_after:
-                    recurrent = load(saved, at + 4 * lanes + row)
-                    d_recurrent = d_candidate * reset
-                    store(d_recurrent, scratch, recurrent_at + row)
-                    store(d_recurrent * recurrent * (one - reset), scratch, reset_at + row)
-                else:
-                    store(d_candidate, scratch, recurrent_at + row)
-            if loop.reset_after:
-                _add_into_state(loop, block, state_weights, 1, 4, scratch, g, state, room)
-                continue
-            # Of the product of reset gate and state.
-            for row in range(0, lanes, 16):
-                store(constant(0.0), scratch, room + row)
-            _add_into_state(loop, block, state_weights, 3, 4, scratch, g, room, room + lanes)
-            for row in range(0, lanes, 16):
-                reset = load(saved, at + 2 * lanes + row)
-                product = load(scratch, room + row) * reset
-                d_reset = product * load(saved, at + row) * (one - reset)
-                store(d_reset, scratch, reset_at + row)
-                store(load(scratch, state + row) + product, scratch, state + row)
-            _add_into_state(loop, block, state_weights, 1, 3, scratch, g, state, room)
-        # What does not carry over from step to step.
-        steps = stop - start
-        for i in range(steps):
-            a, g = i * (loop.operands + 1) * size, gates + i * GATES * lanes
-            at = (block * loop.steps + start + i) * GRU_SAVED * lanes
-            _set_operands(loop, block, start + i, saved, at, scratch, a)
-            if not loop.reset_after:
-                reset = at + 2 * lanes
-                _multiply(scratch, a, saved, reset, units, scratch, a + loop.operands * size)
-            _write_input_gradient(
-                loop, block, start + i, input_weights, 3, scratch, g, room, input_gradient
-            )
-        _add_weight_gradient(
-            loop, 0, 0, units, 1 + loop.features, steps, scratch, gates, room, sums, o
-        )
-        _add_plain_gates(loop, 1, 3, steps, scratch, gates, room, sums, o)
-        a, count = (0, units + 1) if loop.reset_after else (loop.operands * size, units)
-        _add_weight_gradient(loop, 3, a, 0, count, steps, scratch, gates, room, sums, o)
-    _write_state(loop, scratch, state, initial_gradient, block, 0, 1)
-
-
-# The LSTM. Gates: input, forget, candidate, output.
-
-LSTM_SAVED = 7
-"""Vectors a step and unit: state and cell before it, the four gates, hyperbolic tangent of the cell after it."""
-
-
-@compiled
-def lstm_forward(
-    block: int,
-    loop: Loop,
-    weights: Array,
-    initial: Array,
-    outputs: Array,
-    finals: Array,
-    saved: Array,
-    scratch: Array,
-) -> None:
-    """As `gru_forward`, with two states `(samples, 2, shown)`, state and cell, and `LSTM_SAVED`."""
-    units, lanes, tiles = loop.units, loop.units * 16, loop.units // 4
-    depth, size = units + 1 + loop.features, _operand_size(loop)
-    gates = loop.operands * size
-    state = gates + GATES * lanes
-    cell = state + (units + 15) // 16 * 256
-    _read_state(loop, initial, block, 0, 2, scratch, state)
-    _read_state(loop, initial, block, 1, 2, scratch, cell)
-    for step in range(loop.steps):
-        _set_operands(loop, block, step, scratch, state, scratch, 0)
-        for gate in range(GATES):
-            a, w, out = gate % loop.operands * size, gate * tiles * depth * 4, gates + gate * lanes
-            _product(scratch, out, weights, w, depth, scratch, a, depth, tiles, False)
-        to = (block * loop.steps + step) * LSTM_SAVED * lanes
-        for row in range(0, lanes, 16):
-            enter = _sigmoid(load(scratch, gates + row))
-            forget = _sigmoid(load(scratch, gates + lanes + row))
-            candidate = _tanh(load(scratch, gates + 2 * lanes + row))
-            leave = _sigmoid(load(scratch, gates + 3 * lanes + row))
-            before, cell_before = load(scratch, state + row), load(scratch, cell + row)
-            cell_after = add_product(forget, cell_before, enter * candidate)
-            shown = _tanh(cell_after)
-            after = leave * shown
-            if saved != 0:
-                stream(before, saved, to + row)
-                stream(cell_before, saved, to + lanes + row)
-                stream(enter, saved, to + 2 * lanes + row)
-                stream(forget, saved, to + 3 * lanes + row)
-                stream(candidate, saved, to + 4 * lanes + row)
-                stream(leave, saved, to + 5 * lanes + row)
-                stream(shown, saved, to + 6 * lanes + row)
-            if loop.skips:
-                keep = load(loop.keep, (block * loop.steps + step) * 16)
-                after = where(keep, after, before)
-                cell_after = where(keep, cell_after, cell_before)
-            store(after, scratch, state + row)
-            store(cell_after, scratch, cell + row)
-        if loop.sequences:
-            _write_step(loop, scratch, state, outputs, block, step, loop.shown)
-    _write_state(loop, scratch, state, finals, block, 0, 2)
-    _write_state(loop, scratch, cell, finals, block, 1, 2)
-    streamed()
-
-
-@compiled
-def lstm_backward(
-    block: int,
-    loop: Loop,
-    state_weights: Array,
-    input_weights: Array,
-    saved: Array,
-    upstream: Array,
-    final_upstream: Array,
-    input_gradient: Array,
-    initial_gradient: Array,
-    sums: Array,
-    scratch: Array,
-) -> None:
-    """As `gru_backward`, with two states `(samples, 2, shown)`."""
-    lanes, size = loop.units * 16, _operand_size(loop)
-    rows, kinds, columns = gradient_shape(loop)
-    o = block * rows * kinds * columns
-    gates, state, room = _places(loop)
-    cell = state + (loop.units + 15) // 16 * 256
-    one, zero = constant(1.0), constant(0.0)
-    _read_state(loop, final_upstream, block, 0, 2, scratch, state)
-    _read_state(loop, final_upstream, block, 1, 2, scratch, cell)
-    for stop in range(loop.steps, 0, -_CHUNK):
-        start = max(stop - _CHUNK, 0)
-        for step in range(stop - 1, start - 1, -1):
-            if loop.sequences:
-                _add_step(loop, upstream, block, step, scratch, state, room)
-            at = (block * loop.steps + step) * LSTM_SAVED * lanes
-            g = gates + (step - start) * GATES * lanes
-            keep = one
-            if loop.skips:
-                keep = load(loop.keep, (block * loop.steps + step) * 16)
-            for row in range(0, lanes, 16):
-                cell_before, enter = (
-                    load(saved, at + lanes + row),
-                    load(saved, at + 2 * lanes + row),
-                )
-                forget = load(saved, at + 3 * lanes + row)
-                candidate = load(saved, at + 4 * lanes + row)
-                leave, shown = (
-                    load(saved, at + 5 * lanes + row),
-                    load(saved, at + 6 * lanes + row),
-                )
-                # A step to leave out has no gradients, and those of state and cell stay.
-                d_state, d_cell = load(scratch, state + row), load(scratch, cell + row)
-                gradient = where(keep, d_state, zero)
-                store(where(keep, zero, d_state), scratch, state + row)
-                d_shown = gradient * leave
-                total = d_cell + d_shown * (one - shown * shown)
-                store(where(keep, total * forget, d_cell), scratch, cell + row)
-                total = where(keep, total, zero)
-                d_enter = total * candidate * enter * (one - enter)
-                store(d_enter, scratch, g + row)
-                store(total * cell_before * forget * (one - forget), scratch, g + lanes + row)
-                d_candidate = total * enter * (one - candidate * candidate)
-                store(d_candidate, scratch, g + 2 * lanes + row)
-                store(gradient * shown * leave * (one - leave), scratch, g + 3 * lanes + row)
-            _add_into_state(loop, block, state_weights, 0, 4, scratch, g, state, room)
-        steps = stop - start
-        for i in range(steps):
-            a, g = i * (loop.operands + 1) * size, gates + i * GATES * lanes
-            at = (block * loop.steps + start + i) * LSTM_SAVED * lanes
-            _set_operands(loop, block, start + i, saved, at, scratch, a)
-            _write_input_gradient(
-                loop, block, start + i, input_weights, 4, scratch, g, room, input_gradient
-            )
-        _add_plain_gates(loop, 0, 4, steps, scratch, gates, room, sums, o)
-    _write_state(loop, scratch, state, initial_gradient, block, 0, 2)
-    _write_state(loop, scratch, cell, initial_gradient, block, 1, 2)

@@ -47,7 +47,8 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, kind, _VECTOR)
 
 
-def _pointer(builder: Any, address: Any, index: Any, kind: Any) -> Any:
+def pointer(builder: Any, address: Any, index: Any, kind: Any = _FLOAT) -> Any:
+    """LLVM's pointer to the number, or the vector, that begins at an index."""
     number = builder.gep(builder.inttoptr(address, _FLOAT.as_pointer()), [index])
     return number if kind is _FLOAT else builder.bitcast(number, kind.as_pointer())
 
@@ -68,7 +69,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         address, index = arguments
-        return builder.load(_pointer(builder, address, index, _VECTOR), align=4)
+        return builder.load(pointer(builder, address, index, _VECTOR), align=4)
 
     return _lanes(types.intp, types.intp), generate
 
@@ -79,7 +80,7 @@ def store(typing: Any, vector: Any, array: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vector, address, index = arguments
-        builder.store(vector, _pointer(builder, address, index, _VECTOR), align=4)
+        builder.store(vector, pointer(builder, address, index, _VECTOR), align=4)
         return context.get_dummy_value()
 
     return types.void(_lanes, types.intp, types.intp), generate
@@ -94,7 +95,7 @@ def stream(typing: Any, vector: Any, array: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vector, address, index = arguments
-        stored = builder.store(vector, _pointer(builder, address, index, _VECTOR), align=64)
+        stored = builder.store(vector, pointer(builder, address, index, _VECTOR), align=64)
         once = builder.module.add_metadata([ir.Constant(_INT, 1)])
         stored.set_metadata("nontemporal", once)
         return context.get_dummy_value()
@@ -119,7 +120,7 @@ def spread(typing: Any, array: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         address, index = arguments
-        return _filled(builder, builder.load(_pointer(builder, address, index, _FLOAT), align=4))
+        return _filled(builder, builder.load(pointer(builder, address, index), align=4))
 
     return _lanes(types.intp, types.intp), generate
 
@@ -130,8 +131,8 @@ def copy_number(typing: Any, source: Any, s: Any, target: Any, t: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, s, target, t = arguments
-        value = builder.load(_pointer(builder, source, s, _FLOAT), align=4)
-        builder.store(value, _pointer(builder, target, t, _FLOAT), align=4)
+        value = builder.load(pointer(builder, source, s), align=4)
+        builder.store(value, pointer(builder, target, t), align=4)
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 4), generate
@@ -257,7 +258,7 @@ def transpose_part(
         def pointers(array: Any, first: Any, stride: Any) -> list[Any]:
             steps = [builder.mul(stride, ir.Constant(stride.type, row)) for row in range(size)]
             places = [builder.add(first, step) for step in steps]
-            return [_pointer(builder, array, place, half) for place in places]
+            return [pointer(builder, array, place, half) for place in places]
 
         rows = [builder.load(p, align=4) for p in pointers(*arguments[:3])]
         # Pairs of rows that are 1, 2 and 4 apart exchange blocks of so many numbers.
@@ -273,8 +274,8 @@ def transpose_part(
                         mask = ir.Constant(ir.VectorType(_INT, size), lanes)
                         turned[place] = builder.shuffle_vector(rows[i], rows[i + distance], mask)
             rows = turned
-        for row, pointer in zip(rows, pointers(*arguments[3:]), strict=True):
-            builder.store(row, pointer, align=4)
+        for row, place in zip(rows, pointers(*arguments[3:]), strict=True):
+            builder.store(row, place, align=4)
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 6), generate

@@ -2,7 +2,7 @@
 
 Keras runs a recurrence as many small TensorFlow operations per time step and records each of them for the gradient.
 Here the forward loop over all time steps and the backward loop are one call each of compiled code of our own
-(`seqconv.models.kernels.recurrence`). TensorFlow calls it as a Python function, which costs 0.1 ms.
+(`seqconv.models.kernels`, `gru` and `lstm`). TensorFlow calls it as a Python function, which costs 0.1 ms.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from seqconv.models.kernels import gru, lstm
 from seqconv.models.kernels import recurrence as kernels
 from seqconv.models.kernels.recurrence import GATES
 from seqconv.models.kernels.vectors import LANES
@@ -354,12 +355,8 @@ class _Cell:
 
 
 # In Keras update, reset, candidate; and input, forget, candidate, output.
-_GRU = _Cell(
-    kernels.gru_forward, kernels.gru_backward, kernels.GRU_SAVED, (2, 0, 1, None), (None, 0, 1, 2)
-)
-_LSTM = _Cell(
-    kernels.lstm_forward, kernels.lstm_backward, kernels.LSTM_SAVED, (0, 1, 2, 3), (0, 1, 2, 3)
-)
+_GRU = _Cell(gru.forward, gru.backward, gru.SAVED, (2, 0, 1, None), (None, 0, 1, 2))
+_LSTM = _Cell(lstm.forward, lstm.backward, lstm.SAVED, (0, 1, 2, 3), (0, 1, 2, 3))
 
 
 def _forward(
