@@ -65,10 +65,18 @@ LEVELS = (
 VERSION = "__init__"
 
 ALLOWED = {
-    "hydra": {"cli.overrides", "sweeps.job", "sweeps.launch", "sweeps.process", "sweeps.search"},
+    "hydra": {
+        "cli.overrides",
+        "cli.words",
+        "sweeps.job",
+        "sweeps.launch",
+        "sweeps.process",
+        "sweeps.search",
+    },
     "omegaconf": {
         "cli.overrides",
         "cli.single",
+        "cli.words",
         "config.schema",
         "config.yaml_files",
         "sweeps.job",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import importlib
 import os
 import subprocess
 import sys
@@ -10,8 +12,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from numba import config
+from numba.core.caching import IndexDataCacheFile
 
 from seqconv.models.kernels import compiling, convolution, vectors
+from seqconv.models.layers import native
 from seqconv.models.layers.convolution import Conv1D, ConvolutionStack
 from seqconv.models.layers.embedding import Embedding
 from seqconv.models.layers.recurrent import GRU, LSTM
@@ -80,5 +85,79 @@ def test_kept_kernels_are_stamped_with_all_files(tmp_path, monkeypatch):
     (tmp_path / "other.py").write_text("2")
     monkeypatch.setattr(compiling, "__file__", str(tmp_path / "one.py"))
     before = compiling._stamp()
-    (tmp_path / "other.py").write_text("22")
+    (tmp_path / "other.py").write_text("3")
     assert compiling._stamp() != before
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A kernel that no process has, kept in a folder of its own."""
+    (tmp_path / "kernel.py").write_text(
+        "from seqconv.models.kernels.compiling import compiled\n\n\n"
+        "@compiled\ndef double(number):\n    return 2 * number\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "kept"))
+
+    def load():
+        sys.modules.pop("kernel", None)
+        return importlib.import_module("kernel").double
+
+    yield load
+    sys.modules.pop("kernel", None)
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("content", [b"", b"\x80\x04 no pickle"])
+def test_a_kernel_that_was_kept_in_part_is_compiled(kept, tmp_path, suffix, content):
+    """A power cut may leave empty files."""
+    assert kept()(4) == 8
+    again = kept()
+    assert again(4) == 8
+    assert sum(again.stats.cache_hits.values()) == 1
+    for path in (tmp_path / "kept").rglob(f"*.{suffix}"):
+        path.write_bytes(content)
+    third = kept()
+    assert third(4) == 8
+    assert sum(third.stats.cache_hits.values()) == 0
+    fourth = kept()
+    assert fourth(4) == 8
+    assert sum(fourth.stats.cache_hits.values()) == 1
+
+
+def test_a_full_disk_keeps_no_kernel_and_lets_it_run(kept, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(IndexDataCacheFile, "_save_data", full)
+    assert kept()(4) == 8
+    assert kept()(4) == 8
+
+
+def test_without_a_compiler_layers_are_those_of_tensorflow(monkeypatch):
+    windows = tf.constant(np.ones((2, 30, 3), np.float32))
+    layer = Conv1D(8, 3, 2)
+    ours = layer(windows)
+    monkeypatch.setattr(native, "CAN_COMPILE", False)
+    assert not native.takes_kernels("float32")
+    np.testing.assert_allclose(layer(windows), ours, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_numba_that_is_told_not_to_compile():
+    program = (
+        "import numpy as np\n"
+        "from seqconv.models.layers.recurrent import GRU\n"
+        "from seqconv.models.layers.convolution import Conv1D\n"
+        "windows = np.ones((2, 9, 3), np.float32)\n"
+        "print(GRU(4)(windows).shape, Conv1D(8, 3, 2)(windows).shape)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.stdout == "(2, 4) (2, 3, 8)\n", done.stderr

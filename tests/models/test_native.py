@@ -6,12 +6,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from numba.core.runtime import rtsys
+from numba.core.runtime._nrt_python import memsys_enable_stats
 
 from seqconv.models.layers import native
 from seqconv.models.layers.convolution import Conv1D, ConvolutionStack
 from seqconv.models.layers.embedding import Embedding
 from seqconv.models.layers.native import on_threads, takes_kernels, tensorflow_alone
 from seqconv.models.layers.pooling import GlobalMaxPooling1D
+from seqconv.models.layers.recurrent import GRU, LSTM
 from seqconv.models.layers.token_convolution import TokenConvolution
 
 
@@ -51,6 +54,31 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch, make, inputs):
     for other in found[1:]:
         for one, another in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(one, another)
+
+
+@pytest.mark.parametrize(
+    ("make", "inputs"),
+    [
+        (lambda: ConvolutionStack([Conv1D(20, 3, 4), Conv1D(16, 2)]), WINDOWS),
+        (GlobalMaxPooling1D, WINDOWS),
+        (lambda: GRU(8), WINDOWS),
+        (lambda: LSTM(8), WINDOWS),
+        (of_tokens, TOKENS),
+    ],
+)
+def test_kernels_give_back_all_that_they_were_given(make, inputs):
+    """What numba counts as held grows by nothing from call to call: a training has a million of them."""
+    memsys_enable_stats()
+    layer, tensor = make(), tf.constant(inputs)
+    held = []
+    for _ in range(3):
+        with tf.GradientTape() as tape:
+            tape.watch(tensor)
+            loss = tf.reduce_sum(layer(tensor, training=True) ** 2)
+        tape.gradient(loss, layer.trainable_variables or [tensor])
+        counts = rtsys.get_allocation_stats()
+        held.append(counts.mi_alloc - counts.mi_free)
+    assert held[2] == held[1]
 
 
 def test_every_number_is_taken_once(monkeypatch):

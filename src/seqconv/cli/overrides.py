@@ -20,7 +20,6 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import hydra
-import yaml
 
 # The one private name of Hydra: it offers its argument parser nowhere else, and a copy would miss new flags.
 from hydra._internal.utils import get_args_parser
@@ -28,11 +27,22 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, RangeSweep
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from seqconv.cli.words import (
+    MOST_JOBS,
+    MOST_SAMPLES,
+    REFUSALS,
+    chosen_names,
+    first_word,
+    jobs_of,
+    quoted,
+    read_word,
+    samples_of,
+    words_of,
+    wrong_interval,
+)
 from seqconv.config.errors import ConfigError, Problem, did_you_mean, unknown_key
 from seqconv.sweeps.cluster import missing_extra, problems_of
 
@@ -52,17 +62,10 @@ HALVING = "hydra_plugins.seqconv_sweeps.SeqconvHalving"
 # Sweepers whose jobs are those of the grid; others choose theirs as they go.
 OF_GRIDS = (SWEEPER, HALVING)
 SINGLE_RUN_THREADS = 2
-# Composing one takes 30 ms, and nobody reads a table of more.
-MOST_JOBS = 10_000
-# Composed for a sweeper that chooses its jobs, to find what cannot be composed, and one that can start.
-MOST_SAMPLES = 20
 # Of an interval, so that what lies there is no whole number.
 FRACTION = 0.377
 # What a run that is resumed knows itself.
 PLACES = ("hydra.run", "hydra.sweep", "hydra.mode", "hydra.output_subdir")
-# A ValueError is for what Hydra has no error of its own for, such as `~trainer=0` or a number of 5,000 digits.
-# A YAMLError or an OSError is for a config file of the user's that is none.
-REFUSALS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError, OSError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,13 +165,6 @@ def hand_over(words: Sequence[str], job: Callable[[DictConfig], float | None]) -
     hydra.main(version_base="1.3", config_path=path, config_name=CONFIG_NAME)(job)()
 
 
-def quoted(text: str) -> str:
-    """A text as a value that Hydra reads as it is."""
-    # A backslash stands for itself, but for one before a quote or at the end.
-    escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", text).replace("'", "\\'")
-    return f"'{escaped}'"
-
-
 class _Reader:
     """Reads one command line, inside `initialize_config_module`.
 
@@ -186,7 +182,7 @@ class _Reader:
         self.multirun = bool(arguments.multirun)
         self.loader = loader
         self.parser = OverridesParser.create(config_loader=loader)
-        self.overrides = [o for word in arguments.overrides if (o := self._parse(word))]
+        self.overrides = self._parsed(arguments.overrides)
         self.search_path = self._search_path(arguments.config_dir)
         self._top_groups: list[str] | None = None
         self._listed: dict[str, list[str]] = {}
@@ -207,36 +203,11 @@ class _Reader:
         paths = [f"file://{os.path.abspath(folder)}", *others]
         return [f"hydra.searchpath=[{','.join(map(quoted, paths))}]"]
 
-    def _parse(self, word: str) -> Override | None:
-        """Read a word; what Hydra's grammar cannot read, such as `require=test.mae<2.5`, as quoted text."""
-        key, _, value = word.partition("=")
-        attempts = [word]
-        if re.fullmatch(r"(\+\+?|~)?[\w./@-]+", key) and value:
-            if value[0] == "[" and value[-1] == "]":
-                # Names of columns, such as `[T (degC),p (mbar)]`, or several such lists.
-                lists = (
-                    ",".join(quoted(part.strip()) for part in each.split(","))
-                    for each in value[1:-1].split("],[")
-                )
-                attempts.append(f"{key}={','.join(f'[{each}]' for each in lists)}")
-            attempts.append(f"{key}={quoted(value)}")
-        for attempt in attempts:
-            try:
-                (override,) = self.parser.parse_overrides([attempt])
-            except REFUSALS:
-                continue
-            if override.is_discrete_sweep() and (rule := _wrong_number(override)):
-                self.problems.append(Problem(word, rule))
-                return None
-            if override.is_discrete_sweep() and getattr(override.value(), "shuffle", False):
-                # Each time it is read it has another order: the one of now stays.
-                values = ",".join(override.sweep_string_iterator())
-                (override,) = self.parser.parse_overrides([f"{key}={values}"])
-            if override.key_or_group:
-                return override
-        rule = "must read like key=value (+key=value, ~key and so on, see --hydra-help)"
-        self.problems.append(Problem(word, rule))
-        return None
+    def _parsed(self, words: Sequence[str]) -> list[Override]:
+        """Those that can be read."""
+        found = [read_word(self.parser, word) for word in words]
+        self.problems += [each for each in found if isinstance(each, Problem)]
+        return [each for each in found if isinstance(each, Override)]
 
     # A new run
 
@@ -273,7 +244,7 @@ class _Reader:
             knows_jobs=knows_jobs,
             halves=_sweeper(first) == HALVING,
             detached=_launcher(first) not in (LAUNCHER, BASIC_LAUNCHER),
-            job_words=list(map(operator.add, _jobs(self._task_overrides), threads))
+            job_words=list(map(operator.add, jobs_of(self._task_overrides), threads))
             if knows_jobs
             else [],
             jobs=checked,
@@ -282,7 +253,7 @@ class _Reader:
     def _first(self, choices: list[str]) -> DictConfig:
         """The first job, with what a config file sweeps."""
         try:
-            first = self._compose(next(_jobs(self.overrides)))
+            first = self._compose(next(jobs_of(self.overrides)))
         except REFUSALS:
             # A group that is swept there may have the keys that the configuration without it lacks.
             if not self._take_params(self._compose(choices)):
@@ -290,7 +261,7 @@ class _Reader:
         else:
             if not self._take_params(first):
                 return first
-        return self._compose(next(_jobs(self.overrides)))
+        return self._compose(next(jobs_of(self.overrides)))
 
     def _take_params(self, first: DictConfig) -> bool:
         """Sweep what a config file says in `hydra.sweeper.params` too; the command line comes before it."""
@@ -300,7 +271,7 @@ class _Reader:
         words = [f"{key}={value}" for key, value in params.items() if key not in chosen]
         if not words or not self._is_sweep(first):
             return False
-        self.overrides = [o for word in words if (o := self._parse(word))] + self.overrides
+        self.overrides = self._parsed(words) + self.overrides
         self._tell_apart()
         return True
 
@@ -312,21 +283,21 @@ class _Reader:
     def _others(self, first: DictConfig) -> Iterator[DictConfig]:
         """The jobs after the first; of a sweeper that chooses its jobs those that show whether they can be composed."""
         if _sweeper(first) in OF_GRIDS:
-            yield from map(self._compose, itertools.islice(_jobs(self.overrides), 1, None))
+            yield from map(self._compose, itertools.islice(jobs_of(self.overrides), 1, None))
             return
         yield from map(self._compose, self._of_each_group())
         if not _can_start(first):
-            yield from map(self._compose, _samples(self.overrides))
+            yield from map(self._compose, samples_of(self.overrides))
 
     def _of_each_group(self) -> Iterator[list[str]]:
         """The words of a job for each choice of the groups that are swept: one may lack a key that another has."""
-        firsts = list(map(_first_word, self.overrides))
+        firsts = list(map(first_word, self.overrides))
         for place, override in enumerate(self.overrides):
             if override in self.choices and override.is_sweep_override():
-                for word in _alternatives(override)[:MOST_SAMPLES]:
+                for word in words_of(override)[:MOST_SAMPLES]:
                     yield [*firsts[:place], word, *firsts[place + 1 :]]
         # The first job has no key of an interval.
-        if any(not _alternatives(o) for o in self.overrides):
+        if any(not words_of(o) for o in self.overrides):
             yield firsts
 
     def _for_hydra(self, override: Override) -> str:
@@ -346,7 +317,7 @@ class _Reader:
         return [o for o in self.overrides if not o.is_hydra_override()]
 
     def _refuse_too_many(self) -> None:
-        count = math.prod(len(_alternatives(o)) or 1 for o in self.overrides)
+        count = math.prod(len(words_of(o)) or 1 for o in self.overrides)
         if count > MOST_JOBS:
             rule = f"stands for {count:,} jobs; at most {MOST_JOBS:,} are run in one sweep: leave out values"
             raise ConfigError([*self.problems, Problem("the sweep", rule)])
@@ -444,9 +415,9 @@ class _Reader:
         """The word of a choice; the nearest one stands in for what does not exist, so that the rest is checked too."""
         if override.is_delete():
             return [str(override.input_line)]
-        group, alternatives = override.key_or_group, _alternatives(override)
+        group, alternatives = override.key_or_group, words_of(override)
         problems = []
-        for name in _names(alternatives, several=group == "experiment"):
+        for name in chosen_names(alternatives, several=group == "experiment"):
             options = self._options_beside(override, name)
             if group == "hydra/launcher" and (extra := missing_extra(name, options)):
                 rule = f"{name} is not installed: pip install 'seqconv[{extra}]'"
@@ -458,7 +429,7 @@ class _Reader:
         if not problems:
             return alternatives[:1]
         self.problems += problems
-        first = next(_names(alternatives, several=group == "experiment"))
+        first = next(chosen_names(alternatives, several=group == "experiment"))
         nearest = get_close_matches(first, self._options_beside(override, first), 1)
         return [f"{override.get_key_element()}={name}" for name in nearest]
 
@@ -494,7 +465,7 @@ class _Reader:
         """Set a key, to the first value of a sweep, so that it is checked with the others."""
         if override.is_delete():
             return
-        for first in self.parser.parse_overrides(_alternatives(override)[:1]):
+        for first in self.parser.parse_overrides(words_of(override)[:1]):
             OmegaConf.update(composed, first.key_or_group, first.value(), force_add=True)
 
     def _options(self, override: Override) -> list[str]:
@@ -592,9 +563,9 @@ def _sweep_problems(composed: DictConfig, swept: Sequence[Override]) -> Iterator
         elif sweeper in OF_GRIDS and not override.is_discrete_sweep():
             rule = "an interval holds no values to run; list some, or draw from it by hydra/sweeper=search"
             yield Problem(key, f"{rule}; received {override.input_line}")
-        elif rule := _wrong_interval(override):
+        elif rule := wrong_interval(override):
             yield Problem(key, f"{rule}; received {override.input_line}")
-        elif sweeper not in OF_GRIDS and "threads=null" in _alternatives(override):
+        elif sweeper not in OF_GRIDS and "threads=null" in words_of(override):
             yield Problem(key, "null stands for 1 in a sweep: write 1")
     if sweeper == SEARCH and not swept:
         rule = "searches among keys with several values (a,b,c), range(...) or interval(...); there are none"
@@ -606,78 +577,6 @@ def _sweep_problems(composed: DictConfig, swept: Sequence[Override]) -> Iterator
             "stop needs hydra/launcher=seqconv; another one runs all jobs whatever becomes of them"
         )
         yield Problem("sweep.on_failure", rule)
-
-
-def _jobs(overrides: Sequence[Override]) -> Iterator[list[str]]:
-    """The words of each job, in the order of Hydra's own sweeper."""
-    for job in itertools.product(*filter(None, map(_alternatives, overrides))):
-        yield list(job)
-
-
-def _samples(overrides: Sequence[Override]) -> Iterator[list[str]]:
-    """The words of jobs that have all values of each key between them, as far as there are not too many."""
-    columns = list(filter(None, map(_alternatives, overrides)))
-    count = max(map(len, columns), default=1)
-    for place in range(min(count, MOST_SAMPLES)):
-        yield [column[place % len(column)] for column in columns]
-
-
-def _wrong_number(override: Override) -> str:
-    """What is wrong with how many values a sweep has; empty if nothing is."""
-    value = override.value()
-    if isinstance(value, RangeSweep) and value.step == 0:
-        return "steps of 0 come to no end"
-    # Counted no further than it matters: a range may take hours, and Hydra makes a list of one to shuffle it.
-    values = value.range() if isinstance(value, RangeSweep) else override.sweep_iterator()
-    count = sum(1 for _ in itertools.islice(values, MOST_JOBS + 1))
-    if count > MOST_JOBS:
-        return f"stands for more than {MOST_JOBS:,} jobs, which is the most of one sweep: leave out values"
-    return "" if count else "stands for no value: there would be no job"
-
-
-def _wrong_interval(override: Override) -> str:
-    """What is wrong with an interval to draw from; empty if nothing is, or it is none."""
-    value = override.value()
-    if not isinstance(value, IntervalSweep):
-        return ""
-    start, end = float(value.start or 0), float(value.end or 0)
-    if start > end:
-        return "an interval goes from the smaller number to the larger"
-    return (
-        "an interval with tag(log, ...) begins above 0"
-        if "log" in value.tags and start <= 0
-        else ""
-    )
-
-
-def _alternatives(override: Override) -> list[str]:
-    """The words that an override stands for, one for each value of a sweep; none for an interval."""
-    if not override.is_sweep_override():
-        return [str(override.input_line)]
-    if not override.is_discrete_sweep():
-        return []
-    key = override.get_key_element()
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
-
-
-def _names(choices: Sequence[str], *, several: bool) -> Iterator[str]:
-    """The names that words choose from a group, each one or, where there may be several, a list."""
-    for word in choices:
-        value = word.partition("=")[2]
-        is_list = several and value[:1] == "[" and value[-1:] == "]"
-        names = value[1:-1].split(",") if is_list else [value]
-        yield from (name.strip().strip("'\"") for name in names)
-
-
-def _first_word(override: Override) -> str:
-    """The word of the first value that an override stands for; of an interval its beginning."""
-    alternatives = _alternatives(override)
-    if alternatives:
-        return alternatives[0]
-    value = override.value()
-    start = value.start if isinstance(value, IntervalSweep) else value
-    whole = isinstance(start, float) and start.is_integer()
-    return f"{override.get_key_element()}={int(start) if whole else start}"  # type: ignore[arg-type]
 
 
 def _unresolved(composed: DictConfig) -> dict[str, Json]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from seqconv import console
-from seqconv.cli.overrides import AUTO, CommandLine, hand_over, quoted
+from seqconv.cli.overrides import AUTO, CommandLine, hand_over
+from seqconv.cli.words import quoted
 from seqconv.config.errors import ChangedDataError, OutputError, SeqconvError
 from seqconv.config.schema import Config
 from seqconv.runs import layout, resume
@@ -117,12 +118,11 @@ def _resume(line: CommandLine, run_dir: Path, config: Config, signals: Signals) 
     with locked(run_dir):
         point = resume.find_resume_point(run_dir)
         result = resume.finished(run_dir, config, point)
-        if result is not None and not resume.has_other_path(run_dir, config):
-            return _report_finished(result, config, run_dir)
-        task = _load_task(config)
-        point.check_data(task.name, task.fingerprint)
+        if result is None or resume.has_other_path(run_dir, config):
+            # Where a finished run's file is elsewhere, it must hold the same data.
+            task = _load_task(config)
+            point.check_data(task.name, task.fingerprint)
         if result is not None:
-            # The same data in another place.
             return _report_finished(result, config, run_dir)
         # `.hydra/` is the record of the run's first start.
         words = [*line.words, "hydra.output_subdir=null"]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from seqconv import console
-from seqconv.cli.overrides import AUTO, CommandLine, hand_over, quoted
+from seqconv.cli.overrides import AUTO, CommandLine, hand_over
 from seqconv.cli.single import own_directory
+from seqconv.cli.words import quoted
 from seqconv.config.errors import (
     ConfigError,
     InterruptedRun,

@@ -13,14 +13,14 @@ from seqconv.models.kernels.compiling import part
 
 @intrinsic
 def _next(typing: Any, turns: Any) -> Any:
-    """The number in `turns`, an array of one int64, which is one more afterwards; no two threads get the same."""
+    """The int64 at an address, which is one more afterwards; no two threads get the same."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = signature.args[0]
-        place = context.make_array(kind)(context, builder, arguments[0]).data
-        return builder.atomic_rmw("add", place, ir.Constant(ir.IntType(64), 1), "monotonic")
+        number = ir.IntType(64)
+        place = builder.inttoptr(arguments[0], number.as_pointer())
+        return builder.atomic_rmw("add", place, ir.Constant(number, 1), "monotonic")
 
-    return types.int64(turns), generate
+    return types.int64(types.intp), generate
 
 
 @part
@@ -28,7 +28,8 @@ def taken(turns, count, share):  # type: ignore[no-untyped-def]
     """Numbers below `count`, `share` neighbouring ones at a time, that no other thread has taken.
 
     Args:
-        turns: an array of one int64, shared by the threads and zero to begin with.
+        turns: the address of an int64 that the threads share, zero to begin with. Not an array: numba's generators
+            never give back the arrays they were given.
         count: how much there is to do.
         share: of a thread at once.
     """

@@ -1,7 +1,8 @@
 """How compiled kernels of our own stand in a TensorFlow graph: one operation that calls them, on all threads.
 
 XLA cannot compile such an operation and no other program can run it, so each layer has a way of TensorFlow's
-operations too, which is taken inside `tensorflow_alone`, on a GPU and for other types than float32.
+operations too, which is taken inside `tensorflow_alone`, on a GPU, for other types than float32, and where numba may
+not compile.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
+
+from seqconv.models.kernels.compiling import CAN_COMPILE
 
 Tensor: TypeAlias = Any  # TensorFlow comes without types
 
@@ -40,7 +43,7 @@ def takes_kernels(dtype: Any, *, beside_gpu: bool = False) -> bool:
         dtype: of TensorFlow, or its name.
         beside_gpu: whether they are quicker even where there is a GPU, and data has to come and go.
     """
-    if _ALONE.get() or (has_gpu() and not beside_gpu):
+    if _ALONE.get() or not CAN_COMPILE or (has_gpu() and not beside_gpu):
         return False
     return bool(tf.as_dtype(dtype) == tf.float32)
 
@@ -84,7 +87,8 @@ def in_parallel(kernel: Callable[..., None], count: int, size: int, *arguments: 
         arguments: of the kernel.
     """
     turns = np.zeros(1, np.int64)
-    on_threads(lambda _: kernel(turns, count, size, *arguments), -(-count // size))
+    address = turns.ctypes.data
+    on_threads(lambda _: kernel(address, count, size, *arguments), -(-count // size))
 
 
 def on_threads(work: Callable[[Iterator[int]], None], count: int) -> None:
