@@ -1,8 +1,9 @@
-"""Everything side by side, in alternating rounds: `bench.py [PART ...]`.
+"""Everything side by side, in alternating rounds: `bench.py [PART ...]`; a picture of it: `bench.py --draw FILE ...`.
 
-Prints medians, spreads and ratios; writes them with versions and machine to `results/`, and a plot. Ratios are medians
-over rounds of what a contestant took against what seqconv took in the same round, so that a load that comes and goes
-on a shared machine falls out of them. Close other programs nevertheless: spinning threads suffer most.
+Prints medians, spreads and ratios; writes them with versions and machine to `results/`, and a plot where all parts have
+run. Ratios are medians over rounds of what a contestant took against what seqconv took in the same round, so that a
+load that comes and goes on a shared machine falls out of them. Close other programs nevertheless: spinning threads
+suffer most.
 """
 
 from __future__ import annotations
@@ -39,7 +40,12 @@ NAMES = {
     "ours_jena": "seqconv, Jena file",
     "before": "seqconv before",
     "before_jena": "seqconv before, Jena file",
+    "floor": "floor",
+    "floor_needed": "floor of what is needed",
 }
+# Of seqconv; two is what a single run takes by default.
+THREADS = (1, 2, 4)
+DRAWN = ("steps", "job", "growth")
 Results = dict[str, Any]
 
 
@@ -189,7 +195,13 @@ def summary(found: dict[str, list[Any]]) -> Results:
     return result
 
 
-def show(title: str, unit: str, result: Results, factor: float = 1.0, floor: float = 0.0) -> None:
+def show(
+    title: str,
+    unit: str,
+    result: Results,
+    factor: float = 1.0,
+    floors: dict[str, float] | None = None,
+) -> None:
     """One table."""
     print(f"\n{title:<28}{'median ' + unit:>11}{'10-90 %':>18}{'ratio':>8}{'10-90 %':>15}")
     for name, row in result.items():
@@ -197,9 +209,9 @@ def show(title: str, unit: str, result: Results, factor: float = 1.0, floor: flo
         ratios = f"{row['ratio_p10']:.2f} - {row['ratio_p90']:.2f}"
         line = f"  {NAMES.get(name, name):<26}{row['median'] * factor:>11.4g}{spread:>18}"
         print(f"{line}{row['ratio']:>8.2f}{ratios:>15}")
-    if floor:
-        ours = next(iter(result.values()))["median"]
-        print(f"  {'floor':<26}{floor * factor:>11.4g}{'':18}{floor / ours:>8.2f}")
+    ours = next(iter(result.values()))["median"]
+    for name, floor in (floors or {}).items():
+        print(f"  {NAMES[name]:<26}{floor * factor:>11.4g}{'':18}{floor / ours:>8.2f}")
 
 
 def check_sizes(work: str, peers: dict[str, Contestant]) -> None:
@@ -210,7 +222,11 @@ def check_sizes(work: str, peers: dict[str, Contestant]) -> None:
 
 
 def steps(bench: Bench) -> Results:
-    """One training step on a batch in memory, and the floor: its matrix products at this machine's own rate."""
+    """One training step on a batch in memory, and its floors: matrix products at this machine's own rate.
+
+    `floor` counts three products for each of the forward pass, `floor_needed` leaves out the gradient of the first
+    layer's inputs: they are data, and no contestant needs it.
+    """
     results: Results = {}
     torch = ["torch", "torch_passive"] if bench.options.torch else []
     with bench.contestants(*bench.versions, "keras", "keras_no_xla", *torch) as peers:
@@ -224,12 +240,14 @@ def steps(bench: Bench) -> Results:
             rates += [gflop / np.median(seconds) for seconds in found.pop("product")]
             check_sizes(work, peers)
             results[work] = {**peers["keras"].facts[work], "contestants": summary(found)}
-    rate = float(np.median(rates))
+    low, rate, high = (float(value) for value in np.percentile(rates, [10, 50, 90]))
     for work, result in results.items():
-        result["floor"] = result["gflop"] / rate
-        show(f"step, {work}", "ms", result["contestants"], 1e3, result["floor"])
-    print(f"\nmatrix product {rate:.0f} GFLOP/s, {min(rates):.0f} to {max(rates):.0f}")
-    return {"gflop_per_second": rate, "works": results}
+        floors = {"floor": result["gflop"] / rate, "floor_needed": result["gflop_needed"] / rate}
+        result.update(floors)
+        show(f"step, {work}", "ms", result["contestants"], 1e3, floors)
+    print(f"\nmatrix product {rate:.0f} GFLOP/s, 10-90 % {low:.0f} - {high:.0f}")
+    spread = {"gflop_per_second_p10": low, "gflop_per_second_p90": high}
+    return {"gflop_per_second": rate, **spread, "works": results}
 
 
 def presets(bench: Bench) -> Results:
@@ -246,8 +264,21 @@ def presets(bench: Bench) -> Results:
     return results
 
 
+def threads(bench: Bench) -> Results:
+    """One training step of seqconv by its number of threads, each in a process of its own."""
+    results: Results = {}
+    with bench.contestants(*(f"ours:{count}" for count in THREADS)) as peers:
+        for work in ("conv1d", "conv_gru", "gru", "lstm"):
+            asked = {str(count): (peers[f"ours:{count}"], work) for count in THREADS}
+            results[work] = summary(bench.blocks(asked, bench.options.steps))
+            show(f"step, {work}, threads", "ms", results[work], 1e3)
+            rates = (f"{count}: {1 / row['median']:.1f}" for count, row in results[work].items())
+            print(f"  steps a second   {'  '.join(rates)}")
+    return results
+
+
 def evaluation(bench: Bench) -> Results:
-    """Forecasts of 2,048 windows of 240 x 14, 512 at a time."""
+    """Forecasts of 2,048 windows of 240 x 14: by seqconv 256 at a time, as a run does, by the others 512."""
     results: Results = {}
     torch = ["torch", "torch_passive"] if bench.options.torch else []
     with bench.contestants(*bench.versions, "keras", *torch) as peers:
@@ -391,7 +422,18 @@ def checkpoints(bench: Bench) -> Results:
 
 PARTS = {
     f.__name__: f
-    for f in (steps, presets, evaluation, windows, job, startup, memory, growth, checkpoints)
+    for f in (
+        steps,
+        presets,
+        threads,
+        evaluation,
+        windows,
+        job,
+        startup,
+        memory,
+        growth,
+        checkpoints,
+    )
 }
 
 
@@ -409,8 +451,25 @@ def machine() -> Results:
     }
 
 
+def joined(files: list[Path]) -> Results:
+    """The results of several files as those of one run; of a part that several have, the last file's."""
+    results: Results = {}
+    for file in files:
+        results |= json.loads(file.read_text())
+    return results
+
+
+def drawn(group: Results) -> Results:
+    """The contestants that a picture shows: today's seqconv, and PyTorch once, with the threads that suit it best."""
+    kept = {name: row for name, row in group.items() if not name.startswith("before")}
+    passive = kept.pop("torch_passive", None)
+    if passive and passive["ratio"] < kept["torch"]["ratio"]:
+        kept["torch"] = passive
+    return kept
+
+
 def draw(results: Results, path: Path) -> None:
-    """A picture of the parts that there are: what each contestant took against seqconv."""
+    """A picture of the parts in `DRAWN`: the speed of each contestant against seqconv's, and steps by their length."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -418,6 +477,7 @@ def draw(results: Results, path: Path) -> None:
 
     groups = {f"step, {w}": r["contestants"] for w, r in results["steps"]["works"].items()}
     groups |= {"whole job": results["job"]["process"], "fit": results["job"]["fit"]}
+    groups = {title: drawn(group) for title, group in groups.items()}
     figure, (bars, lines) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=[2.2, 1])
     contestants = dict.fromkeys(name for group in groups.values() for name in group)
     for name in contestants:
@@ -451,17 +511,30 @@ def main() -> None:
         type=Path,
         help="another checkout of seqconv with its own .venv, to compare with",
     )
-    parser.add_argument("--out", type=Path, default=HERE / "results")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="a folder")
+    parser.add_argument(
+        "--draw",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="measure nothing: join these results, later ones win, and draw bench.png",
+    )
     options = parser.parse_args()
     unknown = set(options.parts) - PARTS.keys()
     if unknown:
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    if options.draw:
+        results = joined(options.draw)
+        if options.parts or not results.keys() >= set(DRAWN):
+            parser.error(f"--draw takes no PART, and results that have {', '.join(DRAWN)} together")
+        draw(results, options.out / "bench.png")
+        return
     sys.stdout.reconfigure(line_buffering=True)
     # Paths stay out of what is kept.
     asked = {
         k: v for k, v in vars(options).items() if k in ("rounds", "steps", "job_rounds", "quick")
     }
-    results: Results = {"machine": machine(), "options": asked}
+    results = {"machine": machine(), "options": asked}
     if options.torch:
         command = [options.torch, "-c", "import torch; print(torch.__version__)"]
         version = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,7 +1,8 @@
 """Contestants of the benchmark. Each runs in a process of its own and is asked for blocks of steps over a pipe.
 
 In one process they would share what is set for a whole process: seqconv asks for deterministic kernels, Keras by
-default does not. `contestants.py NAME` answers each line `["conv_gru", 20]` with the seconds of 20 steps.
+default does not. `contestants.py NAME` answers each line `["conv_gru", 20]` with the seconds of 20 steps;
+`contestants.py ours:2` computes with two threads, where `ours` takes one for each core.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Preset(NamedTuple):
 WEATHER = Preset(64, 720, 21, 0, 96, tuple(range(21)))
 PRESETS = {
     "weather_96": WEATHER,
+    "weather_192": WEATHER._replace(leads=192),
+    "weather_336": WEATHER._replace(leads=336),
     "weather_720": WEATHER._replace(leads=720),
     "weather_96_conv": WEATHER,
     "weather_96_gru": WEATHER,
@@ -141,6 +144,13 @@ def kept_memory() -> contextlib.AbstractContextManager[None]:
     from seqconv.training import memory
 
     return memory.kept()
+
+
+def our_threads(count: int) -> None:
+    """As a run with `threads=count`; before anything is computed."""
+    from seqconv.training.tensorflow_import import use_threads
+
+    use_threads(count)
 
 
 def our_training(words: list[str], task: Any = None) -> tuple[Callable[..., Any], Any]:
@@ -446,6 +456,8 @@ def make(contestant: str, work: str) -> tuple[Runner, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    name = sys.argv[1]
+    name, _, count = sys.argv[1].partition(":")
     with kept_memory() if name == "ours" else contextlib.nullcontext():
+        if count:
+            our_threads(int(count))
         serve(lambda work: make(name, work))

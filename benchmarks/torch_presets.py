@@ -134,6 +134,8 @@ class SegmentGRU(nn.Module):
 
 ENCODERS = {
     "weather_96": MLP,
+    "weather_192": MLP,
+    "weather_336": MLP,
     "weather_720": MLP,
     "weather_96_conv": PatchCNN,
     "weather_96_gru": SegmentGRU,

@@ -796,6 +796,17 @@ HALVING = [*GRID, "hydra/sweeper=halving"]
             id="stop-with-another-launcher",
         ),
         pytest.param(
+            [*HALVING, "loss=huber,mean_absolute_error"],
+            "loss: changes what val_loss is, so that jobs cannot be chosen by it: set another `objective`, such as "
+            "val_mae, or val_scaled.mae with several targets or leads; received loss=huber,mean_absolute_error",
+            id="losses-in-halving",
+        ),
+        pytest.param(
+            [*SEARCH, "lead=1..9", "lead_decay=interval(0.1,0.9)"],
+            "lead_decay: changes what val_loss is",
+            id="weights-of-leads-in-a-search",
+        ),
+        pytest.param(
             [*HALVING, "hydra.sweeper.first=0"],
             "hydra.sweeper.first: must be greater than or equal to 1; received 0",
             id="halving-after-no-epoch",

@@ -51,6 +51,25 @@ def missing(rows=3):
 
 
 CASES = {
+    "a requirement of a target that is none": (
+        table(),
+        ["lead=[6h,9h]", "require=test.targets.aa.6.mae<5"],
+        USAGE,
+        r"require: must name a number of the results, such as `test.targets.a.6.mae`; received "
+        r"`test.targets.aa.6.mae`. Did you mean `targets.a.6.mae`?",
+    ),
+    "a requirement of quantiles without any": (
+        table(),
+        ["require=test.quantiles.crps<5"],
+        USAGE,
+        r"require: must name a number of the results, and there are no quantiles; received `test.quantiles.crps`",
+    ),
+    "a delay beside a lead": (
+        table(),
+        ["delay=3"],
+        USAGE,
+        r"delay: counts for nothing beside `lead`, which is given, too: leave one out, or set lead=null",
+    ),
     "rows less than a second apart": (
         table(),
         ["dataset.time=null", "dataset.frequency=0.1s"],

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -201,15 +202,19 @@ def test_samples_of_different_data_are_not_paired(sweep, other):
     [
         {"target": {"column": "p", "as": "value"}, "unit": "mbar"},
         {"targets": ["T"], "units": {"T": "degC"}, "leads": [1, 2]},
+        {"targets": ["T"], "units": {"T": "degC"}, "leads": [1, 3]},
     ],
 )
 def test_errors_of_other_targets_or_units_are_not_compared(sweep, others):
+    """Nor of other leads, where an error is the mean over all of them."""
     ours = {"target": {"column": "T", "as": "value"}, "unit": "degC"}
+    if others.get("leads") == [1, 3]:
+        ours = {**others, "leads": [1, 6]}
     for number in range(5):
         path = sweep / str(number) / "metrics.json"
         data = {"fingerprint": "sha256:0", **(others if number < 3 else ours)}
         path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": data}))
-    with pytest.raises(SeqconvError, match="predict other targets, or in other units"):
+    with pytest.raises(SeqconvError, match="predict other targets or leads, or in other units"):
         answer("compare", sweep, "--significance")
 
 
@@ -241,6 +246,43 @@ def test_listing_and_one_run(sweep):
         "value": 0.5,
     }
     assert json.loads(answer("show", sweep / "0"))["test"]["mae"] == 5.0
+
+
+def test_metrics_of_single_targets_are_in_json_alone(sweep, monkeypatch):
+    """Of 20 targets at 700 leads they are 100,000 lines."""
+    path = sweep / "0" / "metrics.json"
+    content = json.loads(path.read_text())
+    content["test"]["targets"] = {"T": {str(lead): {"mae": 1.0} for lead in range(1, 60)}}
+    content["baselines"]["persistence"]["test"]["scaled"] = {"mae": 0.5}
+    path.write_text(json.dumps(content))
+    found = CliRunner().invoke(tools.app, ["runs", "show", str(sweep / "0")])
+    assert "test_targets" not in found.stderr
+    assert "59 metrics of single targets and leads: in the JSON on stdout" in found.stderr
+    assert "persistence test_scaled.mae" in found.stderr
+    assert json.loads(found.stdout)["test"]["targets"]["T"]["59"] == {"mae": 1.0}
+    assert "test_targets.T.59.mae" in records("compare", sweep)[0]
+    monkeypatch.setattr(sys.modules["seqconv.cli.tools.runs"], "MOST_COLUMNS", 50)
+    assert "test_targets.T.59.mae" not in records("compare", sweep)[0]
+
+
+@pytest.mark.parametrize("key", ["loss: mean_absolute_error", "lead_decay: 0.0"])
+def test_losses_of_different_kinds_are_told(sweep, key):
+    config = sweep / "0" / "config.yaml"
+    name = key.partition(":")[0]
+    assert f"\n{key}\n" in config.read_text()
+    value = "huber" if name == "loss" else 0.5
+    config.write_text(config.read_text().replace(f"\n{key}\n", f"\n{name}: {value}\n"))
+    found = CliRunner().invoke(tools.app, ["runs", "best", str(sweep)])
+    assert f"val_loss is not of the same thing in all runs (they differ in {name})" in found.stderr
+    assert "compare by --by validation_mae" in found.stderr
+    found = CliRunner().invoke(tools.app, ["runs", "best", str(sweep), "--by", "test_mae"])
+    assert "not of the same thing" not in found.stderr
+
+
+@pytest.mark.parametrize("name", ["test_interval.coverage", "test_quantiles.below.0.1"])
+def test_neither_the_largest_nor_the_smallest_coverage_is_the_best(sweep, name):
+    with pytest.raises(SeqconvError, match="is best where it is nearest to its level"):
+        comparing.sorted_rows(comparing.read_rows([sweep / "0"]), name, "--by")
 
 
 @pytest.mark.parametrize(
@@ -297,6 +339,18 @@ def test_a_difference_in_every_sample_is_more_than_noise():
     assert found.is_more_than_noise
     assert found.mean == pytest.approx(0.01)
     assert found.low == pytest.approx(found.high)
+
+
+def test_an_interval_lies_about_its_mean():
+    """Blocks hold the samples near either end less often, so their own means lie elsewhere."""
+    values = np.zeros(94)
+    values[:3] = 100.0
+    found = compare_errors(errors(np.zeros(94), 24), errors(values, 24))
+    assert found.low <= found.mean <= found.high
+    daily = 11 + np.sin(2 * np.pi * np.arange(94) / 24)
+    found = compare_errors(errors(np.zeros(94), 24), errors(daily, 24))
+    # Of whole periods all blocks have the same mean.
+    assert [found.low, found.high] == pytest.approx([found.mean] * 2)
 
 
 def test_neighbours_that_are_alike_make_a_difference_less_sure():

@@ -54,7 +54,7 @@ LEVELS = (
     ("config.registry", "config.requirements", "config.yaml_files"),
     ("tasks",),
     ("data",),
-    ("console",),
+    ("console", "machine"),
     ("tasks.contract",),
     ("tasks.metrics", "tasks.figures"),
     ("config.cleaning",),

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import re
 import tempfile
 import threading
 import zipfile
@@ -16,6 +17,7 @@ import pytest
 
 from seqconv.config.errors import ConfigError, DataError, FileError
 from seqconv.data import csv_reader, kept_tables, measurements
+from seqconv.data.datasets import table as table_dataset
 from seqconv.data.measurements import expand, read_frame, read_table
 from seqconv.data.readers import Reading
 
@@ -145,6 +147,106 @@ def test_hours_without_separators_may_be_seconds_since_1970(write):
     assert found.times[0] == np.datetime64("2034-01-04T17:55:00")
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+@pytest.mark.parametrize("kind", [pl.Int64, pl.Float64])
+def test_seconds_and_minutes_without_separators_are_no_milliseconds_of_a_far_future(
+    write, name, kind
+):
+    frame = table()
+    stamps = frame["when"].dt.strftime("%Y%m%d%H%M%S").cast(pl.Int64).cast(kind)
+    path = write(frame.with_columns(when=stamps), name)
+    found = read_table([path], Reading(time="when"))
+    assert found.time_format == "%Y%m%d%H%M%S"
+    assert (found.times == frame["when"].to_numpy().astype("datetime64[s]")).all()
+    # What the settings say holds.
+    found = read_table([path], Reading(time="when", time_format="%s"))
+    assert found.times[0] == np.datetime64(20210301000000, "ms")
+
+
+def test_milliseconds_without_separators_are_no_microseconds_of_a_far_future(write):
+    path = write(b"when,x\n20210101010000000,1\n20210101010001000,2\n")
+    found = read_table([path], Reading(time="when"))
+    assert found.times[1] == np.datetime64("2021-01-01T01:00:01")
+
+
+@pytest.mark.parametrize("kind", [pl.Int64, pl.Float64])
+@pytest.mark.parametrize(
+    ("form", "hours", "first"),
+    [
+        ("%Y%m%d%H%M", 24, np.datetime64(202103010000, "ms")),
+        ("%Y%m%d%H", 1, np.datetime64(2021030100, "s")),
+    ],
+)
+def test_stamps_without_separators_that_may_count_from_1970_are_refused(
+    write, kind, form, hours, first
+):
+    frame = table(hours=hours)
+    path = write(
+        frame.with_columns(when=frame["when"].dt.strftime(form).cast(pl.Int64).cast(kind)),
+        "t.parquet",
+    )
+    with pytest.raises(ConfigError, match=f"may be {form} or seconds since 1970; give one of them"):
+        read_table([path], Reading(time="when"))
+    for settings in ({"time_format": form}, {"found_format": form}):
+        found = read_table([path], Reading(time="when", **settings))
+        assert (found.times == frame["when"].to_numpy().astype("datetime64[s]")).all()
+    for settings in ({"time_format": "%s"}, {"found_format": "seconds since 1970"}):
+        found = read_table([path], Reading(time="when", **settings))
+        assert found.times[0] == first
+
+
+def test_minutes_without_separators_that_would_be_no_whole_seconds_since_1970(write):
+    frame = table()
+    path = write(frame.with_columns(when=frame["when"].dt.strftime("%Y%m%d%H%M")))
+    found = read_table([path], Reading(time="when"))
+    assert found.time_format == "%Y%m%d%H%M"
+    assert (found.times == frame["when"].to_numpy().astype("datetime64[s]")).all()
+
+
+def test_milliseconds_since_1970_are_no_stamps_without_separators(write):
+    """Of a year in which they have 12 digits; 60 minutes are in no hour."""
+    seconds = table(first="1976-05-28T00:00:00")["when"].dt.epoch("ms")
+    found = read_table([write(table().with_columns(when=seconds))], Reading(time="when"))
+    assert found.times[0] == np.datetime64("1976-05-28")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_seconds_since_1970_that_are_kept_as_floats(write, name, unit):
+    frame = table()
+    seconds = (frame["when"].dt.epoch("s") * unit).cast(pl.Float64)
+    path = write(frame.with_columns(when=seconds), name)
+    found = read_table([path], Reading(time="when"))
+    assert (found.times == frame["when"].to_numpy().astype("datetime64[s]")).all()
+
+
+@pytest.mark.parametrize("row", [3, 1500])
+@pytest.mark.parametrize("wrong", [0.5, np.nan])
+def test_floats_that_are_no_whole_seconds(write, row, wrong):
+    frame = table(2000)
+    seconds = frame["when"].dt.epoch("s").cast(pl.Float64)
+    seconds[row] += wrong
+    path = write(frame.with_columns(when=seconds), "t.parquet")
+    with pytest.raises(
+        DataError,
+        match=rf"row {row}, column `when`: must be a whole number that is seconds since 1970; received (\d+\.5|nan)",
+    ):
+        read_table([path], Reading(time="when"))
+
+
+def test_fractions_of_a_second_in_the_letters_of_python(write):
+    rows = "".join(f"2021-01-01 00:00:0{row}.000000,{row}\n" for row in range(5))
+    reading = Reading(time_format="%Y-%m-%d %H:%M:%S.%f")
+    found = read_table([write(f"when,a\n{rows}".encode())], reading)
+    assert found.times[-1] == np.datetime64("2021-01-01T00:00:04")
+    path = write(f"when,a\n{rows}2021-01-01 00:00:05.500000,5\n".encode())
+    for each in (reading, Reading()):
+        with pytest.raises(
+            DataError, match=r"row 5, column `when`: must be a whole second; .*05\.5"
+        ):
+            read_table([path], each)
+
+
 def test_a_format_found_before_settles_what_may_be_read_in_two_ways(write):
     path = write(b"when,x\n01/02/2020 10:00,1\n01/02/2020 11:00,2\n", "days.csv")
     for form, expected in {"%d/%m/%Y %H:%M": "2020-02-01", "%m/%d/%Y %H:%M": "2020-01-02"}.items():
@@ -194,10 +296,131 @@ def test_files_are_joined_in_the_order_of_their_first_stamps(write, tmp_path):
     assert len(found.values) == 2 * HOURS
 
 
+def test_columns_may_stand_in_another_order_in_another_file(write):
+    frame, later = table(), table(first="2021-03-03T00:00:00")
+    for name in ("csv", "parquet"):
+        files = [
+            write(frame, f"one.{name}"),
+            write(later.select("b", "when", "a"), f"two.{name}"),
+        ]
+        found = read_table(files, Reading())
+        assert found.columns == ("a", "b")
+        both = pl.concat([frame, later]).select("a", "b").to_numpy()
+        assert found.values.tolist() == both.tolist()
+
+
 def test_columns_that_hold_no_numbers_are_named(write):
     found = read_table([write(table(place=["here"] * HOURS))], Reading())
     assert found.columns == ("a", "b")
     assert found.notes == ("left out columns that hold no numbers: place",)
+    assert found.left_out == {"place": "'here'"}
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_the_first_cell_that_is_no_number(write, name):
+    cells = ["", "1.5", *["NA", "1,5"] * (HOURS // 2 - 1)]
+    found = read_table([write(table(x=cells), name)], Reading())
+    assert found.left_out == {"x": "'NA'"}
+
+
+def section(path, **changes):
+    usual = {"name": "table", "path": str(path), "time": "auto", "time_format": None}
+    usual |= {"series": None, "scaling": "common", "frequency": None, "features": None}
+    return table_dataset.TableConfig(**(usual | {"targets": ("a",)} | changes))
+
+
+def test_a_target_whose_cells_are_mostly_no_numbers(write):
+    path = write(table(x=["NA", "1,5"] * (HOURS // 2)))
+    with pytest.raises(
+        ConfigError,
+        match=r"dataset.targets: no column `x` of numbers: it is left out, .* first of them 'NA'. .* has: a, b",
+    ):
+        table_dataset.load(section(path, targets=("x",)))
+    with pytest.raises(ConfigError, match=r"dataset.targets: no column `y`\. The record has: a, b"):
+        table_dataset.load(section(path, targets=("y",)))
+
+
+@pytest.mark.parametrize("form", ["%H:%M:%S,%f", "%H%M%S%f"])
+def test_fractions_that_do_not_follow_a_point_have_a_length(form):
+    (problem,) = section("t.csv", time_format=form).problems()
+    assert problem.key == "time_format"
+    assert problem.message.startswith(f"`%f` must follow a point, as in `%S.%f`; received '{form}'")
+    for known in ("%S.%f", "%S%.f", "%S,%3f", "%S%%f", None):
+        assert not list(section("t.csv", time_format=known).problems())
+
+
+METER = 123456789 + np.cumsum(np.random.default_rng(0).uniform(0, 2, HOURS))
+COARSE = (
+    r"`meter` is kept as float32, to about 8 at 1234568\d\d, but changes by about [01].* subtract"
+)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_values_whose_steps_float32_cannot_hold_are_named(write, name):
+    frame = table(meter=METER, offset=METER - METER[0], constant=[123456789.5] * HOURS)
+    (note,) = read_table([write(frame, name)], Reading()).notes
+    assert re.match(COARSE, note)
+
+
+def test_many_columns_that_float32_cannot_hold(write):
+    columns = {f"m{number}": METER for number in range(7)}
+    notes = read_table([write(table(**columns))], Reading()).notes
+    assert len(notes) == 6
+    assert notes[-1] == "float32 is too coarse for 2 more columns"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.where(np.arange(HOURS) % 10, np.arange(HOURS) * 0.01, -9999),
+        np.where(np.arange(HOURS) % 10, np.arange(HOURS) * 0.5, 1e30),
+        # Rounding of float64.
+        np.where(np.arange(HOURS) % 2, 0.3, 0.1 + 0.2),
+        101325 + np.arange(HOURS) % 3,
+        np.full(HOURS, np.nan),
+    ],
+    ids=["sentinels", "large sentinels", "a constant", "pascals", "nothing"],
+)
+def test_values_that_float32_can_hold_are_not_named(write, values):
+    frame = table(x=values)
+    assert read_table([write(frame, "t.parquet")], Reading()).notes == ()
+
+
+def test_values_that_are_float32_in_the_file_are_not_named(write):
+    frame = table(x=METER.astype(np.float32))
+    assert read_table([write(frame, "t.parquet")], Reading()).notes == ()
+
+
+def test_steps_are_looked_at_in_each_series(write):
+    frame = pl.concat([table(meter=METER), table(meter=METER * 3)])
+    frame = frame.with_columns(sensor=pl.Series(["x"] * HOURS + ["y"] * HOURS)).sort("when")
+    (note,) = read_table([write(frame)], Reading(series="sensor")).notes
+    assert "`meter` is kept as float32" in note
+
+
+def test_values_that_grow_too_large_for_float32_in_a_later_block(write, monkeypatch):
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 200)
+    frame = table(meter=np.concatenate([np.arange(HOURS / 2), METER[: HOURS // 2]]))
+    (note,) = read_table([write(frame)], Reading()).notes
+    assert re.match(COARSE, note)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_days_and_times_of_day_in_two_columns(write, name):
+    when = table()["when"]
+    frame = table(day=when.dt.date(), clock=when.dt.time()).drop("when")
+    found = read_table([write(frame, name)], Reading())
+    assert found.time_column == "day"
+    assert found.notes[0] == (
+        "`day` holds days, and `clock` times of day: join them into one column of stamps"
+    )
+
+
+def test_days_that_come_once_for_each_series(write):
+    frame = table(hours=24, clock=["06:12"] * HOURS)
+    frame = pl.concat([frame.with_columns(sensor=pl.lit(name)) for name in "xyz"])
+    found = read_table([write(as_csv(frame, "%Y-%m-%d"))], Reading(series="sensor"))
+    assert found.notes == ("left out columns that hold no numbers: clock",)
 
 
 def test_columns_that_trailing_commas_make(write):
@@ -397,6 +620,10 @@ def test_refused(write, own_cache, content, reading, message):
 
 OTHERS = {
     "another column": (table().rename({"b": "c"}), r"they differ in `b`, `c`"),
+    "another time column": (
+        table().rename({"when": "stamp"}),
+        r"they differ in `when`, `stamp`",
+    ),
     "text in a column of numbers": (
         table().with_columns(b=pl.lit("x")),
         r"two.csv: must have the columns of .*one.csv; they differ in `b`",

@@ -6,9 +6,20 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from small_records import CLEANING, COLUMNS, PERIOD, QUICK, TARGET, make_record, noise, stamps
+from small_records import (
+    CLEANING,
+    COLUMNS,
+    PERIOD,
+    QUICK,
+    TARGET,
+    make_measurements,
+    make_record,
+    noise,
+    stamps,
+)
 
 from seqconv.config.errors import DataError
+from seqconv.data.cleaning import clean
 from seqconv.data.records import array_fingerprint, unit_of
 
 NAN = np.nan
@@ -77,6 +88,12 @@ def test_a_tenth_in_disorder_is_borne():
 def test_too_much_disorder(offsets, message):
     with pytest.raises(DataError, match=message):
         make_record(offsets)
+
+
+def test_disorder_is_told_with_what_reading_had_to_say():
+    read = make_measurements(stamps([0] * 10), noise(10), notes=("`day` holds days",))
+    with pytest.raises(DataError, match=r"sort the rows by time \(`day` holds days\)$"):
+        clean(read, CLEANING)
 
 
 # Missing values

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from seqconv.config.errors import OutputError
+from seqconv.config.errors import DataError, OutputError
+from seqconv.training import folds
 from seqconv.training.evaluation import evaluate_run
 from seqconv.training.trained import load_run
 
@@ -74,10 +75,29 @@ def test_a_metric_that_is_not_defined_in_one_fold_has_no_mean(train, dry):
     words = [*dry, "dataset.targets=[temp,rain]", "split.validation_end=0.65", "folds=2"]
     run_dir, _ = train(*words)
     metrics = metrics_of(run_dir)
-    each = [fold["test"]["targets"]["rain"]["2"] for fold in metrics["folds"]]
+    results = [metrics_of(run_dir / f"fold-{number}") for number in (1, 2)]
+    each = [result["test"]["targets"]["rain"]["2"] for result in results]
     assert [rain["r2"] is None for rain in each] == [False, True]
     assert "r2" not in metrics["test"]["targets"]["rain"]["2"]
     assert metrics["spread"]["test"]["targets"]["rain"]["2"]["mae"] > 0
+
+
+def test_a_fold_of_an_ensemble_that_cannot_be_read_leaves_the_others(train, words, monkeypatch):
+    load, read = folds.load_task, []
+
+    def fail_later(config, *stored):
+        read.append(config)
+        if len(read) == 3:  # the first fold is read twice: its task is the whole run's, too
+            raise DataError("record.csv: is missing")
+        return load(config, *stored)
+
+    monkeypatch.setattr(folds, "load_task", fail_later)
+    monkeypatch.setattr("seqconv.cli.single._load_task", fail_later)
+    run_dir, stderr = train(*words, "folds=2", "ensemble=2", "trainer.baselines=false", code=3)
+    assert "record.csv: is missing" in stderr
+    metrics = metrics_of(run_dir)
+    assert [fold["status"] for fold in metrics["folds"]] == ["completed", "failed"]
+    assert metrics["error"] == {"message": "record.csv: is missing", "exit_code": 3}
 
 
 def test_conditions_on_a_target_a_lead_and_an_interval(train, dry):

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import seqconv
 from seqconv.cli import tools
-from seqconv.config.errors import DataError, OutputError
+from seqconv.config.errors import ConfigError, DataError, OutputError
 from seqconv.training.evaluation import evaluate_run
 from seqconv.training.trained import load_run
 
@@ -438,7 +438,6 @@ def test_texts(text_run, aside):
     [
         ("txt\nfilm\n", r"texts\.csv: no column `text`. Did you mean `txt`"),
         ('text\n""\n', r"row 0: the text is empty"),
-        ('text\n"!!"\n', r"texts\.csv: row 0: the text has no token"),
         ("text\n", r"no texts"),
     ],
 )
@@ -449,6 +448,40 @@ def test_texts_that_do_not_fit(text_run, aside, content, message):
         load_run(text_run).predict(path)
 
 
+def test_texts_without_any_token_are_predicted_too(text_run, aside):
+    path = aside / "texts.csv"
+    path.write_text('text\na lovely film\n"\U0001f600"\n"!!"\n')
+    run = load_run(text_run)
+    (note,) = run.read_inputs(path).notes
+    assert note.startswith(
+        "2 of 3 texts have no token once they are standardized (the first is row 1, "
+    )
+    ended = answer(text_run, path)
+    assert ended.exit_code == 0, ended.output
+    assert "2 of 3 texts have no token" in ended.stderr
+    found = run.predict(path)
+    assert found["row"].to_list() == [0, 1, 2]
+    probabilities = found.select(pl.col("^probability of .*$")).to_numpy()
+    assert np.isfinite(probabilities).all()
+    np.testing.assert_allclose(probabilities[1], probabilities[2])
+    # The others are predicted as without them; and all may be without a token.
+    alone = run.predict(["a lovely film"]).select(pl.col("^probability of .*$")).to_numpy()
+    np.testing.assert_allclose(probabilities[0], alone[0], rtol=1e-5)
+    empty = run.predict(["!!"]).select(pl.col("^probability of .*$")).to_numpy()
+    np.testing.assert_allclose(probabilities[1], empty[0], rtol=1e-5)
+
+
+def test_the_newest_rows_are_refused_for_texts(text_run, aside, monkeypatch):
+    path = aside / "texts.csv"
+    path.write_text("text\na film\n")
+    monkeypatch.setattr(sys, "argv", ["seqconv", "predict", str(text_run), str(path), "--newest"])
+    with pytest.raises(SystemExit) as ended:
+        tools.main()
+    assert ended.value.code == 2
+    with pytest.raises(ConfigError, match="--newest: is for runs of a series"):
+        load_run(text_run).predict(["a film"], newest=True)
+
+
 def test_a_run_on_numbers_of_words_reads_no_texts(train, words_for_dataset, in_empty_folder):
     run_dir = train(*words_for_dataset("imdb"), "model=conv1d", "trainer=smoke")
     with pytest.raises(DataError, match="trained on numbers of words"):
@@ -456,14 +489,23 @@ def test_a_run_on_numbers_of_words_reads_no_texts(train, words_for_dataset, in_e
 
 
 @pytest.mark.slow
-def test_a_pipe_that_is_closed_early(run_dir, table):
+@pytest.mark.parametrize(
+    ("form", "head", "start"),
+    [
+        ("csv", "head -c 15", b"forecast_origin"),
+        ("jsonl", "head -c 1", b"{"),
+        ("parquet", "head -c 4", b"PAR1"),
+    ],
+)
+def test_a_pipe_that_is_closed_early(run_dir, table, form, head, start):
     program = "import sys; sys.argv[0] = 'seqconv'; from seqconv.cli.tools import main; main()"
-    words = shlex.join([sys.executable, "-c", program, "predict", str(run_dir), str(table)])
+    words = [sys.executable, "-c", program, "predict", str(run_dir), str(table), "--format", form]
     ended = subprocess.run(
-        ["sh", "-c", f"{words} | head -2"], capture_output=True, text=True, check=False
+        ["sh", "-c", f"{shlex.join(words)} | {head}"], capture_output=True, check=False
     )
-    assert len(ended.stdout.splitlines()) == 2, ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert ended.stdout == start, ended.stderr
+    assert b"Traceback" not in ended.stderr
+    assert b"unexpected" not in ended.stderr
 
 
 def test_quantiles_and_intervals(train, table):

@@ -1,10 +1,13 @@
 """The real records, where they are at hand; nothing of them is in the project."""
 
 import numpy as np
+import pytest
 from small_records import CLEANING, make_settings
 
+from seqconv.cli.overrides import read_command_line
 from seqconv.data.cleaning import clean
-from seqconv.data.datasets import imdb, jena
+from seqconv.data.datasets import imdb, jena, table
+from seqconv.data.datasets.table import TableConfig
 from seqconv.data.inspect import inspect_series
 from seqconv.tasks.forecasting.prepare import prepare
 
@@ -28,6 +31,29 @@ def test_two_years_of_jena(shared_data):
     # Row numbers count the source: half of 106,727 rows, before the rows that stand twice.
     assert task.samples("train").anchors[:].max() + 144 == 53_363 - 1
     assert round(task.baselines(slow=False)["persistence"].metrics["test"]["mae"], 2) == 2.7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("horizon", "windows", "mse", "mae"),
+    [
+        (96, 10_444, 0.2591, 0.2542),
+        (192, 10_348, 0.3092, 0.2917),
+        (336, 10_204, 0.3764, 0.3377),
+        (720, 9_820, 0.4652, 0.3935),
+    ],
+)
+def test_the_protocol_of_the_weather_benchmark(shared_data, horizon, windows, mse, mae):
+    """Persistence on all test windows, as published."""
+    path = shared_data / "jena" / "jena_weather_2020.csv.gz"
+    words = [f"experiment=weather_{horizon}", f"dataset.path={path}"]
+    config = read_command_line(words).only_job
+    assert isinstance(config.dataset, TableConfig)
+    record = clean(table.load(config.dataset), config.settings.cleaning)
+    task = prepare("weather", record, config.settings)
+    assert len(task.samples("test")) == windows
+    found = task.baselines(slow=False)["persistence"].metrics["test"]["scaled"]
+    assert (round(found["mse"], 4), round(found["mae"], 4)) == (mse, mae)
 
 
 def test_jena_is_inspected(shared_data):

@@ -209,6 +209,28 @@ def test_a_diverging_run_of_texts_ends_with_4(command, notes):
     assert "Traceback" not in stderr
 
 
+def test_more_ngrams_than_memory_are_refused_before_a_run_directory_is_made(
+    command, notes, monkeypatch
+):
+    monkeypatch.setattr("seqconv.models.nbow.available_memory", lambda: 10**8)
+    words = ["model=nbow", "trainer=smoke", "hydra.run.dir=refused"]
+    code, stdout, stderr = command([*notes, *words])
+    assert code == 2, stderr
+    assert not stdout
+    assert "model.max_ngrams: must have room in memory" in stderr
+    assert "100,000,000 are available; received max_ngrams=1200000" in stderr
+    assert not Path("refused").exists()
+
+
+def test_ngrams_in_too_few_texts_end_with_3(command, notes):
+    words = ["model=nbow", "model.max_ngrams=3000", "model.min_texts=100000", "trainer=smoke"]
+    code, stdout, stderr = command([*notes, *words])
+    assert code == 3, stderr
+    assert json.loads(stdout)["status"] == "failed"
+    assert "model.min_texts: no n-gram is in so many training texts; received 100000" in stderr
+    assert "Traceback" not in stderr
+
+
 # Metrics
 
 

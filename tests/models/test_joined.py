@@ -11,6 +11,7 @@ tf = pytest.importorskip("tensorflow")
 from seqconv.cli.overrides import read_command_line  # noqa: E402
 from seqconv.config.errors import ConfigError  # noqa: E402
 from seqconv.data.tokens import from_lists  # noqa: E402
+from seqconv.models import nbow  # noqa: E402
 from seqconv.models.joined import adapt, build  # noqa: E402
 from seqconv.tasks.classification.samples import TextSamples  # noqa: E402
 from seqconv.tasks.contract import SequenceSpec  # noqa: E402
@@ -135,6 +136,20 @@ class TestBadInput:
         (problem,) = config_of().shape_problems(spec)
         assert problem.key == key
         assert message in problem.message
+
+    def test_parts_that_fit_into_memory_one_by_one_only(self, monkeypatch):
+        monkeypatch.setattr(nbow, "available_memory", lambda: 1500 * 132)
+        spec = SequenceSpec(
+            time=8, features=None, vocabulary=9, embedding=4, outputs=(1,), targets=(1,)
+        )
+        config = config_of("model.nbow.max_ngrams=900", "model.phrases.max_ngrams=1000")
+        (problem,) = config.shape_problems(spec)
+        assert problem.key == "phrases.max_ngrams"
+        assert "1,900 n-grams take" in problem.message
+        received = "received nbow.max_ngrams=900, phrases.max_ngrams=1000"
+        assert f"{received}. Use 1500 or less in all" in problem.message
+        alone = config_of("model.phrases=null", "model.nbow.max_ngrams=1500")
+        assert not list(alone.shape_problems(spec))
 
     @pytest.mark.parametrize("form", ["onnx", "litert"])
     def test_formats_without_a_search(self, form):

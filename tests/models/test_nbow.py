@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqconv.config.errors import ConfigError
+from seqconv.config.errors import DataError
 from seqconv.data.tokens import FIRST_WORD, from_lists
+from seqconv.models import nbow
 from seqconv.models.layers.ngrams import NONE, NgramLookup, patterns
 from seqconv.models.nbow import MOST_TOKENS, NBowConfig, adapt, build, log_count_ratios
 from seqconv.tasks.classification.samples import TextSamples
@@ -235,13 +237,23 @@ def test_rare_ngrams_are_left_out():
 def test_no_ngram_in_enough_texts():
     config = config_of(min_texts=9)
     model = built(config)
-    with pytest.raises(
-        ConfigError, match=r"model\.min_texts: no n-gram is in so many training texts"
-    ):
+    # Token 5 is in three of the texts, and no n-gram in more.
+    message = (
+        r"no n-gram is in so many training texts; received 9\. Use 3 or less: .* in 3 of 5 training"
+    )
+    with pytest.raises(DataError, match=rf"^model\.min_texts: {message}"):
         adapt(config, model, samples_of(LISTS, LABELS))
     # As a part of `joined` its keys are others.
-    with pytest.raises(ConfigError, match=r"model\.phrases\.min_texts: no n-gram"):
+    with pytest.raises(DataError, match=rf"^model\.phrases\.min_texts: {message}"):
         adapt(config, model, samples_of(LISTS, LABELS), "model.phrases")
+    largest = config_of(min_texts=3)
+    adapt(largest, model, samples_of(LISTS, LABELS))
+
+
+def test_texts_without_any_known_word():
+    config = config_of()
+    with pytest.raises(DataError, match=r"no training text has a word of the vocabulary"):
+        adapt(config, built(config), samples_of([[1, 2], [1]], [0, 1]))
 
 
 def test_a_class_with_one_text_has_finite_ratios():
@@ -253,6 +265,7 @@ def test_a_class_with_one_text_has_finite_ratios():
 @dataclass(frozen=True)
 class Shapes:
     vocabulary: int | None
+    outputs: tuple[int, ...] = (1,)
 
 
 @pytest.mark.parametrize(
@@ -266,3 +279,36 @@ class Shapes:
 def test_what_it_is_not_for(shapes, ngrams, message):
     (problem,) = config_of(ngrams=ngrams).shape_problems(shapes)
     assert message in problem.message
+
+
+class TestMemory:
+    def test_more_ngrams_than_fit(self, monkeypatch):
+        monkeypatch.setattr(nbow, "available_memory", lambda: 132_000)
+        assert not list(config_of(max_ngrams=1000).shape_problems(Shapes(9)))
+        (problem,) = config_of(max_ngrams=1001).shape_problems(Shapes(9))
+        assert problem.key == "max_ngrams"
+        assert "1,001 n-grams take 132,132 bytes" in problem.message
+        assert (
+            "132,000 are available; received max_ngrams=1001. Use 1000 or less" in problem.message
+        )
+
+    def test_each_class_takes_room_of_its_own(self, monkeypatch):
+        monkeypatch.setattr(nbow, "available_memory", lambda: 10**6)
+        config = config_of(max_ngrams=1000)
+        assert not list(config.shape_problems(Shapes(9)))
+        (problem,) = config.shape_problems(Shapes(9, outputs=(20,)))
+        assert "Use 554 or less" in problem.message
+
+    def test_estimated_bytes_are_no_less_than_the_arrays_of_a_training(self):
+        """The state of a training with Adam, twice more in a checkpoint."""
+        config = config_of(max_ngrams=10_000)
+        model = built(config, classes=3)
+        adam = keras.optimizers.Adam()
+        adam.build(model.trainable_variables)
+        variables = [*model.variables, *adam.variables]
+        size = sum(np.dtype(each.dtype).itemsize * int(np.prod(each.shape)) for each in variables)
+        assert 3 * size < 10_000 * (nbow.KEY_BYTES + 3 * nbow.OUTPUT_BYTES)
+
+    def test_a_system_that_does_not_say(self, monkeypatch):
+        monkeypatch.setattr(nbow, "available_memory", lambda: None)
+        assert not list(config_of(max_ngrams=50_000_000).shape_problems(Shapes(9)))

@@ -17,3 +17,19 @@ def test_several_targets_have_their_errors_in_standard_deviations():
         "test_scaled.mae": 0.2,
         "test_scaled.mse": 0.1,
     }
+
+
+def test_a_part_stands_in_the_whole_without_each_target_and_lead():
+    """Of folds of ensembles `metrics.json` would be too large to be read again."""
+    measured = {"scaled": {"mae": 1.0}, "targets": {"T": {"1": {"mae": 2.0}}}}
+    result = Result(
+        status="completed",
+        dataset={"targets": ["T"]},
+        test=measured,
+        baselines={"persistence": {"test": measured}},
+    )
+    found = result.in_short()
+    assert found["dataset"] == {"targets": ["T"]}
+    assert found["test"] == {"scaled": {"mae": 1.0}}
+    assert found["baselines"] == {"persistence": {"test": {"scaled": {"mae": 1.0}}}}
+    assert result.test == measured

@@ -40,11 +40,14 @@ def read_word(parser: OverridesParser, word: str) -> Override | Problem:
     if re.fullmatch(r"(\+\+?|~)?[\w./@-]+", key) and value:
         if value[0] == "[" and value[-1] == "]":
             # Names of columns, such as `[T (degC),p (mbar)]`, or several such lists.
-            lists = (
-                ",".join(quoted(part.strip()) for part in each.split(","))
-                for each in value[1:-1].split("],[")
-            )
+            lists = map(_with_quoted_names, value[1:-1].split("],["))
             attempts.append(f"{key}={','.join(f'[{each}]' for each in lists)}")
+            # A list of lists, such as `[[wv (m/s),wd (deg)]]`.
+            pairs = value[2:-2].split("],[")
+            if value.startswith("[[") and value.endswith("]]"):
+                attempts.insert(
+                    1, f"{key}=[{','.join(f'[{_with_quoted_names(p)}]' for p in pairs)}]"
+                )
         attempts.append(f"{key}={quoted(value)}")
     for attempt in attempts:
         try:
@@ -75,6 +78,10 @@ def samples_of(overrides: Sequence[Override]) -> Iterator[list[str]]:
     count = max(map(len, columns), default=1)
     for place in range(min(count, MOST_SAMPLES)):
         yield [column[place % len(column)] for column in columns]
+
+
+def _with_quoted_names(parts: str) -> str:
+    return ",".join(quoted(part.strip()) for part in parts.split(","))
 
 
 def wrong_number(override: Override) -> str:

@@ -459,7 +459,7 @@ def _problem_of(finding: ErrorDetails, cls: type, prefix: str) -> Problem:
 # Parts of pydantic's sentences in our words: people write YAML, not JSON.
 WORDING = {
     "Input should be": "must be",
-    "a valid array": "a list such as [32,32]",
+    "a valid array": "a list such as [1,2] or [a,b]",
     "an object": "a section of keys",
     "Tuple should have at least 1 item after validation, not 0": "must have at least one element",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,18 +40,50 @@ TIME_FORMATS = (
     "%Y-%m-%d %H:%M:%S%.f%#z",
 )
 EPOCH = "seconds since 1970"
-# Day and month may be either way round; 2020010100 may be a second of the year 2034.
+# Stamps of digits alone, which may count from 1970 as well.
+COMPACT = ("%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%d%H%M%S%3f")
+# Day and month may be either way round; 2020010100 may be a second of the year 2034, and 202001010000 a millisecond of
+# 1976.
 AMBIGUOUS = (
     *((form, form.replace("%d/%m", "%m/%d")) for form in TIME_FORMATS if form.startswith("%d/")),
-    ("%Y%m%d%H", EPOCH),
+    *((form, EPOCH) for form in COMPACT),
 )
+# What would count from 1970 to a later year does not: 20210101010000 would be milliseconds until 2610.
+LAST_YEAR = 2100
 SECONDS = r"^\d{9,19}$"
+# Whole numbers as pandas writes them where one of the column is missing.
+POINT_ZERO = r"^(\d{9,19})\.0$"
 FIRST_YEAR = 1000
+# Of a cell that is kept for messages, in characters.
+SHOWN = 80
 # What a format may say of the time of day; some say hours and minutes at once.
 HOURS = ("%H", "%I", "%k", "%l")
 MINUTES = ("%M", "%T", "%R", "%r", "%X", "%c", "%+")
 # Seconds since 1970 reach these many digits in the year 5138; what has more counts fractions of a second.
 EPOCH_UNITS = ((10**11, 1), (10**14, 10**3), (10**17, 10**6), (10**20, 10**9))
+# Steps this many times as large as what float32 tells apart are kept well enough.
+FINE_STEPS = 20
+# Such steps are smaller than this part of a number.
+NEAR = 1e-5
+# Smaller parts are rounding of float64 itself.
+FLOAT64_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coarse:
+    """A column whose steps float32 can hardly tell apart.
+
+    Attributes:
+        column: its name.
+        size: of its values, the median.
+        spacing: from a number of that size to the next that float32 can hold.
+        step: from one row to the next, the median of those that are not zero.
+    """
+
+    column: str
+    size: float
+    spacing: float
+    step: float
 
 
 def is_numeric(cells: polars.Series) -> bool:
@@ -82,27 +115,56 @@ def find_time_format(
         cells: the first rows.
         formats: to try.
         named: whether the settings name the column; whole numbers are seconds since 1970 then, if the settings give no
-            format.
+            format. Where that cannot be, and they can be read as compact stamps, they are those.
     """
     import polars as pl
 
     if cells.dtype in (pl.Datetime, pl.Date):
         return str(cells.dtype)
+    if named:
+        whole = _without_point(cells)
+        if whole.null_count() > cells.null_count():
+            return None
+        cells = whole
     is_whole = cells.dtype.is_integer()
     if is_whole:
         cells = cells.cast(pl.String)
     if cells.dtype != pl.String:
         return None
     present = cells.filter(cells.is_not_null() & (cells != ""))
+    otherwise = None
     if formats is TIME_FORMATS and named and _are_seconds(present, is_whole=is_whole):
-        return EPOCH
+        formats, otherwise = (EPOCH, *COMPACT), EPOCH
     # A number is no stamp, and most columns are numbers: trying all formats on them takes long, and `%s` reads any.
     if not named and (formats is TIME_FORMATS or "%s" in formats):
         numbers = present.cast(pl.Float64, strict=False).is_not_null()
         if numbers.any() and not ("%s" in formats and present.str.contains(SECONDS).all()):
             return None
-    fitting = (form for form in formats if _to_datetime(present, form).is_not_null().all())
-    return next(fitting, None) if len(present) else None
+    fitting = (form for form in formats if _fits(present, form))
+    return next(fitting, otherwise) if len(present) else None
+
+
+def _fits(texts: polars.Series, form: str) -> bool:
+    """Whether a format reads every stamp; what counts from 1970 must be whole seconds, and of no far future."""
+    times = _to_datetime(texts, form)
+    if form == EPOCH:
+        # 202001010130 would be 130 milliseconds after a second of 1976, and such stamps are refused.
+        implausible = (times.dt.year() > LAST_YEAR) | (times.dt.millisecond() != 0)
+        if implausible.any():
+            return False
+    return bool(times.is_not_null().all())
+
+
+def _without_point(cells: polars.Series) -> polars.Series:
+    """Whole numbers with a point, as missing cells make them, without it; null where a float is no whole number."""
+    import polars as pl
+
+    if cells.dtype == pl.String:
+        return cells.str.replace(POINT_ZERO, "$1")
+    if cells.dtype != pl.Float64:
+        return cells
+    whole = cells.cast(pl.Int64, strict=False)
+    return whole.set(whole.cast(pl.Float64) != cells, None)
 
 
 def _are_seconds(texts: polars.Series, *, is_whole: bool) -> bool:
@@ -119,6 +181,8 @@ def closest_time_format(cells: polars.Series) -> str:
 
     if cells.dtype.is_integer():
         cells = cells.cast(pl.String)
+    if cells.dtype == pl.Float64:
+        return EPOCH
     if cells.dtype != pl.String:
         return str(cells.dtype)
     return max(TIME_FORMATS, key=lambda form: int(_to_datetime(cells, form).is_not_null().sum()))
@@ -144,6 +208,8 @@ def _to_datetime(texts: polars.Series, form: str) -> polars.Series:
 def _from_text(texts: polars.Series, form: str) -> polars.Series:
     import polars as pl
 
+    # `%f` of Python is a fraction; that of polars counts nanoseconds.
+    form = form.replace(".%f", "%.f")
     if any(hour in form for hour in HOURS) and not any(minute in form for minute in MINUTES):
         # polars reads no hours without minutes.
         texts, form = texts + ":00", f"{form}:%M"
@@ -186,8 +252,12 @@ def parse_times(texts: polars.Series, form: str | None, path: Path, first_row: i
     form = form or TIME_FORMATS[0]
     if texts.dtype == pl.String:
         texts = texts.str.strip_chars()
-    times = _to_datetime(texts, form).cast(pl.Datetime("ms"))
-    refuse_cells(texts, times.is_null(), path, first_row, f"a time stamp such as {form}")
+    stamps = texts
+    if texts.dtype == pl.Float64 or form in (EPOCH, "%s", *COMPACT):
+        stamps = _without_point(texts)
+    times = _to_datetime(stamps, form).cast(pl.Datetime("ms"))
+    wanted = "a whole number that is" if texts.dtype == pl.Float64 else "a time stamp such as"
+    refuse_cells(texts, times.is_null(), path, first_row, f"{wanted} {form}")
     milliseconds = times.cast(pl.Int64).to_numpy()
     fractions = np.flatnonzero(milliseconds % 1000)
     if len(fractions):
@@ -221,6 +291,48 @@ def parse_numbers(cells: polars.Series, path: Path, first_row: int) -> np.ndarra
     # "nan" reads as a number; it means that there is none.
     infinite = pl.Series(np.isinf(found))
     refuse_cells(cells, wrong | infinite, path, first_row, "a number")
+    return found
+
+
+def first_without_number(cells: polars.Series) -> str:
+    """The first cell of a column that is no number, for messages."""
+    import polars as pl
+
+    present = cells.is_not_null()
+    if cells.dtype == pl.String:
+        present &= (cells != "") & cells.cast(pl.Float64, strict=False).is_null()
+    rows = present.arg_true()
+    return _shown(cells, int(rows[0]))[:SHOWN] if len(rows) else str(cells.dtype)
+
+
+def find_coarse(cells: polars.DataFrame, order: np.ndarray | None) -> list[Coarse]:
+    """The columns whose steps float32 does not keep.
+
+    Args:
+        cells: some rows of columns of numbers.
+        order: of the rows, series by series; None: as they stand.
+    """
+    import polars as pl
+
+    # What is float32 already loses nothing.
+    names = [name for name, dtype in cells.schema.items() if dtype != pl.Float32]
+    numbers = cells.select(pl.col(names).cast(pl.Float64, strict=False)).to_numpy()
+    if order is not None:
+        numbers = numbers[order]
+    sizes = np.abs(numbers[1:])
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.abs(np.diff(numbers, axis=0))
+        steps[steps <= sizes * FLOAT64_ROUNDING] = np.nan
+        # There may be thousands of columns; few are looked at more closely.
+        near = np.flatnonzero((steps < sizes * NEAR).any(axis=0))
+    found = []
+    for column in near:
+        # The largest may be a sentinel.
+        size = float(np.nanmedian(sizes[:, column]))
+        step = float(np.nanmedian(steps[:, column]))
+        spacing = float(np.spacing(np.float32(size)))
+        if step < FINE_STEPS * spacing:
+            found.append(Coarse(column=names[column], size=size, spacing=spacing, step=step))
     return found
 
 

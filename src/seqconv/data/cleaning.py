@@ -103,7 +103,7 @@ class _Cleaner:
         if len(dropped) > LARGEST_DISORDER * len(later):
             raise DataError(
                 f"{len(dropped)} of {len(later)} time stamps are not later than the one before them "
-                f"({first}); sort the rows by time"
+                f"({first}); sort the rows by time{self._notes_so_far()}"
             )
         if self.cleaning.duplicates == "error":
             raise DataError(
@@ -115,6 +115,10 @@ class _Cleaner:
         )
         self.counts = replace(self.counts, duplicates=repeated, backward=len(dropped) - repeated)
         self._keep(later)
+
+    def _notes_so_far(self) -> str:
+        """What reading and cleaning did until now, for errors that may be due to it."""
+        return f" ({'; '.join(self.notes)})" if self.notes else ""
 
     def _series_runs(self) -> list[tuple[int, int]]:
         """Where each series begins and ends."""
@@ -244,9 +248,9 @@ class _Cleaner:
         """What is left, cut at its gaps."""
         rows = len(self.read.values)
         if len(self.times) < 2:
-            why = f" ({'; '.join(self.notes)})" if self.notes else ""
             raise DataError(
-                f"the record has {len(self.times)} usable rows of {rows}; at least 2 are needed{why}"
+                f"the record has {len(self.times)} usable rows of {rows}; at least 2 are needed"
+                f"{self._notes_so_far()}"
             )
         series = self._series_runs()
         if self.cleaning.irregular == "resample" and self.read.times is not None:

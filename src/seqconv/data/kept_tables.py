@@ -25,7 +25,8 @@ from seqconv.data.scratch import temporary_folder
 
 # Part of a table's name: changes with what is kept and with how files are parsed.
 # 2: before, a short row beside a quoted cell was filled up.
-FORM = 2
+# 3: before, stamps of 14 digits were milliseconds since 1970, and nothing was kept of columns that were left out.
+FORM = 3
 METADATA = "table.json"
 TYPES = {"times": "<M8[s]", "values": "<f4", "series": "<i4"}
 BLOCK_ROWS = 2**18

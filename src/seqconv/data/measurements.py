@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from seqconv.config.errors import DataError, FileError
 from seqconv.data.archives import open_file
+from seqconv.data.cells import Coarse
 from seqconv.data.checksums import file_checksum
 from seqconv.data.csv_reader import CsvReader
 from seqconv.data.kept_tables import Arrays, Metadata, TableWriter, load_or_make
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 # Files smaller than this are parsed in no time: nothing of them is kept.
 SMALL_BYTES = 2**20
 PARQUET = b"PAR1"
+# So many columns are named in one note or message.
+NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Table:
         time_format: of the stamps.
         fingerprint: `sha256:` and the checksum of the file, or of the checksums of the files.
         notes: what people must know of how it was read.
+        left_out: columns that hold no numbers, and the first cell of each that is none.
     """
 
     times: np.ndarray | None
@@ -57,6 +61,7 @@ class Table:
     time_format: str | None
     fingerprint: str
     notes: tuple[str, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def read_table(paths: Sequence[Path], reading: Reading) -> Table:
@@ -106,6 +111,7 @@ def _table(found: tuple[Arrays, Metadata], fingerprint: str) -> Table:
         time_format=metadata["time_format"],
         fingerprint=fingerprint,
         notes=tuple(metadata["notes"]),
+        left_out=metadata["left_out"],
     )
 
 
@@ -127,8 +133,11 @@ def _write(sources: list[Reader], writer: TableWriter) -> None:
     first = sources[0]
     for source in sources[1:]:
         _refuse_other_form(first, source)
+        # They may stand in another order there.
+        source.columns = first.columns
     notes = [note for source in sources for note in source.notes]
     series_names: dict[str, int] = {}
+    coarse: dict[str, Coarse] = {}
     for source in sources:
         for block in source.blocks():
             codes = None
@@ -138,8 +147,13 @@ def _write(sources: list[Reader], writer: TableWriter) -> None:
                     np.int32,
                 )
             writer.write(block.times, block.values, codes)
+            for each in block.coarse:
+                known = coarse.get(each.column)
+                if known is None or each.spacing / each.step > known.spacing / known.step:
+                    coarse[each.column] = each
         if source.late_note:
             notes.append(source.late_note)
+    notes += _coarse_notes([coarse[name] for name in first.columns if name in coarse])
     writer.finish(
         {
             "columns": list(first.columns),
@@ -147,16 +161,31 @@ def _write(sources: list[Reader], writer: TableWriter) -> None:
             "time_column": first.time_column,
             "time_format": first.time_format,
             "notes": list(dict.fromkeys(notes)),
+            "left_out": first.left_out,
         }
     )
 
 
+def _coarse_notes(found: Sequence[Coarse]) -> list[str]:
+    """What people must know of columns that float32 hardly keeps."""
+    notes = [
+        f"`{each.column}` is kept as float32, to about {each.spacing:.2g} at {each.size:.9g}, but changes by about "
+        f"{each.step:.2g} from row to row: subtract an offset in the file, or write differences into it"
+        for each in found[:NAMED]
+    ]
+    if len(found) > NAMED:
+        notes.append(f"float32 is too coarse for {len(found) - NAMED} more columns")
+    return notes
+
+
 def _refuse_other_form(first: Reader, other: Reader) -> None:
-    if first.columns != other.columns or first.time_column != other.time_column:
-        differing = sorted(set(first.columns) ^ set(other.columns)) or list(other.columns)
+    """Columns may stand in another order, but must have the same names."""
+    if set(first.columns) != set(other.columns) or first.time_column != other.time_column:
+        differing = sorted(set(first.columns) ^ set(other.columns))
+        differing = differing or [f"{first.time_column}", f"{other.time_column}"]
         raise DataError(
             f"{other.path}: must have the columns of {first.path}; they differ in "
-            f"{', '.join(f'`{name}`' for name in differing[:5])}"
+            f"{', '.join(f'`{name}`' for name in differing[:NAMED])}"
         )
     if first.time_format != other.time_format:
         raise DataError(

@@ -16,8 +16,11 @@ from seqconv.data.cells import (
     AMBIGUOUS,
     EPOCH,
     TIME_FORMATS,
+    Coarse,
     closest_time_format,
+    find_coarse,
     find_time_format,
+    first_without_number,
     is_numeric,
     is_padding,
     parse_numbers,
@@ -30,7 +33,11 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 BLOCK_ROWS = 2**19
+TIME_OF_DAY = r"^\d{1,2}:\d{2}(:\d{2}(\.0+)?)?$"
 SAMPLED = 1000  # stamps that decide on the column and its format, from the beginning of the file
+STEPS_SAMPLED = (
+    200  # rows that decide whether float32 keeps their steps, from the beginning of a block
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,11 +69,13 @@ class Block:
         times: `(rows,)` datetime64[s], or None.
         values: `(rows, columns)` float32.
         series: name of the series of each row, or None.
+        coarse: columns that float32 hardly keeps, as far as the first rows tell.
     """
 
     times: np.ndarray | None
     values: np.ndarray
     series: list[str] | None
+    coarse: list[Coarse]
 
 
 class Reader:
@@ -75,6 +84,7 @@ class Reader:
     Attributes:
         path: for messages.
         columns: value columns.
+        left_out: columns that hold no numbers, and the first cell of each that is none.
         time_column: name, or None.
         time_format: of the stamps, or None.
         first_time: of the first row, in seconds; None without stamps.
@@ -86,6 +96,7 @@ class Reader:
         self.path = path
         self.reading = reading
         self.columns: tuple[str, ...] = ()
+        self.left_out: dict[str, str] = {}
         self.time_column: str | None = None
         self.time_format: str | None = None
         self.first_time: int | None = None
@@ -131,6 +142,7 @@ class Reader:
             free = [name for name in names if name not in taken and not is_padding(sample[name])]
             self.columns = tuple(name for name in free if is_numeric(sample[name]))
             left_out = [name for name in free if name not in self.columns]
+            self.left_out = {name: first_without_number(sample[name]) for name in left_out}
             if left_out:
                 self.notes.append(f"left out columns that hold no numbers: {', '.join(left_out)}")
         if not self.columns:
@@ -175,6 +187,26 @@ class Reader:
         self._refuse_ambiguous(sample)
         times = parse_times(sample[self.time_column].head(1), self.time_format, self.path, 0)
         self.first_time = int(times[0].astype(np.int64))
+        self._note_time_of_day(sample)
+
+    def _note_time_of_day(self, sample: polars.DataFrame) -> None:
+        """Say so where a stamp stands in two columns: days repeat, and another column has times of day."""
+        import polars as pl
+
+        if self.time_column is None or self.reading.series is not None:
+            # A day comes once for each series.
+            return
+        if sample[self.time_column].n_unique() * 2 > sample.height:
+            return
+        for name in sample.columns:
+            cells = sample[name]
+            if cells.dtype == pl.Time or (
+                cells.dtype == pl.String and cells.str.contains(TIME_OF_DAY).fill_null(False).all()
+            ):
+                self.notes.append(
+                    f"`{self.time_column}` holds days, and `{name}` times of day: join them into one column of stamps"
+                )
+                return
 
     def _refuse_ambiguous(self, sample: polars.DataFrame) -> None:
         """What may be read in two ways is not guessed."""
@@ -185,7 +217,7 @@ class Reader:
                 texts = sample[self.time_column]
                 if self.reading.found_format in pair:
                     self.time_format = self.reading.found_format
-                elif all(find_time_format(texts, (form,)) for form in pair):
+                elif all(find_time_format(texts, (form,), named=True) for form in pair):
                     raise ConfigError(
                         [
                             Problem(
@@ -208,7 +240,10 @@ class Reader:
             texts = frame[self.reading.series].cast(pl.String).str.strip_chars()
             refuse_cells(texts, texts.is_null() | (texts == ""), self.path, first_row, "a series")
             series = texts.to_list()
-        return Block(times, self._numbers(frame.select(self.columns), first_row), series)
+        values = self._numbers(frame.select(self.columns), first_row)
+        order = None if series is None else np.argsort(series[:STEPS_SAMPLED], kind="stable")
+        coarse = find_coarse(frame.select(self.columns).head(STEPS_SAMPLED), order)
+        return Block(times, values, series, coarse)
 
     def _numbers(self, cells: polars.DataFrame, first_row: int) -> np.ndarray:
         """The value columns as float32, in one piece where they are numbers already."""

@@ -47,14 +47,18 @@ class JoinedConfig(ModelSection):
         return PaddingRule(extra=0, multiple=1)
 
     def shape_problems(self, spec: SequenceSpec) -> Iterator[Problem]:
-        """Only texts have words; and what the parts say."""
+        """Only texts have words; what the parts say; and whether the n-grams of all fit into memory."""
         if spec.vocabulary is None:
             rule = "`joined` is a model of texts; received a series. Choose another model"
             yield Problem("name", rule)
             return
-        for name, part in {**self.ngrams, "region_cnn": self.region_cnn}.items():
-            for problem in part.shape_problems(spec):
+        found = {name: part.token_problems(spec) for name, part in self.ngrams.items()}
+        found["region_cnn"] = self.region_cnn.shape_problems(spec)
+        for name, problems in found.items():
+            for problem in problems:
                 yield Problem(f"{name}.{problem.key}", problem.message)
+        rooms = {f"{name}.max_ngrams": part.max_ngrams for name, part in self.ngrams.items()}
+        yield from nbow.memory_problems(rooms, spec.outputs[0])
 
     def compile_problems(self) -> Iterator[Problem]:
         """Those of the convolution."""

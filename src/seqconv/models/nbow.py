@@ -8,14 +8,14 @@ are trained by stochastic gradients is from A. Maiya's keras-nbsvm, bigrams that
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Interval
 
 from seqconv import console
-from seqconv.config.errors import ConfigError, Problem
+from seqconv.config.errors import DataError, Problem
 from seqconv.config.fields import (
     Count,
     ModelSection,
@@ -25,6 +25,7 @@ from seqconv.config.fields import (
     float32_only,
 )
 from seqconv.config.registry import KerasModel, register_model
+from seqconv.machine import available_memory
 from seqconv.tasks.contract import Samples, SequenceSpec
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 BLOCK = 256
 # By the longest n-grams, whose tokens make an int64 with the number of a pattern.
 MOST_TOKENS = {1: 1_000_000, 2: 1_000_000, 3: 1_000_000, 4: 38_000}
+# Bytes that room for an n-gram takes in training. For each output: its ratio, its weight and two numbers that Adam
+# keeps; more of them while a step is computed, which stay with the process; the first four twice more while a
+# checkpoint is written, as arrays and as the file. Measured with Adam, as addresses that are taken: 131 bytes with one
+# output and 1,770 with twenty, keys included.
+OUTPUT_BYTES = 88
+# Its key, and that twice more; and what the allocator loses.
+KEY_BYTES = 44
 
 # Config
 
@@ -61,6 +69,12 @@ class NBowConfig(ModelSection):
         return PaddingRule(extra=0, multiple=1)
 
     def shape_problems(self, spec: SequenceSpec) -> Iterator[Problem]:
+        """What `token_problems` says, and whether the n-grams fit into memory."""
+        yield from self.token_problems(spec)
+        if spec.vocabulary is not None:
+            yield from memory_problems({"max_ngrams": self.max_ngrams}, spec.outputs[0])
+
+    def token_problems(self, spec: SequenceSpec) -> Iterator[Problem]:
         """Only texts have n-grams, and their keys have room for so many tokens."""
         if spec.vocabulary is None:
             yield Problem(
@@ -79,6 +93,27 @@ class NBowConfig(ModelSection):
         if form != "saved_model":
             rule = f"{form} has no search in a sorted table, which `nbow` needs"
             yield Problem("--format", f"{rule}; received {form}. Use saved_model")
+
+
+def memory_problems(rooms: Mapping[str, int], outputs: int) -> Iterator[Problem]:
+    """A problem if room for n-grams takes more memory than there is: all of it is taken, whatever the texts hold.
+
+    Args:
+        rooms: n-grams of each table of a model, by the key that sets it.
+        outputs: of the model.
+    """
+    available = available_memory()
+    each, room = KEY_BYTES + outputs * OUTPUT_BYTES, sum(rooms.values())
+    if available is None or room * each <= available:
+        return
+    received = ", ".join(f"{key}={value}" for key, value in rooms.items())
+    in_all = " in all" if len(rooms) > 1 else ""
+    fits = available // each
+    yield Problem(
+        max(rooms, key=lambda key: rooms[key]),
+        f"must have room in memory: in training {room:,} n-grams take {room * each:,} bytes ({each} each, by the "
+        f"number of classes), and {available:,} are available; received {received}. Use {fits} or less{in_all}",
+    )
 
 
 # What is counted
@@ -157,7 +192,7 @@ def adapt(config: NBowConfig, model: KerasModel, samples: Samples, section: str 
         section: of the configuration, for messages.
 
     Raises:
-        ConfigError: if no n-gram is in enough texts.
+        DataError: if no n-gram is in enough texts.
     """
     import numpy as np
 
@@ -172,8 +207,15 @@ def adapt(config: NBowConfig, model: KerasModel, samples: Samples, section: str 
         np.concatenate([part.texts for part in parts]),
     )
     if not len(found.keys):
-        rule = f"no n-gram is in so many training texts; received {config.min_texts}. Use a smaller number"
-        raise ConfigError([Problem(f"{section}.min_texts", rule)])
+        keys, _ = _keys_and_labels(lookup, lookup.patterns[0], samples)
+        # No n-gram is in more texts than each of its words.
+        most = int(np.unique(keys, return_counts=True)[1].max(initial=0))
+        if not most:
+            raise DataError("no training text has a word of the vocabulary. Raise `max_features`")
+        raise DataError(
+            f"{section}.min_texts: no n-gram is in so many training texts; received {config.min_texts}. "
+            f"Use {most} or less: the most frequent n-gram is in {most} of {len(samples)} training texts"
+        )
     used = found.most_frequent(config.max_ngrams)
     blocks = np.array_split(np.arange(len(samples)), math.ceil(len(samples) / BLOCK))
     labels = np.concatenate([samples.batch(block)[1][:, 0] for block in blocks])

@@ -301,6 +301,12 @@ def sorted_rows(rows: Sequence[Row], name: str | None = None, option: str = "--s
     """
     if name is None:
         return sorted(rows, key=lambda row: _rank(row.metrics.get(row.objective), row.objective))
+    if name.endswith(".coverage") or ".below." in name:
+        rule = (
+            f"is best where it is nearest to its level, not smallest or largest; received {name!r}. Intervals are "
+            "judged by test_interval.winkler, quantiles by test_quantiles.crps"
+        )
+        raise ConfigError([Problem(option, rule)])
     if any(name in row.metrics for row in rows):
         return sorted(rows, key=lambda row: _rank(row.metrics.get(name), name))
     key = named_key(rows, name, option)

@@ -9,6 +9,9 @@ from pathlib import Path
 from seqconv.config.errors import OutputError
 from seqconv.runs.layout import LOCK
 
+# That a process whose parent was killed may take to save and end.
+SECONDS_TO_SAVE = 60
+
 
 @contextmanager
 def locked(path: Path, *, patience: float = 0) -> Iterator[None]:

@@ -134,6 +134,14 @@ class Result:
         """The content of `metrics.json`."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
+    def in_short(self) -> dict[str, Json]:
+        """As it stands in the result of a run made of several: each target and lead is in this run's own file alone."""
+        measured = ("train", "validation", "test", "baselines")
+        return {
+            name: _without_targets(value) if name in measured else value
+            for name, value in self.to_json().items()
+        }
+
     @classmethod
     def from_json(cls, value: Json) -> Result:
         """Read a result back.
@@ -208,6 +216,12 @@ def summary(result: Result, run_dir: Path) -> dict[str, Json]:
     }
     objective = None if result.objective is None else asdict(result.objective)
     return {"run_dir": str(run_dir), "status": result.status, "objective": objective, **metrics}
+
+
+def _without_targets(values: Json) -> Json:
+    if not isinstance(values, dict):
+        return values
+    return {name: _without_targets(each) for name, each in values.items() if name != "targets"}
 
 
 def _single_numbers(values: Mapping[str, Any]) -> dict[str, float]:

@@ -19,9 +19,8 @@ from seqconv.config.errors import ConfigError, OutputError, Problem, SeqconvErro
 from seqconv.config.schema import Config, parse
 from seqconv.runs import layout, resume
 from seqconv.runs.files import json_line
-from seqconv.runs.lock import locked
+from seqconv.runs.lock import SECONDS_TO_SAVE, locked
 from seqconv.sweeps import cluster
-from seqconv.sweeps.process import SECONDS_TO_SAVE
 from seqconv.training.signals import Signals
 
 

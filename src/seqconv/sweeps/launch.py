@@ -16,10 +16,10 @@ from omegaconf import DictConfig, open_dict
 from seqconv import console
 from seqconv.config.errors import ConfigError
 from seqconv.config.schema import Config, parse
+from seqconv.machine import jobs_at_once
 from seqconv.runs.files import json_line
 from seqconv.runs.result import Result, summary
 from seqconv.sweeps import process
-from seqconv.sweeps.machine import jobs_at_once
 from seqconv.sweeps.pool import Pool, Refused, Start
 
 

@@ -12,12 +12,12 @@ from typing import Any
 from seqconv import console
 from seqconv.config.errors import InterruptedRun, OutputError, SeqconvError
 from seqconv.config.schema import parse_tree
+from seqconv.machine import jobs_at_once
 from seqconv.runs.layout import LOG, METRICS
-from seqconv.runs.lock import locked
+from seqconv.runs.lock import SECONDS_TO_SAVE, locked
 from seqconv.runs.result import Result, read_result
-from seqconv.sweeps.machine import jobs_at_once
 from seqconv.sweeps.pool import Pool, Refused, Start
-from seqconv.sweeps.process import SECONDS_TO_SAVE, Surroundings
+from seqconv.sweeps.process import Surroundings
 from seqconv.training.ensemble import Member, run_member
 from seqconv.training.run import Outcome
 from seqconv.training.signals import Signals

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from seqconv import console
 from seqconv.config.errors import ConfigError, InterruptedRun, OutputError, SeqconvError
+from seqconv.machine import jobs_at_once
 from seqconv.runs import layout
 from seqconv.runs.lock import locked
 from seqconv.runs.result import (
@@ -25,7 +26,6 @@ from seqconv.runs.result import (
     read_result,
 )
 from seqconv.sweeps import process
-from seqconv.sweeps.machine import jobs_at_once
 from seqconv.training.signals import Signals
 
 SECONDS_BETWEEN_LOOKS = 0.25

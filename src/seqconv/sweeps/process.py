@@ -20,8 +20,6 @@ from seqconv.config.errors import SeqconvError
 from seqconv.training.signals import SIGNALS
 
 PRELOADED = "seqconv.sweeps.preload"
-# That a job whose launching process was killed may take to save and end.
-SECONDS_TO_SAVE = 60
 
 
 @dataclass(frozen=True)

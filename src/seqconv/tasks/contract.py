@@ -9,7 +9,7 @@ A dataset gives a *source* (a cleaned record, a corpus of texts). A task kind pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
@@ -250,6 +250,10 @@ class Task(Protocol):
 
     def details(self, predicted: Predicted) -> dict[str, Json]:
         """What is no single number of the test split, such as a confusion matrix, for `metrics.json`."""
+        ...
+
+    def detail_names(self, split: Split) -> Iterator[str]:
+        """Dotted names of the numbers that a split's results have besides metrics, such as `interval.width`."""
         ...
 
     def calibrated(self, predicted: Predicted) -> Task:

@@ -120,7 +120,7 @@ def _show(
 
 def _brief(result: Result) -> dict[str, object]:
     """What a member's result says of itself alone: data and baselines are those of the ensemble."""
-    return {name: value for name, value in result.to_json().items() if name in OF_A_MEMBER}
+    return {name: value for name, value in result.in_short().items() if name in OF_A_MEMBER}
 
 
 def _raise_first(members: Sequence[Member], outcomes: Sequence[Outcome]) -> None:

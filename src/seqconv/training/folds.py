@@ -21,6 +21,7 @@ from seqconv.training.run import (
     check_requirements,
     finish,
     load_task,
+    not_started,
     record_environment,
     run,
 )
@@ -112,7 +113,13 @@ def _run_fold(
     """Run a fold, resume it, or take its result where nothing is left to do."""
 
     def start_it(point: ResumePoint | None) -> Outcome:
-        return start(config, run_dir, resume_point=point, signals=signals, run_members=run_members)
+        try:
+            return start(
+                config, run_dir, resume_point=point, signals=signals, run_members=run_members
+            )
+        except SeqconvError as error:
+            # What a fold of an ensemble reads is read before it begins; the folds before it stand.
+            return not_started(error, run_dir)
 
     return run_part(config, run_dir, start_it)
 
@@ -120,7 +127,7 @@ def _run_fold(
 def mean_of(results: Sequence[Result]) -> Result:
     """The result of a run of several folds: means of what is a number in each, and their standard deviations."""
     done = [result for result in results if result.status == "completed"]
-    found = Result(folds=[result.to_json() for result in results])
+    found = Result(folds=[result.in_short() for result in results])
     if not done:
         return found
     first = done[0]

@@ -9,6 +9,7 @@ from seqconv import console
 from seqconv.config.schema import Config, to_yaml
 from seqconv.runs import layout
 from seqconv.runs.files import write_text
+from seqconv.runs.lock import SECONDS_TO_SAVE, locked
 from seqconv.runs.resume import ResumePoint, find_resume_point, finished
 from seqconv.tasks.contract import Task
 from seqconv.training.run import Outcome
@@ -25,10 +26,14 @@ def begin(config: Config, run_dir: Path, parts: Iterable[Path], task: Task) -> N
 
     Raises:
         DataError: if a part was started with other data.
+        OutputError: if another process has a part.
     """
     for part in parts:
         if layout.is_begun(part):
-            find_resume_point(part).check_data(task.name, task.fingerprint)
+            # What is half-written is removed, unless a member whose ensemble was killed is still about to save.
+            with locked(part, patience=SECONDS_TO_SAVE):
+                point = find_resume_point(part)
+            point.check_data(task.name, task.fingerprint)
     (run_dir / layout.METRICS).unlink(missing_ok=True)
     write_text(run_dir / layout.CONFIG, to_yaml(config))
 

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from seqconv import console
 from seqconv.config.errors import (
@@ -20,6 +20,7 @@ from seqconv.config.errors import (
     Problem,
     RequirementError,
     SeqconvError,
+    did_you_mean,
 )
 from seqconv.config.registry import DATASETS, MODELS
 from seqconv.config.requirements import DETAILS, MEASURED, Objective, Requirement
@@ -44,13 +45,15 @@ from seqconv.runs.result import (
 from seqconv.runs.resume import ResumePoint
 from seqconv.runs.significance import differences
 from seqconv.runs.tracking.trackers import Trackers, trackers_of
-from seqconv.tasks.contract import Json, Predicted, StoredPreparation, Task
+from seqconv.tasks.contract import Json, Predicted, Split, StoredPreparation, Task
 from seqconv.tasks.metrics import nested
 from seqconv.training import memory, tensorflow_import
 from seqconv.training.loop import Training
 from seqconv.training.predictor import Predictor, build_model
 from seqconv.training.signals import Signals
 
+# Of what `require` may name, among which one that is meant is looked for.
+MOST_NAMES = 2000
 # Of the output folder: full, over the quota, turned read-only, broken.
 DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -112,6 +115,7 @@ def load_task(config: Config, stored: StoredPreparation | None = None) -> Task:
     names = [metric.name for metric in task.metrics]
     problems = [
         *_absent_metrics(config.objective, require, names),
+        *_absent_details(task, require),
         *_absent_parts(config, require),
     ]
     if problems:
@@ -131,11 +135,25 @@ def _absent_metrics(
         )
     for requirement in require:
         part, _, metric = requirement.name.partition(".")
-        # What is of a target, a lead or an interval the result tells.
         if part in MEASURED and metric.partition(".")[0] not in DETAILS and metric not in names:
             known = ", ".join(f"{part}.{name}" for name in names)
             rule = f"must name one of {known}, or of {part}.targets, with several targets or leads"
             yield Problem("require", f"{rule}; received `{requirement.name}`")
+
+
+def _absent_details(task: Task, require: Sequence[Requirement]) -> Iterator[Problem]:
+    """What is asked of targets, leads, levels or classes that there are not."""
+    for requirement in require:
+        part, _, detail = requirement.name.partition(".")
+        if part in MEASURED and detail.partition(".")[0] in DETAILS:
+            known = list(task.detail_names(cast(Split, part)))
+            if detail not in known:
+                kind = detail.partition(".")[0]
+                alike = [name for name in known if name.partition(".")[0] == kind]
+                hint = did_you_mean(detail, alike[:MOST_NAMES])
+                has = f"such as `{part}.{alike[0]}`" if alike else f"and there are no {kind}"
+                rule = f"must name a number of the results, {has}; received `{requirement.name}`.{hint}"
+                yield Problem("require", rule)
 
 
 def _absent_parts(config: Config, require: Sequence[Requirement]) -> Iterator[Problem]:

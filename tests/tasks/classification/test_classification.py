@@ -119,6 +119,8 @@ def test_metrics_are_those_of_scikit_learn(classes):
     assert details["confusion"] == confusion_matrix(labels, chosen).tolist()
     precision, recall, _, texts = precision_recall_fscore_support(labels, chosen)
     assert list(details["classes"]) == list(NAMES[:classes])
+    named = {f"classes.{n}.{each}" for n, found in details["classes"].items() for each in found}
+    assert set(task.detail_names("test")) == named
     for number, of_class in enumerate(details["classes"].values()):
         assert of_class == {
             "precision": pytest.approx(precision[number]),

@@ -213,6 +213,40 @@ def test_a_class_too_rare_for_the_shares():
         prepared(make_source(TEXTS, labels))
 
 
+def test_all_classes_that_are_too_rare_are_named_with_what_to_do():
+    rare = {3: "few", 11: "few", 7: "rare"}
+    labels = [rare.get(n, label) for n, label in enumerate(CLASSES)]
+    with pytest.raises(DataError) as caught:
+        prepared(make_source(TEXTS, labels))
+    message = str(caught.value)
+    assert message.startswith("notes.csv: class `few` is absent from the validation split (")
+    assert ": it has 2 texts in all; class `rare` is absent from the validation split (" in message
+    assert "texts) and the test split (" in message
+    assert ": it has 1 text in all. Every class needs a text in each split. " in message
+    assert "`split.validation` or `split.test`" in message
+    assert "`dataset.split_column`" in message
+
+
+def test_not_every_one_of_very_many_rare_classes_is_named():
+    labels = [f"rare{n:02}" if n < 15 else label for n, label in enumerate(CLASSES)]
+    with pytest.raises(DataError, match=r"`rare09` .*; 5 more classes\. Every") as caught:
+        prepared(make_source(TEXTS, labels))
+    assert "`rare10`" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [
+        (["train"] * 20 + ["validation"] * 10 + ["test"] * 10, "move texts of it to that split$"),
+        (["train"] * 20 + ["test"] * 20, r"drawn from the training texts \(`split\.validation`\)$"),
+    ],
+)
+def test_what_to_do_where_the_source_has_parts(names, remedy):
+    labels = ["rare" if n == 7 else label for n, label in enumerate(CLASSES)]
+    with pytest.raises(DataError, match=rf"class `rare` is absent from the .*{remedy}"):
+        prepared(make_source(TEXTS, labels, names))
+
+
 def test_a_vocabulary_larger_than_the_training_texts_give():
     parts = ["train"] * 20 + ["validation"] * 10 + ["test"] * 10
     source = make_source(TEXTS, CLASSES, parts)

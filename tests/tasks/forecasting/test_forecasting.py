@@ -22,6 +22,7 @@ from small_records import (
 )
 
 from seqconv.config.errors import ConfigError, DataError
+from seqconv.config.yaml_files import leaves
 from seqconv.data.cleaning import clean
 from seqconv.tasks.contract import SPLITS, Loss, Predicted, StoredPreparation
 from seqconv.tasks.forecasting import FORECASTING
@@ -397,6 +398,7 @@ def test_intervals_of_a_model_that_says_zero_are_those_of_persistence(monkeypatc
     found = data.calibrated(predicted["validation"]).details(predicted["test"])
     persistence = data.baselines(slow=False)["persistence"].metrics
     assert found["interval"]["width"] > 0
+    assert {f"interval.{name}" for name in found["interval"]} <= set(data.detail_names("test"))
     assert found["interval"] == pytest.approx(persistence["test"]["interval"], rel=1e-6)
     assert "interval" not in persistence["validation"]
 
@@ -495,6 +497,8 @@ def test_metrics_of_many_targets_and_leads_are_those_of_some_leads(monkeypatch):
     assert [row[:2] for row in shown.rows] == [
         [column, lead] for column in found["targets"] for lead in ("5", "9")
     ]
+    named = {name for name, _ in leaves({"targets": found["targets"]})}
+    assert set(data.detail_names("test")) == named
 
 
 def test_targets_of_a_batch_touch_only_the_rows_they_need(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -139,7 +140,7 @@ def _write(run: Predicting, path: Path, form: Format, stream: BinaryIO, *, newes
     for predictions, part in blocks:
         table = pl.DataFrame(inputs.table(predictions, part))
         if form is Format.csv:
-            # By way of text: a pipe that is closed early is no error of polars then.
+            # By way of text, and Parquet by way of a buffer: a pipe that is closed early is no error of polars then.
             text = table.write_csv(
                 include_header=part.start == 0, datetime_format="%Y-%m-%d %H:%M:%S"
             )
@@ -150,5 +151,7 @@ def _write(run: Predicting, path: Path, form: Format, stream: BinaryIO, *, newes
             # A Parquet file is written at once.
             kept.append(table)
     if kept:
-        pl.concat(kept).write_parquet(stream)
+        buffer = io.BytesIO()
+        pl.concat(kept).write_parquet(buffer)
+        stream.write(buffer.getbuffer())
     stream.flush()

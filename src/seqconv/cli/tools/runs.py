@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,7 @@ import typer
 
 from seqconv import console
 from seqconv.config.errors import ConfigError, OutputError, Problem, did_you_mean
+from seqconv.config.yaml_files import leaves
 from seqconv.runs import compare as comparing
 from seqconv.runs.compare import Group, Row
 from seqconv.runs.files import finite, read_json
@@ -28,6 +30,21 @@ runs = typer.Typer(help="Look at runs and compare them.", no_args_is_help=True)
 
 # Metrics of a table on a terminal; csv and json have all.
 SHOWN = 4
+# Of what a run predicts, in a message.
+MOST_LETTERS = 200
+# Settings of what a loss is a mean of, and over what.
+OF_LOSSES = (
+    "loss",
+    "lead_decay",
+    "quantiles",
+    "target",
+    "lead",
+    "delay",
+    "dataset.targets",
+    "dataset.scaling",
+)
+# Columns of csv and json; a run of 20 targets at 700 leads has 100,000 metrics of single ones.
+MOST_COLUMNS = 1000
 OUTPUTS = Path("outputs")
 
 
@@ -85,11 +102,16 @@ def show(run_dir: Annotated[Path, typer.Argument(help="The run directory.")]) ->
         for name, splits in (result.baselines or {}).items()
         for split, metrics in splits.items()
         if isinstance(metrics, dict)
-        for metric, value in metrics.items()
+        for metric, value in leaves(metrics)
         if is_number(value)
     }
-    lines = [[name, _cell(value)] for name, value in (row.metrics | baselines).items()]
+    found = row.metrics | baselines
+    lines = [[name, _cell(value)] for name, value in found.items() if not _is_of_one_target(name)]
     console.table(f"{run_dir} ({row.status})", ["metric", "value"], lines)
+    if len(lines) < len(found):
+        console.info(
+            f"{len(found) - len(lines):,} metrics of single targets and leads: in the JSON on stdout"
+        )
     console.result(json.dumps(content))
 
 
@@ -130,7 +152,7 @@ def compare(
         ranked = comparing.sorted_rows(rows, name if sort == name else None)
         best = _best_of_each(ranked, comparing.named_key(rows, per, "--best-per"))
         rows = [row for row in rows if row.run_dir in best]
-    _note_differences(rows)
+    _note_differences(rows, sort)
     groups = comparing.groups_over_seeds(rows)
     if over_seeds or significance:
         _note_shared_members(groups)
@@ -161,7 +183,7 @@ def best(
         known = sorted({name for row in rows for name in row.metrics})
         rule = f"must be a metric of the runs; received {sort!r}.{did_you_mean(sort, known)}"
         raise ConfigError([Problem("--by", rule)])
-    _note_differences(rows, "--by")
+    _note_differences(rows, sort, "--by")
     rows = comparing.sorted_rows(rows, sort, "--by")
     name = _metric_of(rows, sort)
     console.info(f"{name} {_cell(rows[0].metrics.get(name))}, the best of {len(rows)} runs")
@@ -195,6 +217,11 @@ def _rows(folders: list[Path] | None, where: list[str] | None) -> list[Row]:
     return found
 
 
+def _is_of_one_target(name: str) -> bool:
+    """Whether a metric is one of a target at a lead."""
+    return "_targets." in name
+
+
 def _metric_of(rows: Sequence[Row], sort: str | None) -> str:
     """What the best is judged by."""
     if sort is not None and any(sort in row.metrics for row in rows):
@@ -210,7 +237,8 @@ def _best_of_each(rows: Sequence[Row], key: str) -> set[Path]:
     return {comparing.best_of(alike).run_dir for alike in found.values()}
 
 
-def _note_differences(rows: Sequence[Row], option: str = "--sort") -> None:
+def _note_differences(rows: Sequence[Row], sort: str | None, option: str = "--sort") -> None:
+    """Say why runs cannot be compared by what they are to be sorted by."""
     names = {str(row.values["dataset.name"]) for row in rows if "dataset.name" in row.values}
     if len(names) > 1:
         console.info(
@@ -222,6 +250,17 @@ def _note_differences(rows: Sequence[Row], option: str = "--sort") -> None:
             f"the runs were chosen by different objectives ({', '.join(sorted(objectives))}), whose order says "
             f"nothing; {option} names one metric for all"
         )
+    elif sort is None and objectives == {"val_loss"}:
+        differing = [
+            key for key in OF_LOSSES if len({json.dumps(r.values.get(key)) for r in rows}) > 1
+        ]
+        if differing:
+            metrics = ("validation_scaled.mae", "validation_mae")
+            known = [name for name in metrics if all(name in r.metrics for r in rows if r.metrics)]
+            console.info(
+                f"val_loss is not of the same thing in all runs (they differ in {', '.join(differing)}): its order "
+                f"says little; compare by {option} {known[0] if known else 'a metric'}"
+            )
 
 
 def _note_shared_members(groups: Sequence[Group]) -> None:
@@ -241,6 +280,13 @@ def _names(rows: Sequence[Row], *, short: bool) -> list[str]:
     """Metrics to show, the objective first."""
     known = list(dict.fromkeys(name for row in rows for name in row.metrics))
     if not short:
+        if len(known) > MOST_COLUMNS:
+            kept = [name for name in known if not _is_of_one_target(name)]
+            console.info(
+                f"{len(known) - len(kept):,} metrics of single targets and leads are left out; `seqconv runs show` has "
+                "those of a run"
+            )
+            return kept
         return known
     objectives = list(dict.fromkeys(row.objective for row in rows))
     tests = [name for name in known if name.startswith("test_") and "." not in name]
@@ -326,11 +372,12 @@ def _refuse_other_data(groups: Sequence[Group]) -> None:
     """
     rows = [row for group in groups for row in group.completed]
     datasets = [_dataset(row) for row in rows]
-    predicted = [json.dumps(_predicted(data), ensure_ascii=False) for data in datasets]
-    if len(set(predicted)) > 1:
+    predicted = dict.fromkeys(json.dumps(_predicted(data), ensure_ascii=False) for data in datasets)
+    if len(predicted) > 1:
+        listed = " and ".join(textwrap.shorten(each, MOST_LETTERS) for each in predicted)
         rule = (
-            f"the best and the next predict other targets, or in other units ({', '.join(dict.fromkeys(predicted))}), "
-            "whose errors cannot be compared; choose by --where"
+            f"the best and the next predict other targets or leads, or in other units ({listed}), whose errors cannot "
+            "be compared; choose by --where"
         )
         raise ConfigError([Problem("--significance", rule)])
     names = dict.fromkeys(
@@ -349,8 +396,8 @@ def _predicted(data: dict[str, Json]) -> list[Json]:
     """The targets of a run of series, and the unit of its errors; nothing of texts."""
     if isinstance(target := data.get("target"), dict):
         return [target.get("column"), data.get("unit")]
-    # Of several targets or leads errors are in standard deviations.
-    return [data["targets"]] if "targets" in data else []
+    # Of several targets or leads errors are means over all of them, in standard deviations.
+    return [data["targets"], data.get("leads")] if "targets" in data else []
 
 
 def _dataset(row: Row) -> dict[str, Json]:

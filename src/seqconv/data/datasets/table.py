@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from seqconv.data.records import Measurements
 
 ALL = "all"
+# A fraction in the letters of Python that does not follow a point; `%%` is a percent sign.
+BARE_FRACTION = re.compile(r"(?<![.%])%f")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,15 +32,30 @@ class TableSection(DatasetSection):
     features: Names | None
     """The columns that a model sees; None: all columns of numbers."""
 
-    def check_names(self, columns: Sequence[str]) -> Iterator[Problem]:
-        """A problem for each name that is no column."""
+    def check_names(
+        self, columns: Sequence[str], left_out: Mapping[str, str] | None = None
+    ) -> Iterator[Problem]:
+        """A problem for each name that is no column.
+
+        Args:
+            columns: of numbers.
+            left_out: columns that hold no numbers, and the first cell of each that is none.
+        """
         names = () if self.targets == (ALL,) else self.targets
+        left_out = left_out or {}
         for key, wanted in (("targets", names), ("features", self.features or ())):
             for name in wanted:
-                if name not in columns:
-                    hint = did_you_mean(name, columns)
-                    listed = ", ".join(columns[:30])
-                    yield Problem(key, f"no column `{name}`.{hint} The record has: {listed}")
+                if name in columns:
+                    continue
+                listed = ", ".join(columns[:30])
+                if name in left_out:
+                    rule = (
+                        f"no column `{name}` of numbers: it is left out, since most of its cells are none, the first "
+                        f"of them {left_out[name]}. Leave cells without a value empty, and write decimals with a point."
+                    )
+                else:
+                    rule = f"no column `{name}`.{did_you_mean(name, columns)}"
+                yield Problem(key, f"{rule} The record has: {listed}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +85,12 @@ class TableConfig(TableSection):
         if not self.path:
             yield Problem(
                 "path", "must name a file: .csv, .csv.gz, .zip or .parquet, or several by *"
+            )
+        if self.time_format and BARE_FRACTION.search(self.time_format):
+            yield Problem(
+                "time_format",
+                f"`%f` must follow a point, as in `%S.%f`; received {self.time_format!r}. For fractions after another "
+                "character give how many digits they have, as in `%S,%3f`",
             )
         if self.scaling == "per_series" and self.series is None:
             yield Problem(
@@ -135,7 +159,7 @@ def measurements(
     """
     from seqconv.data.records import chosen_columns
 
-    problems = list(section.check_names(table.columns))
+    problems = list(section.check_names(table.columns, table.left_out))
     if problems:
         raise ConfigError([Problem(f"dataset.{each.key}", each.message) for each in problems])
     features = section.features or table.columns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from seqconv.config.errors import ConfigError, Problem
 from seqconv.tasks.classification.settings import ClassificationSettings
 from seqconv.tasks.contract import InputData, Inputs, Serving, StoredPreparation, Task, TaskKind
 
@@ -23,6 +24,11 @@ def _prepare(
 def _read_inputs(
     data: InputData, settings: ClassificationSettings, stored: StoredPreparation, newest: bool
 ) -> Inputs:
+    if newest:
+        rule = (
+            "is for runs of a series; this run is of texts, which have no newest rows. Leave it out"
+        )
+        raise ConfigError([Problem("--newest", rule)])
     from seqconv.tasks.classification.prediction import read_inputs
 
     return read_inputs(data, settings, stored)

@@ -26,7 +26,7 @@ class TextInputs:
         texts: as samples; the labels are zeros.
         spec: shapes of a text and of its scores.
         classes: names, in the order of their numbers.
-        notes: what reading had to say.
+        notes: what reading had to say, and how many texts have no token.
     """
 
     texts: TextSamples
@@ -90,7 +90,7 @@ def class_scores(logits: np.ndarray) -> np.ndarray:
 def read_inputs(
     data: InputData, settings: ClassificationSettings, stored: StoredPreparation
 ) -> TextInputs:
-    """New texts as tokens.
+    """New texts as tokens; one without any word is the start token alone.
 
     Args:
         data: a `.csv`, `.jsonl` or `.parquet` file or a frame with the column the run was trained on, or texts.
@@ -109,11 +109,12 @@ def read_inputs(
     tokenized = tokenize(texts, preparation.tokenizer)
     empty = np.flatnonzero(tokenized.tokens.lengths == 0)
     if len(empty):
-        where = f"{data}: " if isinstance(data, Path) else ""
-        raise DataError(
-            f"{where}row {empty[0]}: the text has no token once it is standardized ({len(empty)} such texts); received "
-            f"{texts[empty[0]][:40]!r}"
+        # One of a million must not keep the others from being predicted; models read any text's start token.
+        note = (
+            f"{len(empty)} of {len(texts)} texts have no token once they are standardized (the first is row "
+            f"{empty[0]}, {texts[empty[0]][:40]!r}); they are predicted as texts without words"
         )
+        notes = (*notes, note)
     tokens = preparation.encode_words(tokenized.tokens, tokenized.words)
     nothing = Tokens(np.empty(0, np.int32), np.zeros(len(texts) + 1, np.int64))
     samples = TextSamples(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +39,9 @@ from seqconv.tasks.metrics import (
     Classified,
     Metric,
 )
+
+# Classes that a message names.
+MOST_NAMED = 10
 
 
 def prepare(
@@ -224,6 +227,11 @@ class Classification:
             "confusion": confusion_matrix(*pair, labels=numbers).tolist(),
         }
 
+    def detail_names(self, split: Split) -> Iterator[str]:
+        """Of the test split those of each class."""
+        for name in self.preparation.classes if split == "test" else ():
+            yield from (f"classes.{name}.{each}" for each in ("precision", "recall", "texts"))
+
     def _classified(self, logits: np.ndarray, targets: np.ndarray) -> Classified:
         """Logits `(n, outputs)` as scores of the classes; the one logit of two classes stands against zero."""
         scores = class_scores(logits)
@@ -322,12 +330,39 @@ def _refuse_absent_classes(corpus: Corpus, rows: Mapping[Split, np.ndarray]) -> 
     """Refuse splits that lack a class.
 
     Raises:
-        DataError: naming the first one.
+        DataError: naming all such classes, their texts, and what to do.
     """
-    for split in SPLITS:
-        counts = np.bincount(corpus.labels[rows[split]], minlength=len(corpus.classes))
-        for absent in np.flatnonzero(counts == 0):
-            raise DataError(
-                f"{corpus.origin}: class `{corpus.classes[absent]}` is absent from the {split} split "
-                f"({len(rows[split])} texts)"
+    counts = {
+        split: np.bincount(corpus.labels[rows[split]], minlength=len(corpus.classes))
+        for split in SPLITS
+    }
+    found = []
+    for number, name in enumerate(corpus.classes):
+        absent = [split for split in SPLITS if not counts[split][number]]
+        if absent:
+            splits = " and ".join(
+                f"the {split} split ({len(rows[split])} texts)" for split in absent
             )
+            texts = sum(int(counts[split][number]) for split in SPLITS)
+            has = "1 text" if texts == 1 else f"{texts} texts"
+            found.append(f"class `{name}` is absent from {splits}: it has {has} in all")
+    if found:
+        # A list without an end hides what to do.
+        more = [f"{len(found) - MOST_NAMED} more classes"] if len(found) > MOST_NAMED else []
+        raise DataError(
+            f"{corpus.origin}: {'; '.join([*found[:MOST_NAMED], *more])}. Every class needs a text in each split. "
+            f"{_remedy(corpus)}"
+        )
+
+
+def _remedy(corpus: Corpus) -> str:
+    """What to do about a class that is absent from a split."""
+    if corpus.parts is None:
+        return (
+            "Remove or merge the class, use a larger `split.validation` or `split.test`, or say which text is of which "
+            "split (`dataset.split_column` of a file, folders named train, validation and test)"
+        )
+    remedy = "Remove or merge the class, or move texts of it to that split"
+    if "validation" in corpus.parts:
+        return remedy
+    return f"{remedy}; validation texts are drawn from the training texts (`split.validation`)"

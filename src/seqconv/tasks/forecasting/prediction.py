@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,12 +24,15 @@ from seqconv.tasks.forecasting.intervals import (
     widths,
 )
 from seqconv.tasks.forecasting.preparation import SeriesPreparation, series_spec
+from seqconv.tasks.forecasting.prepare import series_without
 from seqconv.tasks.forecasting.samples import LEAST_STD, WindowSamples
 from seqconv.tasks.forecasting.scaling import apart, scaled_rows, scaling_starts
 from seqconv.tasks.forecasting.settings import ForecastingSettings, Windows
 from seqconv.tasks.forecasting.windows import Anchors
 
 ORIGIN, TIME = "forecast_origin", "forecast_time"
+# Share of a period that the median step of rows to be resampled may be off.
+JITTER = 0.1
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,11 @@ class SeriesInputs:
     def _newest(self, part: slice) -> np.ndarray:
         return np.asarray(self.windows.anchors[part] - self.windows.windows.step)
 
+    def _ends(self, rows: np.ndarray) -> np.ndarray:
+        """The row behind the segment that each row is in."""
+        stops = np.array([stop for _, stop in self.record.segments])
+        return np.asarray(stops[np.searchsorted(stops, rows, side="right")])
+
     def __len__(self) -> int:
         return len(self.windows)
 
@@ -115,6 +123,10 @@ class SeriesInputs:
             # Milliseconds are what frames have at the least.
             origins = self.record.times[newest].astype("datetime64[ms]")
             times = origins[:, None] + (leads * period).astype("timedelta64[s]")
+            # Of rows that are there their own: with cleaning.irregular=keep these are not always a period apart.
+            rows = newest[:, None] + leads
+            there = rows < self._ends(newest)[:, None]
+            times[there] = self.record.times[rows[there]].astype("datetime64[ms]")
         else:
             origins = self.record.source_rows[newest]
             times = origins[:, None] + leads
@@ -174,7 +186,7 @@ def read_inputs(
         source="file",
         frequency=preparation.frequency,
     )
-    source = replace(source, frequency=_frequency(source, preparation))
+    source = replace(source, frequency=_frequency(source, preparation, settings))
     record = clean(source, settings.cleaning)
     if record.period is None and isinstance(data, np.ndarray):
         record = replace(record, period=preparation.period)
@@ -199,7 +211,12 @@ def read_inputs(
     anchors = Anchors(runs)
     if not len(anchors):
         raise _no_window(_origin(data), record, windows, newest=newest)
-    record = replace(record, notes=(*record.notes, *_series_without(record, windows, runs)))
+    notes = [
+        *record.notes,
+        *series_without(record, windows, runs, "window"),
+        *_guessed_times(record),
+    ]
+    record = replace(record, notes=tuple(notes))
     return SeriesInputs(
         record,
         WindowSamples(
@@ -222,13 +239,20 @@ def read_inputs(
     )
 
 
-def _frequency(source: Measurements, preparation: SeriesPreparation) -> int | None:
+def _frequency(
+    source: Measurements, preparation: SeriesPreparation, settings: ForecastingSettings
+) -> int | None:
     """Seconds from one row to the next: those of the run, unless more rows are closer together; else found."""
     times, period = source.times, preparation.period
     if source.frequency is None and times is not None and period is not None:
         series = runs_of(source.series, len(times))
         steps = np.concatenate([np.diff(times[start:stop]) for start, stop in series]).astype(int)
-        if np.count_nonzero(steps == period) > np.count_nonzero((steps > 0) & (steps < period)):
+        steps = steps[steps > 0]
+        if np.count_nonzero(steps == period) > np.count_nonzero(steps < period):
+            return period
+        # What is to be resampled need not have one step that is just a period.
+        jitters = settings.cleaning.irregular == "resample" and len(steps)
+        if jitters and abs(np.median(steps) - period) <= JITTER * period:
             return period
     return source.frequency
 
@@ -249,16 +273,15 @@ def _no_window(origin: str, record: Record, windows: Windows, *, newest: bool) -
     )
 
 
-def _series_without(
-    record: Record, windows: Windows, runs: Sequence[tuple[int, int]]
-) -> Iterator[str]:
-    """A note of the series that have no window."""
-    if len(record.series) > 1:
-        anchors = np.array([first for first, after in runs if after > first], np.int64)
-        found = set(record.series_of(anchors - windows.step).tolist())
-        absent = [name for number, name in enumerate(record.series_names) if number not in found]
-        if absent:
-            yield f"no window for {len(absent)} of {len(record.series)} series: {', '.join(absent[:20])}"
+def _guessed_times(record: Record) -> Iterator[str]:
+    """A note where rows that are not there yet have no sure time."""
+    if record.stamped and record.period is not None:
+        steps = [np.diff(record.times[start:stop]).astype(int) for start, stop in record.segments]
+        if any((each != record.period).any() for each in steps):
+            yield (
+                f"{TIME} behind the last row is counted as if rows went on {apart(record.period)}, which they do not "
+                "always (cleaning.irregular=keep)"
+            )
 
 
 def serving(settings: ForecastingSettings, stored: StoredPreparation) -> Serving:

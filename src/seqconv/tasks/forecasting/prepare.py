@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -81,7 +81,32 @@ def prepare(
     }
     if stored is None:
         preparation = replace(preparation, naive_mae=_naive_mae(samples["train"]))
+        absent = [
+            note
+            for split in SPLITS
+            for note in series_without(record, windows, anchors[split].runs, f"{split} window")
+        ]
+        record = replace(record, notes=(*record.notes, *absent))
     return Forecasting(name, record, settings, windows, preparation, samples, own)
+
+
+def series_without(
+    record: Record, windows: Windows, runs: Sequence[tuple[int, int]], kind: str
+) -> Iterator[str]:
+    """A note of the series that have no window.
+
+    Args:
+        record: cleaned.
+        windows: of the record.
+        runs: of anchors, `(first, stop)` each.
+        kind: of windows.
+    """
+    if len(record.series) > 1:
+        anchors = np.array([first for first, after in runs if after > first], np.int64)
+        found = set(record.series_of(anchors - windows.step).tolist())
+        absent = [name for number, name in enumerate(record.series_names) if number not in found]
+        if absent:
+            yield f"no {kind} for {len(absent)} of {len(record.series)} series: {', '.join(absent[:20])}"
 
 
 def _refuse_equal_names(record: Record, settings: ForecastingSettings) -> None:

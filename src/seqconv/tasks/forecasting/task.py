@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -215,6 +216,28 @@ class Forecasting:
         found = {"quantiles": quantiles.to_json()} if self._quantiles else {}
         return found if interval is None else {**found, "interval": interval.to_json()}
 
+    def detail_names(self, split: Split) -> Iterator[str]:
+        """Of each target and lead, where there are several, and of the test split those of quantiles and intervals."""
+        if split == "train":
+            return
+        if not self._single:
+            for column, lead, metric in itertools.product(
+                self._target_columns, self._detailed_leads, FORECAST_METRICS
+            ):
+                yield f"targets.{column}.{self.windows.leads[lead]}.{metric.name}"
+        if split == "test" and self._quantiles:
+            yield "quantiles.crps"
+            for kind, level in itertools.product(("below", "pinball"), self._quantiles):
+                yield f"quantiles.{kind}.{level:g}"
+        if split == "test" and self.settings.interval is not None:
+            yield from (f"interval.{name}" for name in ("level", "coverage", "width", "winkler"))
+
+    @property
+    def _detailed_leads(self) -> np.ndarray:
+        """Numbers of the leads whose errors are given for each target."""
+        count = len(self.windows.leads)
+        return evenly_spaced(count, min(count, max(1, MOST_PAIRS // len(self._target_columns))))
+
     def _interval_scores(self) -> IntervalScores | None:
         level = self.settings.interval
         known = level is not None and self.preparation.margins is not None
@@ -311,16 +334,14 @@ class Forecasting:
         absolute, squared = sums.scaled(self.preparation.target_std)
         results: dict[str, Json] = {"scaled": {"mae": absolute, "mse": squared}}
         if detailed:
-            leads, columns = self.windows.leads, self._target_columns
-            kept = evenly_spaced(len(leads), min(len(leads), max(1, MOST_PAIRS // len(columns))))
             results["targets"] = {
                 column: {
-                    str(leads[lead]): {
+                    str(self.windows.leads[lead]): {
                         name: float(values[lead, index]) for name, values in found.items()
                     }
-                    for lead in kept
+                    for lead in self._detailed_leads
                 }
-                for index, column in enumerate(columns)
+                for index, column in enumerate(self._target_columns)
             }
         return results
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from seqconv.sweeps import machine
+from seqconv import machine
 
 
 def is_in(group, monkeypatch, *lines):

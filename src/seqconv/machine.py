@@ -1,4 +1,4 @@
-"""How many jobs a machine has room for."""
+"""What this process may use of a machine, and how many jobs there is room for."""
 
 from __future__ import annotations
 
