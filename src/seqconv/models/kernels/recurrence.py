@@ -160,11 +160,11 @@ def sigmoid(x: Vector) -> Vector:
     return add_product(half, tanh(half * x), half)
 
 
-def _sums(rows: int) -> Any:
+def _sums(rows: int, a_row: int, a_step: int) -> Any:
     """A function for `rows` vectors of sums, a multiple of 4: `out[r] = sum over k of a[r, k] * b[k]`, or `+=`.
 
     Arrays are given by address and offset, the vectors of `b` and `out` are so many numbers apart. In `a` rows are
-    `a_row` apart and every four of them `a_four`, terms `a_step` and every 16 of them `a_sixteen`.
+    `a_row` apart and every four of them `a_four`, terms `a_step`.
     """
 
     @intrinsic
@@ -172,10 +172,7 @@ def _sums(rows: int) -> Any:
         typing: Any,
         a: Any,
         a_start: Any,
-        a_row: Any,
         a_four: Any,
-        a_step: Any,
-        a_sixteen: Any,
         b: Any,
         b_start: Any,
         b_step: Any,
@@ -186,25 +183,19 @@ def _sums(rows: int) -> Any:
         add: Any,
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            a, a_start, a_four, b, b_start, b_step = arguments[:6]
+            out, out_start, out_row, terms, add = arguments[6:]
+
             def number(value: int) -> Any:
-                return ir.Constant(a_row.type, value)
+                return ir.Constant(terms.type, value)
 
-            def a_term(term: Any) -> Any:
-                sixteens = builder.mul(builder.lshr(term, number(4)), a_sixteen)
-                return builder.add(sixteens, builder.mul(builder.and_(term, number(15)), a_step))
-
-            a, a_start, a_row, a_four, a_step, a_sixteen = arguments[:6]
-            b, b_start, b_step, out, out_start, out_row, terms, add = arguments[6:]
-            places = [
-                builder.add(
-                    builder.mul(a_row, number(row % 4)), builder.mul(a_four, number(row // 4))
-                )
-                for row in range(rows)
-            ]
+            fours = [builder.mul(a_four, number(four)) for four in range(rows // 4)]
             block = Block(
                 a=pointer(builder, a, a_start),
-                a_rows=places,
-                a_term=a_term,
+                a_rows=[
+                    builder.add(fours[row // 4], number(row % 4 * a_row)) for row in range(rows)
+                ],
+                a_term=lambda term: builder.mul(term, number(a_step)),
                 b=pointer(builder, b, b_start),
                 b_step=b_step,
                 out=pointer(builder, out, out_start),
@@ -216,13 +207,15 @@ def _sums(rows: int) -> Any:
             generate_block(builder, block)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 13, types.boolean), generate
+        return types.void(*[types.intp] * 10, types.boolean), generate
 
     return sums
 
 
+# Of columns of weights, which lie four by four, and of rows of operands, whose terms are the samples of some steps.
 # Eight sums keep AVX-512's two units busy; with AVX2 they would have no room in the registers.
-_four_sums, _eight_sums = _sums(4), _sums(8)
+_four_columns, _eight_columns = _sums(4, 1, 4), _sums(8, 1, 4)
+_four_rows, _eight_rows = _sums(4, 16, 1), _sums(8, 16, 1)
 
 
 @part
@@ -256,11 +249,11 @@ def weighted(
     if WIDE:
         while tile + 2 <= tiles:
             at, to = w + tile * apart, o + tile * 64
-            _eight_sums(weights, at, 1, apart, 4, 64, operand, a, 16, out, to, 16, rows, add)
+            _eight_columns(weights, at, apart, operand, a, 16, out, to, 16, rows, add)
             tile += 2
     while tile < tiles:
         at, to = w + tile * apart, o + tile * 64
-        _four_sums(weights, at, 1, apart, 4, 64, operand, a, 16, out, to, 16, rows, add)
+        _four_columns(weights, at, apart, operand, a, 16, out, to, 16, rows, add)
         tile += 1
 
 
@@ -519,18 +512,22 @@ def add_weight_gradient(
         while row + 4 < first + rows:
             for column in range(columns):
                 to = o + row * width + gate * turned + column * 16
-                _eight_sums(
-                    scratch, a + row * 16, 16, 64, 1, operands_step,
-                    scratch, room + column * 16, turned, sums, to, width, steps * 16, True,
-                )  # fmt: skip
+                for step in range(steps):
+                    at, of = (
+                        a + row * 16 + step * operands_step,
+                        room + column * 16 + step * 16 * turned,
+                    )
+                    _eight_rows(scratch, at, 64, scratch, of, turned, sums, to, width, 16, True)
             row += 8
     while row < first + rows:
         for column in range(columns):
             to = o + row * width + gate * turned + column * 16
-            _four_sums(
-                scratch, a + row * 16, 16, 64, 1, operands_step,
-                scratch, room + column * 16, turned, sums, to, width, steps * 16, True,
-            )  # fmt: skip
+            for step in range(steps):
+                at, of = (
+                    a + row * 16 + step * operands_step,
+                    room + column * 16 + step * 16 * turned,
+                )
+                _four_rows(scratch, at, 64, scratch, of, turned, sums, to, width, 16, True)
         row += 4
 
 
