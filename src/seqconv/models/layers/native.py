@@ -140,14 +140,14 @@ class _Share:
 
 @functools.cache
 def _threads() -> int:
-    """As many as TensorFlow has for one operation: by default one for each core that the process may use.
+    """As many as TensorFlow has for one operation, but no more than there are cores that the process may use.
 
     From its first operation on the number stays, and to ask for it takes as long as a small kernel.
     """
-    asked = int(tf.config.threading.get_intra_op_parallelism_threads())
-    if asked:
-        return asked
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    # More would take turns: parts that one of them has taken wait while it does not run.
+    return min(int(tf.config.threading.get_intra_op_parallelism_threads()) or cores, cores)
 
 
 @functools.cache
