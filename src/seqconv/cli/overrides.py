@@ -64,8 +64,6 @@ OF_GRIDS = (SWEEPER, HALVING)
 SINGLE_RUN_THREADS = 2
 # Of an interval, so that what lies there is no whole number.
 FRACTION = 0.377
-# Settings of a loss itself.
-OF_LOSSES = ("loss", "lead_decay", "quantiles")
 # What a run that is resumed knows itself.
 PLACES = ("hydra.run", "hydra.sweep", "hydra.mode", "hydra.output_subdir")
 
@@ -360,9 +358,6 @@ class _Reader:
             self.config_name, [*self.search_path, *words], return_hydra_config=True
         )
 
-    def _names(self, key: str) -> bool:
-        return any(override.key_or_group == key for override in self.values)
-
     def _is_sweep(self, composed: DictConfig) -> bool:
         return self.multirun or "MULTIRUN" in str(composed.hydra.mode)
 
@@ -372,7 +367,8 @@ class _Reader:
         if _part(composed, "hydra", "job").get("chdir"):
             rule = "must be false: paths are those of the folder that a command is started in"
             yield Problem("hydra.job.chdir", rule)
-        if self._names("delay") and _unresolved(composed).get("lead") is not None:
+        names_delay = any(override.key_or_group == "delay" for override in self.values)
+        if names_delay and _unresolved(composed).get("lead") is not None:
             rule = "counts for nothing beside `lead`, which is given, too: leave one out, or set lead=null"
             yield Problem("delay", rule)
         swept = [o for o in self.overrides if o.is_sweep_override()]
@@ -576,6 +572,9 @@ def _sweep_problems(composed: DictConfig, swept: Sequence[Override]) -> Iterator
         elif sweeper not in OF_GRIDS and "threads=null" in words_of(override):
             yield Problem(key, "null stands for 1 in a sweep: write 1")
     if sweeper in (SEARCH, HALVING) and _unresolved(composed).get("objective") == "val_loss":
+        # Not above, as in `_check`.
+        from seqconv.config.requirements import OF_LOSSES
+
         for override in swept:
             if override.key_or_group in OF_LOSSES:
                 rule = (

@@ -39,15 +39,11 @@ def read_word(parser: OverridesParser, word: str) -> Override | Problem:
     attempts = [word]
     if re.fullmatch(r"(\+\+?|~)?[\w./@-]+", key) and value:
         if value[0] == "[" and value[-1] == "]":
-            # Names of columns, such as `[T (degC),p (mbar)]`, or several such lists.
-            lists = map(_with_quoted_names, value[1:-1].split("],["))
-            attempts.append(f"{key}={','.join(f'[{each}]' for each in lists)}")
-            # A list of lists, such as `[[wv (m/s),wd (deg)]]`.
-            pairs = value[2:-2].split("],[")
-            if value.startswith("[[") and value.endswith("]]"):
-                attempts.insert(
-                    1, f"{key}=[{','.join(f'[{_with_quoted_names(p)}]' for p in pairs)}]"
-                )
+            # Names of columns, such as `[T (degC),p (mbar)]`, several such lists, or a list of lists.
+            nested = value.startswith("[[") and value.endswith("]]")
+            parts = (value[2:-2] if nested else value[1:-1]).split("],[")
+            lists = ",".join(f"[{_with_quoted_names(part)}]" for part in parts)
+            attempts.append(f"{key}=[{lists}]" if nested else f"{key}={lists}")
         attempts.append(f"{key}={quoted(value)}")
     for attempt in attempts:
         try:
@@ -66,6 +62,10 @@ def read_word(parser: OverridesParser, word: str) -> Override | Problem:
     return Problem(word, rule)
 
 
+def _with_quoted_names(parts: str) -> str:
+    return ",".join(quoted(part.strip()) for part in parts.split(","))
+
+
 def jobs_of(overrides: Sequence[Override]) -> Iterator[list[str]]:
     """The words of each job, in the order of Hydra's own sweeper."""
     for job in itertools.product(*filter(None, map(words_of, overrides))):
@@ -78,10 +78,6 @@ def samples_of(overrides: Sequence[Override]) -> Iterator[list[str]]:
     count = max(map(len, columns), default=1)
     for place in range(min(count, MOST_SAMPLES)):
         yield [column[place % len(column)] for column in columns]
-
-
-def _with_quoted_names(parts: str) -> str:
-    return ",".join(quoted(part.strip()) for part in parts.split(","))
 
 
 def wrong_number(override: Override) -> str:

@@ -27,6 +27,8 @@ PARTS = (
 MEASURED = PARTS[:3]
 # What the measured parts hold besides metrics: of targets, leads, levels or classes, whose names the data tells.
 DETAILS = ("targets", "interval", "quantiles", "classes")
+# Settings of a loss itself: `val_loss` is another number with another value of these.
+OF_LOSSES = ("loss", "lead_decay", "quantiles")
 # The numbers of the parts that are the same for every run.
 NUMBERS = {
     "epochs": ("completed", "best"),

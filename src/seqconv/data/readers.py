@@ -35,9 +35,7 @@ AUTO = "auto"
 BLOCK_ROWS = 2**19
 TIME_OF_DAY = r"^\d{1,2}:\d{2}(:\d{2}(\.0+)?)?$"
 SAMPLED = 1000  # stamps that decide on the column and its format, from the beginning of the file
-STEPS_SAMPLED = (
-    200  # rows that decide whether float32 keeps their steps, from the beginning of a block
-)
+STEPS_SAMPLED = 200  # rows that decide whether float32 keeps their steps, of each block the first
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -240,10 +238,10 @@ class Reader:
             texts = frame[self.reading.series].cast(pl.String).str.strip_chars()
             refuse_cells(texts, texts.is_null() | (texts == ""), self.path, first_row, "a series")
             series = texts.to_list()
-        values = self._numbers(frame.select(self.columns), first_row)
+        cells = frame.select(self.columns)
+        values = self._numbers(cells, first_row)
         order = None if series is None else np.argsort(series[:STEPS_SAMPLED], kind="stable")
-        coarse = find_coarse(frame.select(self.columns).head(STEPS_SAMPLED), order)
-        return Block(times, values, series, coarse)
+        return Block(times, values, series, find_coarse(cells.head(STEPS_SAMPLED), order))
 
     def _numbers(self, cells: polars.DataFrame, first_row: int) -> np.ndarray:
         """The value columns as float32, in one piece where they are numbers already."""

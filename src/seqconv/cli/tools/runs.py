@@ -17,6 +17,7 @@ import typer
 
 from seqconv import console
 from seqconv.config.errors import ConfigError, OutputError, Problem, did_you_mean
+from seqconv.config.requirements import OF_LOSSES
 from seqconv.config.yaml_files import leaves
 from seqconv.runs import compare as comparing
 from seqconv.runs.compare import Group, Row
@@ -33,16 +34,7 @@ SHOWN = 4
 # Of what a run predicts, in a message.
 MOST_LETTERS = 200
 # Settings of what a loss is a mean of, and over what.
-OF_LOSSES = (
-    "loss",
-    "lead_decay",
-    "quantiles",
-    "target",
-    "lead",
-    "delay",
-    "dataset.targets",
-    "dataset.scaling",
-)
+OF_MEANS = (*OF_LOSSES, "target", "lead", "delay", "dataset.targets", "dataset.scaling")
 # Columns of csv and json; a run of 20 targets at 700 leads has 100,000 metrics of single ones.
 MOST_COLUMNS = 1000
 OUTPUTS = Path("outputs")
@@ -252,7 +244,7 @@ def _note_differences(rows: Sequence[Row], sort: str | None, option: str = "--so
         )
     elif sort is None and objectives == {"val_loss"}:
         differing = [
-            key for key in OF_LOSSES if len({json.dumps(r.values.get(key)) for r in rows}) > 1
+            key for key in OF_MEANS if len({json.dumps(r.values.get(key)) for r in rows}) > 1
         ]
         if differing:
             metrics = ("validation_scaled.mae", "validation_mae")

@@ -11,16 +11,13 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from llvmlite import ir
-from numba.core import cgutils
 
-from seqconv.models.kernels.vectors import WIDE
+from seqconv.models.kernels.vectors import WIDE, filled, multiply_add
 
 # Numbers in a register: AVX has 8, AVX-512 16; where registers are shorter, LLVM uses several.
 _REGISTER = 16 if WIDE else 8
 
-_FLOAT = ir.FloatType()
-_VECTOR = ir.VectorType(_FLOAT, _REGISTER)
-_INT32 = ir.IntType(32)
+_VECTOR = ir.VectorType(ir.FloatType(), _REGISTER)
 
 Value: TypeAlias = Any
 """Of LLVM: a pointer to float32, a number of numbers, or a truth value."""
@@ -67,18 +64,7 @@ def generate(builder: Any, block: Block) -> None:
         places = [builder.gep(pointer, [number(start)]) for start in starts]
         return [builder.bitcast(place, _VECTOR.as_pointer()) for place in places]
 
-    def spread(value: Value) -> Value:
-        undefined = ir.Constant(_VECTOR, ir.Undefined)
-        first = builder.insert_element(undefined, value, ir.Constant(_INT32, 0))
-        zeros = ir.Constant(ir.VectorType(_INT32, _REGISTER), [0] * _REGISTER)
-        return builder.shuffle_vector(first, undefined, zeros)
-
-    # One instruction where the processor has it, a product and a sum elsewhere.
-    multiply_add = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(_VECTOR, [_VECTOR] * 3),
-        f"llvm.fmuladd.v{_REGISTER}f32",
-    )
+    fused = multiply_add(builder, _REGISTER)
     places = [place for row in block.out_rows for place in vectors(builder.gep(block.out, [row]))]
     before = builder.block
     load, loop, done = (builder.append_basic_block(name) for name in ("load", "loop", "done"))
@@ -104,9 +90,9 @@ def generate(builder: Any, block: Block) -> None:
     column = builder.gep(block.a, [block.a_term(term)])
     following: list[Value] = []
     for row in block.a_rows:
-        left = spread(builder.load(builder.gep(column, [row]), align=4))
+        left = filled(builder, builder.load(builder.gep(column, [row]), align=4), _REGISTER)
         for factor in right:
-            following.append(builder.call(multiply_add, [left, factor, sums[len(following)]]))
+            following.append(builder.call(fused, [left, factor, sums[len(following)]]))
     next_term = builder.add(term, number(1))
     term.add_incoming(next_term, loop)
     for phi, value in zip(sums, following, strict=True):

@@ -108,7 +108,7 @@ def gradient_shape(loop: Loop) -> tuple[int, int, int]:
 
 @register_jitable
 def operand_size(loop: Loop) -> int:
-    """Numbers of an operand: `_read` writes whole vectors, `_add_weights` reads four rows at once."""
+    """Numbers of an operand: `_read` writes whole vectors, `add_weight_gradient` reads four rows at once."""
     return (loop.units + 1 + (loop.features + 15) // 16 * 16 + 3) * 16
 
 
@@ -212,7 +212,7 @@ def _sums(rows: int, a_row: int, a_step: int) -> Any:
     return sums
 
 
-# Of columns of weights, which lie four by four, and of rows of operands, whose terms are the samples of some steps.
+# Of columns of weights, which lie four by four, and of rows of operands, whose terms are the samples of a step.
 # Eight sums keep AVX-512's two units busy; with AVX2 they would have no room in the registers.
 _four_columns, _eight_columns = _sums(4, 1, 4), _sums(8, 1, 4)
 _four_rows, _eight_rows = _sums(4, 16, 1), _sums(8, 16, 1)

@@ -53,14 +53,20 @@ def pointer(builder: Any, address: Any, index: Any, kind: Any = _FLOAT) -> Any:
     return number if kind is _FLOAT else builder.bitcast(number, kind.as_pointer())
 
 
-def _filled(builder: Any, value: Any) -> Any:
-    nothing = ir.Constant(_VECTOR, ir.Undefined)
+def filled(builder: Any, value: Any, lanes: int = LANES) -> Any:
+    """LLVM's vector of so many times a number."""
+    nothing = ir.Constant(ir.VectorType(_FLOAT, lanes), ir.Undefined)
     one = builder.insert_element(nothing, value, ir.Constant(_INT, 0))
-    return builder.shuffle_vector(one, nothing, _order([0] * LANES))
+    return builder.shuffle_vector(
+        one, nothing, ir.Constant(ir.VectorType(_INT, lanes), [0] * lanes)
+    )
 
 
-def _order(lanes: list[int]) -> Any:
-    return ir.Constant(ir.VectorType(_INT, LANES), lanes)
+def multiply_add(builder: Any, lanes: int = LANES) -> Any:
+    """LLVM's function for `a * b + c`: one instruction where the processor has it, a product and a sum elsewhere."""
+    kind = ir.VectorType(_FLOAT, lanes)
+    name = f"llvm.fmuladd.v{lanes}f32"
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
 
 
 @intrinsic
@@ -120,7 +126,7 @@ def spread(typing: Any, array: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         address, index = arguments
-        return _filled(builder, builder.load(pointer(builder, address, index), align=4))
+        return filled(builder, builder.load(pointer(builder, address, index), align=4))
 
     return _lanes(types.intp, types.intp), generate
 
@@ -144,7 +150,7 @@ def constant(typing: Any, number: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         value = context.cast(builder, arguments[0], signature.args[0], types.float32)
-        return _filled(builder, value)
+        return filled(builder, value)
 
     return _lanes(number), generate
 
@@ -154,9 +160,7 @@ def add_product(typing: Any, a: Any, b: Any, c: Any) -> Any:
     """`a * b + c`, in one operation where the processor has it."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-        name = f"llvm.fmuladd.v{LANES}f32"
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+        return builder.call(multiply_add(builder), arguments)
 
     return _lanes(_lanes, _lanes, _lanes), generate
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
@@ -19,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from seqconv.machine import available_cores
 from seqconv.models.kernels.compiling import CAN_COMPILE
 
 Tensor: TypeAlias = Any  # TensorFlow comes without types
@@ -144,8 +144,7 @@ def _threads() -> int:
 
     From its first operation on the number stays, and to ask for it takes as long as a small kernel.
     """
-    affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    cores = available_cores()
     # More would take turns: parts that one of them has taken wait while it does not run.
     return min(int(tf.config.threading.get_intra_op_parallelism_threads()) or cores, cores)
 

@@ -211,11 +211,9 @@ def read_inputs(
     anchors = Anchors(runs)
     if not len(anchors):
         raise _no_window(_origin(data), record, windows, newest=newest)
-    notes = [
-        *record.notes,
-        *series_without(record, windows, runs, "window"),
-        *_guessed_times(record),
-    ]
+    notes = [*record.notes, *series_without(record, windows, runs, "window")]
+    if settings.cleaning.irregular == "keep":
+        notes += _guessed_times(record)
     record = replace(record, notes=tuple(notes))
     return SeriesInputs(
         record,
