@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -68,6 +69,19 @@ def test_a_group_that_a_file_sweeps_brings_its_keys_along(without_tensorflow, tm
     assert "++max_len=200" in line.overrides
     with pytest.raises(ConfigError, match="max_lem: unknown key"):
         read_command_line([*words, "max_lem=200"])
+
+
+@pytest.mark.parametrize("word", ["experiment=glob(mine_*)", "+experiment/trials=glob(*)"])
+def test_a_glob_stands_for_config_files_in_a_folder_of_ones_own(without_tensorflow, tmp_path, word):
+    folder = tmp_path / "settings" / "experiment"
+    for place in (folder / "mine_{}.yaml", folder / "trials" / "{}.yaml"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for name, seed in (("one", 1), ("two", 2)):
+            page = f"# @package _global_\nseed: {seed}\n"
+            Path(str(place).format(name)).write_text(page)
+    path = folder.parent
+    for place in (["--config-dir", str(path)], [f"hydra.searchpath=['file://{path}']"]):
+        assert [job.seed for job in read_command_line([*place, "-m", word]).jobs] == [1, 2]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import hydra
 
@@ -165,6 +165,13 @@ def hand_over(words: Sequence[str], job: Callable[[DictConfig], float | None]) -
     hydra.main(version_base="1.3", config_path=path, config_name=CONFIG_NAME)(job)()
 
 
+@dataclass(frozen=True)
+class _Groups:
+    """Of a `ConfigLoader` what an override asks."""
+
+    get_group_options: Callable[[str, ObjectType], list[str]]
+
+
 class _Reader:
     """Reads one command line, inside `initialize_config_module`.
 
@@ -181,9 +188,13 @@ class _Reader:
         self.config_name = arguments.config_name or CONFIG_NAME
         self.multirun = bool(arguments.multirun)
         self.loader = loader
-        self.parser = OverridesParser.create(config_loader=loader)
+        self.search_path: list[str] = []
+        # Asked for what `glob(...)` stands for; the loader by itself knows nothing of `--config-dir`.
+        self.parser = OverridesParser.create(
+            config_loader=cast(ConfigLoader, _Groups(self._listing))
+        )
+        self.search_path = self._search_path(arguments)
         self.overrides = self._parsed(arguments.overrides)
-        self.search_path = self._search_path(arguments.config_dir)
         self._top_groups: list[str] | None = None
         self._listed: dict[str, list[str]] = {}
         self._tell_apart()
@@ -192,16 +203,18 @@ class _Reader:
         self.choices = [o for o in self.overrides if self._options(o)]
         self.values = [o for o in self.overrides if o not in self.choices]
 
-    def _search_path(self, folder: str | None) -> list[str]:
+    def _search_path(self, arguments: Namespace) -> list[str]:
         """The override that does what `--config-dir` does, which Hydra's functions know nothing of."""
-        if folder is None:
-            return []
-        if not os.path.isdir(folder):
+        folder = arguments.config_dir
+        if folder is not None and not os.path.isdir(folder):
             raise ConfigError([Problem("--config-dir", f"no such folder: {folder}")])
-        chosen = [o.value() for o in self.overrides if o.key_or_group == "hydra.searchpath"]
-        others = [str(path) for value in chosen if isinstance(value, list) for path in value]
-        paths = [f"file://{os.path.abspath(folder)}", *others]
-        return [f"hydra.searchpath=[{','.join(map(quoted, paths))}]"]
+        paths = [] if folder is None else [f"file://{os.path.abspath(folder)}"]
+        for word in arguments.overrides:
+            if word.partition("=")[0].lstrip("+") == "hydra.searchpath":
+                found = read_word(self.parser, word)
+                value = None if isinstance(found, Problem) else found.value()
+                paths += map(str, value) if isinstance(value, list) else []
+        return [f"hydra.searchpath=[{','.join(map(quoted, paths))}]"] if paths else []
 
     def _parsed(self, words: Sequence[str]) -> list[Override]:
         """Those that can be read."""
@@ -483,8 +496,8 @@ class _Reader:
             self._listed[group] = self._listing(group, ObjectType.CONFIG) if is_group else []
         return self._listed[group]
 
-    def _listing(self, group: str, kind: ObjectType) -> list[str]:
-        return self.loader.get_group_options(group, kind, overrides=self.search_path)
+    def _listing(self, group: str, results_filter: ObjectType) -> list[str]:
+        return self.loader.get_group_options(group, results_filter, overrides=self.search_path)
 
     # A run to resume
 
