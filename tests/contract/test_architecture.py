@@ -66,6 +66,7 @@ VERSION = "__init__"
 
 ALLOWED = {
     "hydra": {
+        "cli.composed",
         "cli.overrides",
         "cli.words",
         "sweeps.job",
@@ -74,6 +75,7 @@ ALLOWED = {
         "sweeps.search",
     },
     "omegaconf": {
+        "cli.composed",
         "cli.overrides",
         "cli.single",
         "cli.words",

@@ -6,7 +6,6 @@ Hydra composes; only when it refuses is the command line looked at word by word,
 from __future__ import annotations
 
 import copy
-import importlib.util
 import itertools
 import math
 import operator
@@ -30,6 +29,23 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
+from seqconv.cli.composed import (
+    AUTO,
+    BASIC_LAUNCHER,
+    HALVING,
+    LAUNCHER,
+    OF_GRIDS,
+    SEARCH,
+    all_keys,
+    can_start,
+    check,
+    choose_threads,
+    launcher_of,
+    problems_of_kind,
+    section,
+    sweeper_of,
+    unresolved,
+)
 from seqconv.cli.words import (
     MOST_JOBS,
     MOST_SAMPLES,
@@ -41,7 +57,6 @@ from seqconv.cli.words import (
     read_word,
     samples_of,
     words_of,
-    wrong_interval,
 )
 from seqconv.config.errors import ConfigError, Problem, did_you_mean, unknown_key
 from seqconv.sweeps.cluster import missing_extra, problems_of
@@ -52,15 +67,6 @@ if TYPE_CHECKING:
 
 CONFIG_MODULE = "seqconv.conf"
 CONFIG_NAME = "train"
-# A value of `resume`.
-AUTO = "auto"
-LAUNCHER = "hydra_plugins.seqconv_sweeps.SeqconvLauncher"
-BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-SWEEPER = "hydra_plugins.seqconv_sweeps.SeqconvSweeper"
-SEARCH = "hydra_plugins.seqconv_sweeps.SeqconvSearch"
-HALVING = "hydra_plugins.seqconv_sweeps.SeqconvHalving"
-# Sweepers whose jobs are those of the grid; others choose theirs as they go.
-OF_GRIDS = (SWEEPER, HALVING)
 SINGLE_RUN_THREADS = 2
 # Of an interval, so that what lies there is no whole number.
 FRACTION = 0.377
@@ -231,7 +237,7 @@ class _Reader:
             raise ConfigError(self._diagnosis(choices))
         try:
             first = self._first(choices)
-            knows_jobs = _sweeper(first) in OF_GRIDS
+            knows_jobs = sweeper_of(first) in OF_GRIDS
             if knows_jobs:
                 self._refuse_too_many()
             self._prepare(first)
@@ -239,24 +245,27 @@ class _Reader:
         except REFUSALS as error:
             raise ConfigError(self._diagnosis(choices) or [_refusal(error)]) from error
         multirun = self._is_sweep(first)
-        threads = [_choose_threads(job, 1 if multirun else SINGLE_RUN_THREADS) for job in jobs]
-        self.problems += [*self._problems_of_kind(first), *self._fractions(first)]
+        threads = [choose_threads(job, 1 if multirun else SINGLE_RUN_THREADS) for job in jobs]
+        self.problems += [
+            *problems_of_kind(first, self.overrides, multirun=multirun),
+            *self._fractions(first),
+        ]
         sweep = self._sweep_settings(first) if multirun else None
-        checked = [_check(job) for job in jobs]
+        checked = [check(job) for job in jobs]
         errors = [job for job in checked if isinstance(job, ConfigError)]
         if self.problems or len(errors) == len(jobs):
             raise ConfigError([*self.problems, *(p for error in errors for p in error.problems)])
         return CommandLine(
             flags=flags,
             overrides=[*map(self._for_hydra, self.overrides), *threads[0]],
-            resume=_unresolved(first).get("resume"),
+            resume=unresolved(first).get("resume"),
             multirun=multirun,
             run_dir=os.path.expanduser(str(first.hydra.run.dir)),
             sweep_dir=os.path.expanduser(str(first.hydra.sweep.dir)),
             sweep=sweep,
             knows_jobs=knows_jobs,
-            halves=_sweeper(first) == HALVING,
-            detached=_launcher(first) not in (LAUNCHER, BASIC_LAUNCHER),
+            halves=sweeper_of(first) == HALVING,
+            detached=launcher_of(first) not in (LAUNCHER, BASIC_LAUNCHER),
             job_words=list(map(operator.add, jobs_of(self._task_overrides), threads))
             if knows_jobs
             else [],
@@ -278,7 +287,7 @@ class _Reader:
 
     def _take_params(self, first: DictConfig) -> bool:
         """Sweep what a config file says in `hydra.sweeper.params` too; the command line comes before it."""
-        params = _part(first, "hydra", "sweeper").get("params")
+        params = section(first, "hydra", "sweeper").get("params")
         params = params if isinstance(params, Mapping) else {}
         chosen = {o.get_key_element() for o in self.overrides}
         words = [f"{key}={value}" for key, value in params.items() if key not in chosen]
@@ -290,16 +299,16 @@ class _Reader:
 
     def _prepare(self, first: DictConfig) -> None:
         """Composing the others of a sweep takes as long as getting ready for them."""
-        if self._is_sweep(first) and _launcher(first) == LAUNCHER and _can_start(first):
+        if self._is_sweep(first) and launcher_of(first) == LAUNCHER and can_start(first):
             self.prepare()
 
     def _others(self, first: DictConfig) -> Iterator[DictConfig]:
         """The jobs after the first; of a sweeper that chooses its jobs those that show whether they can be composed."""
-        if _sweeper(first) in OF_GRIDS:
+        if sweeper_of(first) in OF_GRIDS:
             yield from map(self._compose, itertools.islice(jobs_of(self.overrides), 1, None))
             return
         yield from map(self._compose, self._of_each_group())
-        if not _can_start(first):
+        if not can_start(first):
             yield from map(self._compose, samples_of(self.overrides))
 
     def _of_each_group(self) -> Iterator[list[str]]:
@@ -344,8 +353,8 @@ class _Reader:
         )
 
         sections = {LAUNCHER: LauncherSettings, SEARCH: SearchSettings, HALVING: HalvingSettings}
-        sweep = self._read(SweepSettings, _part(composed, "sweep"), "sweep.")
-        launcher, sweeper = (_part(composed, "hydra", name) for name in ("launcher", "sweeper"))
+        sweep = self._read(SweepSettings, section(composed, "sweep"), "sweep.")
+        launcher, sweeper = (section(composed, "hydra", name) for name in ("launcher", "sweeper"))
         self.problems += problems_of(launcher)
         # What it says has been added to the command line.
         sweeper.pop("params", None)
@@ -374,41 +383,6 @@ class _Reader:
     def _is_sweep(self, composed: DictConfig) -> bool:
         return self.multirun or "MULTIRUN" in str(composed.hydra.mode)
 
-    def _problems_of_kind(self, composed: DictConfig) -> Iterator[Problem]:
-        """What does not go together with one run, or with a sweep."""
-        multirun = self._is_sweep(composed)
-        if _part(composed, "hydra", "job").get("chdir"):
-            rule = "must be false: paths are those of the folder that a command is started in"
-            yield Problem("hydra.job.chdir", rule)
-        names_delay = any(override.key_or_group == "delay" for override in self.values)
-        if names_delay and _unresolved(composed).get("lead") is not None:
-            rule = "counts for nothing beside `lead`, which is given, too: leave one out, or set lead=null"
-            yield Problem("delay", rule)
-        swept = [o for o in self.overrides if o.is_sweep_override()]
-        if multirun:
-            yield from _sweep_problems(composed, swept)
-        else:
-            rule = "several values make a sweep; add -m to run one"
-            yield from (Problem(o.key_or_group, rule) for o in swept)
-        resume = _unresolved(composed).get("resume")
-        if resume not in (None, AUTO):
-            rule = f"must be null or auto here, or name a run directory; received {resume!r}"
-            yield Problem("resume", rule)
-        elif resume and multirun:
-            rule = "is for one run; a sweep is resumed by sweep.resume"
-            yield Problem("resume", rule)
-        if (
-            multirun
-            and _sweeper(composed) not in (SWEEPER, HALVING, SEARCH)
-            and _part(composed, "sweep").get("resume")
-        ):
-            yield Problem(
-                "sweep.resume",
-                "needs hydra/sweeper=seqconv; another one knows no jobs before they run",
-            )
-        if not multirun and _part(composed, "sweep").get("resume"):
-            yield Problem("sweep.resume", "is for a sweep; add -m, or use `resume` for one run")
-
     def _fractions(self, first: DictConfig) -> Iterator[Problem]:
         """Intervals of keys that are whole numbers: Hydra draws from the numbers between the bounds."""
         for override in self.values:
@@ -417,8 +391,8 @@ class _Reader:
                 job = copy.deepcopy(first)
                 between = round(value.start + (float(value.end or 0) - value.start) * FRACTION, 3)
                 OmegaConf.update(job, key, between, force_add=True)
-                _choose_threads(job, 1)
-                checked = _check(job)
+                choose_threads(job, 1)
+                checked = check(job)
                 problems = checked.problems if isinstance(checked, ConfigError) else ()
                 for each in problems:
                     if each.key == key:
@@ -465,7 +439,7 @@ class _Reader:
         except REFUSALS as error:
             self.problems.append(_refusal(error))
             base = self._compose([])
-        known = list(_keys(_unresolved(base)))
+        known = list(all_keys(unresolved(base)))
         for override in self.values:
             key = override.key_or_group
             if key in known or override.is_add() or override.is_force_add():
@@ -473,9 +447,9 @@ class _Reader:
             else:
                 ours = [key for key in known if not key.startswith("hydra.")]
                 self.problems.append(unknown_key(key, ours))
-        self.problems += self._problems_of_kind(base)
-        _choose_threads(base, SINGLE_RUN_THREADS)
-        checked = _check(base)
+        self.problems += problems_of_kind(base, self.overrides, multirun=self._is_sweep(base))
+        choose_threads(base, SINGLE_RUN_THREADS)
+        checked = check(base)
         return [*self.problems, *(checked.problems if isinstance(checked, ConfigError) else ())]
 
     def _set(self, composed: DictConfig, override: Override) -> None:
@@ -539,102 +513,6 @@ class _Reader:
         if odd or "${" in str(override.input_line):
             return "takes one plain value in a run that is resumed: write key=value"
         return ""
-
-
-def _check(composed: DictConfig) -> Config | ConfigError:
-    # Not above: Hydra's own answers, such as `--cfg job`, need no schema.
-    from seqconv.config.schema import parse
-
-    try:
-        config = parse(composed)
-        if config.trainer.tensorboard or config.trainer.mlflow is not None:
-            from seqconv.runs.tracking.trackers import check_installed
-
-            check_installed(config)
-        return config
-    except ConfigError as error:
-        return error
-
-
-def _choose_threads(job: DictConfig, count: int) -> list[str]:
-    """Write down how many threads a job has where its configuration leaves it open; the words that say so."""
-    if _unresolved(job).get("threads") is not None:
-        return []
-    OmegaConf.update(job, "threads", count)
-    return [f"threads={count}"]
-
-
-def _can_start(job: DictConfig) -> bool:
-    job = copy.deepcopy(job)
-    _choose_threads(job, 1)
-    return not isinstance(_check(job), ConfigError)
-
-
-def _sweep_problems(composed: DictConfig, swept: Sequence[Override]) -> Iterator[Problem]:
-    """What does not go together with a sweep's launcher or sweeper."""
-    sweeper, launcher = _sweeper(composed), _launcher(composed)
-    for override in swept:
-        key = override.key_or_group
-        if override.is_hydra_override():
-            yield Problem(key, f"must be one for all jobs; received {override.input_line}")
-        elif sweeper in OF_GRIDS and not override.is_discrete_sweep():
-            rule = "an interval holds no values to run; list some, or draw from it by hydra/sweeper=search"
-            yield Problem(key, f"{rule}; received {override.input_line}")
-        elif rule := wrong_interval(override):
-            yield Problem(key, f"{rule}; received {override.input_line}")
-        elif sweeper not in OF_GRIDS and "threads=null" in words_of(override):
-            yield Problem(key, "null stands for 1 in a sweep: write 1")
-    if sweeper in (SEARCH, HALVING) and _unresolved(composed).get("objective") == "val_loss":
-        # Not above, as in `_check`.
-        from seqconv.config.requirements import OF_LOSSES
-
-        for override in swept:
-            if override.key_or_group in OF_LOSSES:
-                rule = (
-                    "changes what val_loss is, so that jobs cannot be chosen by it: set another `objective`, such as "
-                    "val_mae, or val_scaled.mae with several targets or leads"
-                )
-                yield Problem(override.key_or_group, f"{rule}; received {override.input_line}")
-    if sweeper == SEARCH and not swept:
-        rule = "searches among keys with several values (a,b,c), range(...) or interval(...); there are none"
-        yield Problem("hydra/sweeper", rule)
-    if sweeper == SEARCH and importlib.util.find_spec("optuna") is None:
-        yield Problem("hydra/sweeper", "needs Optuna: pip install 'seqconv[optuna]'")
-    if _part(composed, "sweep").get("on_failure") == "stop" and launcher != LAUNCHER:
-        rule = (
-            "stop needs hydra/launcher=seqconv; another one runs all jobs whatever becomes of them"
-        )
-        yield Problem("sweep.on_failure", rule)
-
-
-def _unresolved(composed: DictConfig) -> dict[str, Json]:
-    """As plain values, with interpolations as they are written: what they refer to may be a secret."""
-    tree = OmegaConf.to_container(composed, resolve=False)
-    return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else {}
-
-
-def _part(composed: DictConfig, *path: str) -> dict[str, Json]:
-    """A section as plain values; empty where the command line has taken it away or put something else there."""
-    found: Json = _unresolved(composed)
-    for key in path:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _sweeper(composed: DictConfig) -> str:
-    return str(_part(composed, "hydra", "sweeper").get("_target_"))
-
-
-def _launcher(composed: DictConfig) -> str:
-    return str(_part(composed, "hydra", "launcher").get("_target_"))
-
-
-def _keys(tree: Json, prefix: str = "") -> Iterator[str]:
-    """All keys with their sections, `trainer.epochs`."""
-    for key, value in tree.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _keys(value, f"{prefix}{key}.")
 
 
 def _refusal(error: Exception) -> Problem:

@@ -10,7 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from seqconv import console
-from seqconv.cli.overrides import AUTO, CommandLine, hand_over
+from seqconv.cli.composed import AUTO
+from seqconv.cli.overrides import CommandLine, hand_over
 from seqconv.cli.words import quoted
 from seqconv.config.errors import ChangedDataError, OutputError, SeqconvError
 from seqconv.config.schema import Config

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from seqconv import console
-from seqconv.cli.overrides import AUTO, CommandLine, hand_over
+from seqconv.cli.composed import AUTO
+from seqconv.cli.overrides import CommandLine, hand_over
 from seqconv.cli.single import own_directory
 from seqconv.cli.words import quoted
 from seqconv.config.errors import (
