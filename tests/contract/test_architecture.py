@@ -31,6 +31,7 @@ LEVELS = (
     ("training.parts",),
     ("training.run", "training.trained"),
     ("training.loop",),
+    ("training.load", "training.outcome"),
     ("training.predictor",),
     ("training.serving",),
     (

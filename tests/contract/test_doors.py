@@ -28,7 +28,7 @@ from seqconv.config.errors import DataError
 from seqconv.runs import checkpoints
 from seqconv.runs import layout as rundir
 from seqconv.runs import resume as resuming
-from seqconv.training import run as training
+from seqconv.training import load
 
 WRONG = 2
 NO_DATA = 3
@@ -202,7 +202,7 @@ def test_a_link_to_a_secret_is_not_quoted(refused: Refused, completed_run: Path,
 def test_auto_walks_past_a_directory_that_would_be_waited_for(
     command, completed_run: Path, in_empty_folder: Path, without_tensorflow, monkeypatch
 ):
-    monkeypatch.setattr(training, "load_task", lambda config: _stop())
+    monkeypatch.setattr(load, "load_task", lambda config: _stop())
     outputs = in_empty_folder / "outputs" / "climate_demo-conv1d"
     outputs.mkdir(parents=True)
     os.mkfifo(completed_run / "pipe")

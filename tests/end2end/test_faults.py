@@ -18,6 +18,7 @@ from variants import variants
 from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import CheckpointStore, read
 from seqconv.tasks.forecasting.task import Forecasting
+from seqconv.training import outcome
 from seqconv.training import run as training
 from seqconv.training.loop import Training
 from seqconv.training.predictor import Predictor
@@ -229,7 +230,7 @@ def test_a_disk_too_full_for_the_results(command, words, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "write_result", full)
+        patch.setattr(outcome, "write_result", full)
         answer = command(words)
     assert answer.exit_code == 1
     assert "metrics.json: cannot be written (No space left on device)" in answer.stderr

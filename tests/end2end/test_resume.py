@@ -521,8 +521,8 @@ def test_a_state_that_sums_up_other_figures_is_refused(command, record, killed_a
 def test_every_variable_that_matters_is_in_a_checkpoint(command, record):
     """The seed generators of Keras' layers and of ours are variables of the model."""
     from seqconv.cli.overrides import read_command_line
+    from seqconv.training.load import load_task
     from seqconv.training.predictor import build_model
-    from seqconv.training.run import load_task
 
     words = [*SERIES, record, "trainer=smoke", "model.dropout=0.1", "model.recurrent_dropout=0.1"]
     for name, layers in (("conv_gru", 1), ("lstm", 1)):

@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 
 from seqconv.cli.overrides import CONFIG_MODULE
 from seqconv.runs.lock import locked
-from seqconv.training import run as training
+from seqconv.training import outcome
 
 # Of jobs in this process; those in processes of their own draw.
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -147,13 +147,13 @@ def test_a_signal_between_two_jobs_ends_the_sweep(record, number):
 def test_a_signal_that_comes_too_late_for_a_job_ends_the_sweep_after_it(
     command, record, monkeypatch
 ):
-    write = training.write_result
+    write = outcome.write_result
 
     def write_and_tell(run_dir, result):
         os.kill(os.getpid(), signal.SIGTERM)
         write(run_dir, result)
 
-    monkeypatch.setattr(training, "write_result", write_and_tell)
+    monkeypatch.setattr(outcome, "write_result", write_and_tell)
     words = ["-m", *SMALL, record, "model=conv1d", "lookback=144", "trainer.baselines=false"]
     code, stdout, stderr = command([*words, *BASIC, "seed=1,2"])
     assert code == 143, stderr

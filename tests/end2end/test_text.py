@@ -15,8 +15,8 @@ from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import CheckpointStore
 from seqconv.tasks.classification import baselines
 from seqconv.tasks.classification.task import Classification
+from seqconv.training.load import load_task
 from seqconv.training.predictor import Predictor
-from seqconv.training.run import load_task
 from seqconv.training.sampling import POOL_BATCHES, TrainingOrder
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")

@@ -12,7 +12,7 @@ import pytest
 
 from seqconv.cli import train as cli
 from seqconv.config.errors import DataError
-from seqconv.training import run as training
+from seqconv.training import load
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def answered(
     def read_nothing(config: Any) -> Any:
         raise DataError("this is where data would be read")
 
-    monkeypatch.setattr(training, "load_task", read_nothing)
+    monkeypatch.setattr(load, "load_task", read_nothing)
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def run(words: list[str]) -> tuple[int, str]:

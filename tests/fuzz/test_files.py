@@ -36,7 +36,7 @@ from seqconv.data.texts import read_labelled
 from seqconv.runs import checkpoints
 from seqconv.runs import layout as rundir
 from seqconv.tasks.forecasting.prepare import prepare
-from seqconv.training import run as training
+from seqconv.training import load
 
 # What a reader may take while it says no to files of a few kilobytes.
 MEMORY = 300 * 2**20
@@ -563,7 +563,7 @@ def test_a_run_directory(
     def read_nothing(config: Any) -> Any:
         raise DataError("this is where data would be read")
 
-    monkeypatch.setattr(training, "load_task", read_nothing)
+    monkeypatch.setattr(load, "load_task", read_nothing)
     last = f"{rundir.CHECKPOINTS}/epoch-00003-step-0000000/"
     contents = {
         str(file.relative_to(completed_run)): file.read_bytes()

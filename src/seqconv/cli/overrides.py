@@ -490,6 +490,9 @@ class _Reader:
         if self.multirun:
             rule = "is for one run; a sweep is resumed by sweep.resume"
             self.problems.append(Problem("resume", rule))
+        if not self._run():
+            rule = "must name a run directory, or be auto or null; received ''"
+            self.problems.append(Problem("resume", rule))
         changes = {}
         for override in self.overrides:
             key = override.key_or_group

@@ -59,7 +59,7 @@ def _new_run(line: CommandLine, signals: Signals) -> None:
 def _load_task(config: Config) -> Task:
     # First of all: TensorFlow is imported beside everything else.
     tensorflow_import.begin(config)
-    from seqconv.training.run import load_task
+    from seqconv.training.load import load_task
 
     return load_task(config)
 
@@ -132,7 +132,7 @@ def _resume(line: CommandLine, run_dir: Path, config: Config, signals: Signals) 
 
 def _report_finished(result: Result, config: Config, run_dir: Path) -> None:
     """Write the line of a run that has nothing left to train; its requirements may be new."""
-    from seqconv.training.run import check_requirements
+    from seqconv.training.outcome import check_requirements
 
     console.info(f"{run_dir}: nothing is left to train; a larger trainer.epochs would continue")
     error = check_requirements(config.require, result)
@@ -152,7 +152,7 @@ def _start(
     """Let Hydra start the run, write its line for scripts, raise its error."""
     from seqconv.sweeps.members import run_side_by_side
     from seqconv.training import folds
-    from seqconv.training.run import Outcome, reported
+    from seqconv.training.outcome import Outcome, reported
 
     outcomes: list[Outcome] = []
     failures: list[SeqconvError] = []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from seqconv.machine import available_cores
 
 # What results may depend on; numba and llvmlite do the arithmetic of recurrent layers and short convolutions.
 PACKAGES = (
@@ -41,9 +42,7 @@ def environment(devices: list[str]) -> dict[str, Any]:
         "packages": versions,
         "platform": platform.platform(),
         "processor": platform.machine(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": available_cores(),
         "devices": devices,
         "git_commit": _git_commit(),
     }

@@ -193,7 +193,9 @@ def baseline_values(result: Result, objective: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, splits in (result.baselines or {}).items():
         metrics = splits.get("validation")
-        value = metrics.get(objective.removeprefix("val_")) if isinstance(metrics, dict) else None
+        # Dotted with several targets or leads, `scaled.mae`.
+        metric = objective.removeprefix("val_")
+        value = value_of(metrics, metric) if isinstance(metrics, dict) else None
         if is_number(value):
             found[name] = float(value)
     return found

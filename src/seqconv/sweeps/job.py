@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,6 +22,9 @@ from seqconv.runs.files import json_line
 from seqconv.runs.lock import SECONDS_TO_SAVE, locked
 from seqconv.sweeps import cluster
 from seqconv.training.signals import Signals
+
+if TYPE_CHECKING:
+    from seqconv.training.outcome import Outcome
 
 
 @dataclass
@@ -183,8 +186,8 @@ class SweepJob:
         return float(outcome.objective)
 
     @staticmethod
-    def _run(composed: DictConfig, run_dir: Path, signals: Signals) -> Any:
-        from seqconv.training import run as training
+    def _run(composed: DictConfig, run_dir: Path, signals: Signals) -> Outcome:
+        from seqconv.training import outcome
 
         try:
             config = parse(composed)
@@ -198,12 +201,12 @@ class SweepJob:
             point = resume.find_resume_point(run_dir)
             result = resume.finished(run_dir, config, point)
             if result is not None:
-                return training.Outcome(result, run_dir)
+                return outcome.Outcome(result, run_dir)
             # However this process ends, how an earlier one has ended is no longer so.
             (run_dir / layout.METRICS).unlink(missing_ok=True)
             return _start(config, run_dir, point, signals)
         except SeqconvError as error:
-            return training.not_started(error, run_dir)
+            return outcome.not_started(error, run_dir)
 
 
 def _place_of(number: int, sweep_dir: Path) -> list[str]:
@@ -215,14 +218,14 @@ def _place_of(number: int, sweep_dir: Path) -> list[str]:
 
 def _start(
     config: Config, run_dir: Path, point: resume.ResumePoint | None, signals: Signals
-) -> Any:
+) -> Outcome:
     from seqconv.sweeps.members import run_side_by_side
     from seqconv.training import folds
-    from seqconv.training import run as training
+    from seqconv.training.load import load_task
 
     task = None
     if point is not None:
-        task = training.load_task(config)
+        task = load_task(config)
         point.check_data(task.name, task.fingerprint)
     return folds.start(
         config,

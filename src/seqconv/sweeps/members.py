@@ -19,7 +19,7 @@ from seqconv.runs.result import Result, read_result
 from seqconv.sweeps.pool import Pool, Refused, Start
 from seqconv.sweeps.process import Surroundings
 from seqconv.training.ensemble import Member, run_member
-from seqconv.training.run import Outcome
+from seqconv.training.outcome import Outcome
 from seqconv.training.signals import Signals
 
 

@@ -218,6 +218,9 @@ class Pool:
     def _report(self, start: Start | Refused, result: Result) -> None:
         stop = self.ended(start, result)
         start.state.status = result.status
+        if result.objective is not None:
+            # Of a job of folds or members, whose epochs are theirs, this is all that is known.
+            start.state.best = result.objective.value
         reason = result.error.message if result.error is not None else ""
         self.progress.ended(start.state, reason)
         if stop and self.stopping is None:
@@ -263,7 +266,7 @@ def _result_file(run_dir: Path) -> tuple[int, int] | None:
 
 def _failed(error: SeqconvError, run_dir: Path) -> Result:
     """The result of a run that has left none, written unless another process has the directory."""
-    from seqconv.training.run import not_started
+    from seqconv.training.outcome import not_started
 
     run_dir.mkdir(exist_ok=True)
     try:

@@ -28,18 +28,10 @@ from seqconv.runs.resume import ResumePoint
 from seqconv.tasks.contract import Task
 from seqconv.tasks.metrics import value_of
 from seqconv.training import tensorflow_import
+from seqconv.training.outcome import Outcome, check_requirements, finish, reported
 from seqconv.training.parts import begin, run_part
 from seqconv.training.predictor import model_variables, restore_members
-from seqconv.training.run import (
-    Outcome,
-    build_predictor,
-    check_requirements,
-    evaluate,
-    finish,
-    record_environment,
-    reported,
-    run,
-)
+from seqconv.training.run import build_predictor, evaluate, record_environment, run
 from seqconv.training.signals import Signals
 
 Member: TypeAlias = tuple[Config, Path]

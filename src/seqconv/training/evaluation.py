@@ -18,7 +18,8 @@ from seqconv.runs.significance import differences
 from seqconv.tasks.contract import EVALUATED, Json, Predicted, SampleErrors, Split, Task
 from seqconv.training import tensorflow_import
 from seqconv.training.averaged import average, other_samples, require_alike
-from seqconv.training.run import build_predictor, load_task
+from seqconv.training.load import load_task
+from seqconv.training.run import build_predictor
 from seqconv.training.tensorflow_import import deterministic_operations
 from seqconv.training.trained import TrainedRun, load_run
 

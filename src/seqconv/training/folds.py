@@ -15,16 +15,10 @@ from seqconv.runs.result import ObjectiveResult, Result
 from seqconv.runs.resume import ResumePoint
 from seqconv.tasks.contract import Json, Task
 from seqconv.training.ensemble import RunMembers, run_ensemble
+from seqconv.training.load import load_task
+from seqconv.training.outcome import Outcome, check_requirements, finish, not_started
 from seqconv.training.parts import begin, run_part
-from seqconv.training.run import (
-    Outcome,
-    check_requirements,
-    finish,
-    load_task,
-    not_started,
-    record_environment,
-    run,
-)
+from seqconv.training.run import record_environment, run
 from seqconv.training.signals import Signals
 
 

@@ -12,7 +12,7 @@ from seqconv.runs.files import write_text
 from seqconv.runs.lock import SECONDS_TO_SAVE, locked
 from seqconv.runs.resume import ResumePoint, find_resume_point, finished
 from seqconv.tasks.contract import Task
-from seqconv.training.run import Outcome
+from seqconv.training.outcome import Outcome
 
 
 def begin(config: Config, run_dir: Path, parts: Iterable[Path], task: Task) -> None:

@@ -3,186 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import signal
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
 
 from seqconv import console
-from seqconv.config.errors import (
-    ConfigError,
-    DataError,
-    DivergedError,
-    InterruptedRun,
-    Problem,
-    RequirementError,
-    SeqconvError,
-    did_you_mean,
-)
-from seqconv.config.registry import DATASETS, MODELS
-from seqconv.config.requirements import DETAILS, MEASURED, Objective, Requirement
+from seqconv.config.errors import SeqconvError
+from seqconv.config.registry import MODELS
 from seqconv.config.schema import Config, to_yaml
 from seqconv.runs import display, layout
 from seqconv.runs.checkpoints import CheckpointStore
 from seqconv.runs.environment import environment
 from seqconv.runs.files import json_line, read_json, write_json, write_text
 from seqconv.runs.progress import EpochRecord
-from seqconv.runs.result import (
-    EpochsResult,
-    ErrorResult,
-    ModelResult,
-    ObjectiveResult,
-    RequirementResult,
-    Result,
-    Status,
-    Timing,
-    summary,
-    write_result,
-)
+from seqconv.runs.result import EpochsResult, ModelResult, ObjectiveResult, Result, Timing
 from seqconv.runs.resume import ResumePoint
 from seqconv.runs.significance import differences
 from seqconv.runs.tracking.trackers import Trackers, trackers_of
-from seqconv.tasks.contract import Json, Predicted, Split, StoredPreparation, Task
+from seqconv.tasks.contract import Json, Predicted, Task
 from seqconv.tasks.metrics import nested
 from seqconv.training import memory, tensorflow_import
+from seqconv.training.load import load_task
 from seqconv.training.loop import Training
+from seqconv.training.outcome import Outcome, check_requirements, finish, reported, status_of
 from seqconv.training.predictor import Predictor, build_model
 from seqconv.training.signals import Signals
-
-# Of what `require` may name, among which one that is meant is looked for.
-MOST_NAMES = 2000
-# Of the output folder: full, over the quota, turned read-only, broken.
-DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        result: as in `metrics.json`.
-        run_dir: where everything is.
-        error: why it did not end well; None if it did.
-    """
-
-    result: Result
-    run_dir: Path
-    error: SeqconvError | None = None
-
-    @property
-    def objective(self) -> float:
-        """The value for optimizing sweepers; not-a-number if the run did not complete."""
-        found = self.result.objective
-        if found is None or found.value is None or self.result.status != "completed":
-            return float("nan")
-        return found.value
-
-    @property
-    def summary(self) -> dict[str, Json]:
-        """The line for scripts."""
-        return summary(self.result, self.run_dir)
-
-
-def not_started(error: SeqconvError, run_dir: Path) -> Outcome:
-    """The outcome of a job that has a directory, but came to no training."""
-    return finish(Result(status=_status(error)), run_dir, error)
-
-
-def load_task(config: Config, stored: StoredPreparation | None = None) -> Task:
-    """Find, read, check and prepare the dataset of a configuration. TensorFlow is not needed for it.
-
-    Args:
-        config: checked.
-        stored: the preparation of a finished run, which is used instead of learning one.
-
-    Raises:
-        DataError: if the data is missing or corrupt.
-        ConfigError: if the configuration does not fit it.
-    """
-    task = DATASETS.get(config.dataset.name).build(config.dataset, config.settings, stored)
-    limit, available = config.trainer.evaluation_windows, len(task.samples("validation"))
-    if limit is not None and limit < available:
-        task = task.with_validation(limit)
-        console.info(
-            f"validation on {limit:,} of {available:,} samples, evenly spaced (trainer.evaluation_windows)"
-        )
-    check_length(config, task)
-    # What a finished run was to meet is settled.
-    require = config.require if stored is None else ()
-    names = [metric.name for metric in task.metrics]
-    problems = [
-        *_absent_metrics(config.objective, require, names),
-        *_absent_details(task, require),
-        *_absent_parts(config, require),
-    ]
-    if problems:
-        raise ConfigError(problems)
-    return task
-
-
-def _absent_metrics(
-    objective: Objective, require: Sequence[Requirement], names: Sequence[str]
-) -> Iterator[Problem]:
-    """What is asked of metrics that there are not with several targets or leads."""
-    if objective.metric not in names:
-        known = ", ".join(f"val_{name}" for name in names)
-        yield Problem(
-            "objective",
-            f"must be one of {known} with several targets or leads; received `{objective.name}`",
-        )
-    for requirement in require:
-        part, _, metric = requirement.name.partition(".")
-        if part in MEASURED and metric.partition(".")[0] not in DETAILS and metric not in names:
-            known = ", ".join(f"{part}.{name}" for name in names)
-            rule = f"must name one of {known}, or of {part}.targets, with several targets or leads"
-            yield Problem("require", f"{rule}; received `{requirement.name}`")
-
-
-def _absent_details(task: Task, require: Sequence[Requirement]) -> Iterator[Problem]:
-    """What is asked of targets, leads, levels or classes that there are not."""
-    for requirement in require:
-        part, _, detail = requirement.name.partition(".")
-        if part in MEASURED and detail.partition(".")[0] in DETAILS:
-            known = list(task.detail_names(cast(Split, part)))
-            if detail not in known:
-                kind = detail.partition(".")[0]
-                alike = [name for name in known if name.partition(".")[0] == kind]
-                hint = did_you_mean(detail, alike[:MOST_NAMES])
-                has = f"such as `{part}.{alike[0]}`" if alike else f"and there are no {kind}"
-                rule = f"must name a number of the results, {has}; received `{requirement.name}`.{hint}"
-                yield Problem("require", rule)
-
-
-def _absent_parts(config: Config, require: Sequence[Requirement]) -> Iterator[Problem]:
-    """What is asked of parts of a result that a run made of others does not have."""
-    lacking = {"train", "epochs"} if config.ensemble else set()
-    if config.settings.folds_to_run:
-        lacking = {"train", "epochs", "timing"}
-    for requirement in require:
-        if requirement.name.partition(".")[0] in lacking:
-            rule = "must name what the whole of an ensemble or of folds has, such as validation or test"
-            yield Problem("require", f"{rule}; received `{requirement.name}`")
-
-
-def check_length(config: Config, task: Task) -> None:
-    """Check what only the data tells: that a window is long enough for the model, and that it has what it needs.
-
-    Raises:
-        ConfigError: if it is not.
-    """
-    key = config.settings.length_key
-    problems = [
-        Problem(f"model.{found.key}", found.message)
-        for found in (
-            *config.model.length_problems(task.spec.time, key),
-            *config.model.shape_problems(task.spec),
-        )
-    ]
-    if problems:
-        raise ConfigError(problems)
 
 
 def run(
@@ -217,7 +61,7 @@ def run(
                 error = check_requirements(config.require, result)
             except (Exception, KeyboardInterrupt) as failure:
                 error = reported(failure, signals)
-                result.status = _status(error)
+                result.status = status_of(error)
             return finish(result, run_dir, error, trackers)
 
 
@@ -376,23 +220,6 @@ def _differ(earlier: Json, now: Mapping[str, Json]) -> bool:
     return any(name in known and known[name] != version for name, version in now.items())
 
 
-def check_requirements(
-    requirements: tuple[Requirement, ...], result: Result
-) -> RequirementError | None:
-    """Record in the result whether each requirement is met; an error that names those that are not."""
-    if not requirements:
-        return None
-    failed = []
-    result.require = []
-    for requirement in requirements:
-        value = result.value(requirement.name)
-        met = isinstance(value, int | float) and requirement.holds(value)
-        result.require.append(RequirementResult(condition=str(requirement), value=value, met=met))
-        if not met:
-            failed.append(f"require={requirement} is not met: {requirement.name} is {value}")
-    return RequirementError("; ".join(failed)) if failed else None
-
-
 @contextlib.contextmanager
 def _recorded(result: Result, training: Training) -> Iterator[None]:
     """Record what was reached in a block, whether or not the training came to its end."""
@@ -417,68 +244,3 @@ def append_line(path: Path, record: EpochRecord) -> None:
     """Add a finished epoch to `metrics.jsonl`."""
     with path.open("a", encoding="utf-8") as stream:
         stream.write(json_line(record.to_json()) + "\n")
-
-
-def _status(error: SeqconvError) -> Status:
-    statuses: dict[Any, Status] = {InterruptedRun: "interrupted", DivergedError: "diverged"}
-    return statuses.get(type(error), "failed")
-
-
-def reported(failure: BaseException, signals: Signals) -> SeqconvError:
-    """What went wrong, as it is reported."""
-    if isinstance(failure, KeyboardInterrupt):
-        return InterruptedRun(signal.SIGINT, "stopped at once by a second signal")
-    if isinstance(failure, SeqconvError):
-        return failure
-    # Before a signal: what it asked to save was not saved.
-    if isinstance(failure, OSError) and failure.errno in DISK_FAILURES:
-        return SeqconvError(f"{failure.filename or 'the output folder'}: {failure.strerror}")
-    if signals.number is not None:
-        # Libraries that are broken off in the middle make other errors of it.
-        return InterruptedRun(signals.number)
-    # Ours to mend: the traceback goes to people and to the log.
-    console.info("".join(traceback.format_exception(failure)).rstrip())
-    return SeqconvError(f"unexpected {type(failure).__name__}: {failure}")
-
-
-def finish(
-    result: Result, run_dir: Path, error: SeqconvError | None, trackers: Trackers | None = None
-) -> Outcome:
-    """Write `metrics.json`, the last file of a run, and say what is kept.
-
-    Args:
-        result: with its status.
-        run_dir: of the run.
-        error: why it did not end well; None if it did.
-        trackers: that are told of its end.
-    """
-    if error is not None:
-        result.error = ErrorResult(message=str(error), exit_code=error.exit_code)
-    if result.status != "completed":
-        last = _last_checkpoint(run_dir)
-        if last is not None:
-            result.checkpoint = str(last)
-            console.info(f"last good checkpoint: {last}")
-        if isinstance(error, InterruptedRun):
-            console.info(f"resume with: seqconv-train resume={run_dir}")
-    try:
-        write_result(run_dir, result)
-    except OSError as failure:
-        console.info(f"{run_dir / layout.METRICS}: cannot be written ({failure.strerror})")
-        error = error or SeqconvError(
-            f"{run_dir}: the results cannot be written ({failure.strerror})"
-        )
-        result.status = "failed" if result.status == "completed" else result.status
-    if trackers is not None:
-        trackers.end(result)
-    return Outcome(result, run_dir, error)
-
-
-def _last_checkpoint(run_dir: Path) -> Path | None:
-    """The checkpoint that the run could be resumed from; it was complete when it was pointed to."""
-    folder = run_dir / layout.CHECKPOINTS
-    try:
-        name = CheckpointStore(folder).pointers().get("last")
-    except (DataError, OSError):
-        return None
-    return folder / name if name else None

@@ -40,7 +40,7 @@ class TextConfig(DatasetSection):
 
     def problems(self) -> Iterator[Problem]:
         """The path has no default."""
-        if self.path is None:
+        if not self.path:
             yield Problem(
                 "path", "is missing: name a .csv, .jsonl or .parquet file, or a folder per class"
             )

@@ -150,8 +150,8 @@ class MLflow:
         from mlflow.exceptions import MlflowException
 
         name = f"{self._config.dataset.name}-{self._config.model.name}"
-        # A fold of a job is one folder further down.
-        for folder in self._run_dir.resolve().parents[:2]:
+        # A fold of a job is one folder further down, and a member of a fold two.
+        for folder in self._run_dir.resolve().parents[:3]:
             if layout.is_sweep(folder):
                 name = f"sweep {folder.name}"
                 break

@@ -13,6 +13,8 @@ from seqconv.tasks.forecasting.settings import SeriesSplit
 
 Bounds = dict[Split, tuple[tuple[int, int], ...]]
 """First row and first row after it, of each split in each series, in rows of the cleaned record."""
+# Series and problems that one message names.
+NAMED = 5
 
 
 def split_bounds(record: Record, split: SeriesSplit, folds: int = 1, fold: int = 1) -> Bounds:
@@ -41,23 +43,25 @@ def split_bounds(record: Record, split: SeriesSplit, folds: int = 1, fold: int =
     if problems:
         raise ConfigError(problems)
     found: Bounds = {"train": (), "validation": (), "test": ()}
-    for start, stop in record.series:
+    faults: dict[Problem, list[int]] = {}
+    for number, (start, stop) in enumerate(record.series):
         ends = [
             _row(record, (start, stop), point, f"split.{key}", problems)
             for key, point in points.items()
         ]
-        if problems:
-            raise ConfigError(problems)
-        if not ends[0] < ends[1]:
-            raise ConfigError(
-                [
-                    Problem(
-                        "split.validation_end",
-                        "must lie after `split.train_end`; received row "
-                        f"{record_row(record, ends[1])} after row {record_row(record, ends[0])}",
-                    )
-                ]
+        if not problems and not ends[0] < ends[1]:
+            problems.append(
+                Problem(
+                    "split.validation_end",
+                    "must lie after `split.train_end`; received row "
+                    f"{record_row(record, ends[1])} after row {record_row(record, ends[0])}",
+                )
             )
+        if problems:
+            for problem in problems:
+                faults.setdefault(problem, []).append(number)
+            problems = []
+            continue
         first, second = ends
         tested = (stop - second) // folds
         moved = (fold - 1) * tested
@@ -65,7 +69,20 @@ def split_bounds(record: Record, split: SeriesSplit, folds: int = 1, fold: int =
         edges = itertools.pairwise([start, first + moved, second + moved, last])
         for name, bounds in zip(found, edges, strict=True):
             found[name] += (bounds,)
+    if faults:
+        named = [_of_series(record, *fault) for fault in faults.items()]
+        raise ConfigError(named[:NAMED])
     return found
+
+
+def _of_series(record: Record, problem: Problem, numbers: list[int]) -> Problem:
+    """A problem with the names of the series that have it, unless all have."""
+    if len(numbers) == len(record.series):
+        return problem
+    names = ", ".join(f"`{record.series_names[number]}`" for number in numbers[:NAMED])
+    others = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
+    rule = f"series {names}{others}: {problem.message}. Leave out the rows of series that are too short"
+    return Problem(problem.key, rule)
 
 
 def record_row(record: Record, row: int) -> int:
