@@ -171,7 +171,9 @@ def error(failure: SeqconvError, program: str = "seqconv-train") -> None:
     """An error in a few lines: what, where, what to do."""
     if isinstance(failure, ConfigError):
         count = len(failure.problems)
-        head = f"{count} problem{'s' if count > 1 else ''} with the configuration"
+        head = f"{count} problem{'s' if count > 1 else ''}"
+        # Of `seqconv` they may be options, or files.
+        head += " with the configuration" if program == "seqconv-train" else ""
         info("\n".join([f"{program}: {head}", *(f"  {problem}" for problem in failure.problems)]))
     else:
         info(f"{program}: {failure}")

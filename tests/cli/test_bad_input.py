@@ -385,6 +385,16 @@ def refuse(command, in_empty_folder: Path, without_tensorflow) -> Refuse:
             id="word-without-key",
         ),
         pytest.param(
+            ["resume="],
+            "resume: must name a run directory, or be auto or null; received ''",
+            id="resume-of-nothing",
+        ),
+        pytest.param(
+            ["dataset=text", "dataset.path="],
+            "dataset.path: is missing: name a .csv",
+            id="empty-path",
+        ),
+        pytest.param(
             ["--config-dir", "nowhere"],
             "--config-dir: no such folder: nowhere",
             id="no-config-dir",

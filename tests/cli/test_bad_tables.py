@@ -169,6 +169,24 @@ CASES = {
         USAGE,
         r"leaves a series of 20 rows without a part|a window needs",
     ),
+    "a series too short for a date": (
+        sensors(3),
+        ["dataset.series=sensor", "split.train_end=2021-03-05", "split.validation_end=2021-03-07"],
+        USAGE,
+        r"split.train_end: series `short`: 2021-03-05 lies outside the record, .* Leave out the rows of series",
+    ),
+    "a requirement of a speed that an ensemble does not have": (
+        table(),
+        ["ensemble=2", "require=timing.steps_per_second>1"],
+        USAGE,
+        r"require: must name what the whole of an ensemble .* received `timing.steps_per_second`",
+    ),
+    "a requirement of data that is not described": (
+        table(),
+        ["require=dataset.rowz>2"],
+        USAGE,
+        r"require: must name a number that `dataset` has in metrics.json, such as rows, .* received `dataset.rowz`",
+    ),
     "scaling by series without series": (
         table(),
         ["dataset.scaling=per_series"],
@@ -249,3 +267,14 @@ def test_a_constant_column_is_borne_and_gaps_are_counted(command, in_empty_folde
     code, _, stderr = command([*WORDS, f"dataset.path={path}", "trainer=smoke", "model.units=[4]"])
     assert code == 0, stderr
     assert "cut at 1 gaps in time; the longest lasts 11.0 h" in stderr
+
+
+def test_an_objective_that_the_validation_rows_do_not_define(command, in_empty_folder, aside):
+    path = aside / "mine.csv"
+    validation = pl.int_range(pl.len()).is_between(ROWS * 7 // 10, ROWS * 8 // 10)
+    frame = table().with_columns(a=pl.when(validation).then(2.0).otherwise(pl.col("a")))
+    frame.write_csv(path, datetime_format="%Y-%m-%d %H:%M:%S")
+    words = ["trainer=smoke", "model.units=[4]", "objective=val_r2", "dataset.targets=[a]"]
+    code, _, stderr = command([*WORDS, f"dataset.path={path}", *words])
+    assert code == DATA, stderr
+    assert "objective=val_r2 is nan: it is not defined on these validation samples" in stderr

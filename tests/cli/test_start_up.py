@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from seqconv import __version__
 from seqconv.config.registry import DATASETS, MODELS
 
 # As the console script does it, but with TensorFlow out of reach.
@@ -87,6 +88,11 @@ def test_a_misspelt_key(fresh: Run):
         "seqconv-train: 1 problem with the configuration\n"
         "  lookbak: unknown key. Did you mean `lookback`?\n"
     )
+
+
+def test_the_version_is_ours(fresh: Run):
+    done = fresh("--version")
+    assert (done.returncode, done.stdout) == (0, f"seqconv {__version__}\n")
 
 
 def test_a_missing_file(fresh: Run):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from small_records import COLUMNS, csv_text, make_record, noise, stamps
 
-from seqconv.config.errors import DataError
+from seqconv.config.errors import ConfigError, DataError
 from seqconv.data.inspect import inspect_series
+from seqconv.data.readers import Reading
 
 
 def inspect(folder, times, values):
@@ -59,8 +60,22 @@ def test_sentinels_and_empty_cells(tmp_path):
 
 
 def test_one_row(tmp_path):
-    with pytest.raises(DataError, match=r"has 1 row in order of time; at least 2 are needed"):
+    with pytest.raises(DataError, match=r"needs two rows in order of time; received 1 rows"):
         inspect(tmp_path, stamps(1), noise(1))
+
+
+def test_series_and_stamps_that_may_be_read_in_two_ways(tmp_path):
+    path = tmp_path / "sensors.csv"
+    hours = [1, 2, 3, 5, 6]
+    lines = [f"01/02/2020 {hour:02}:00,{name},{hour}" for hour in hours for name in ("a", "b")]
+    path.write_text("\n".join(["when,sensor,x", *lines]))
+    with pytest.raises(ConfigError, match=r"dataset.time_format: .* may be"):
+        inspect_series(path)
+    found = inspect_series(path, Reading(time_format="%d/%m/%Y %H:%M", series="sensor"))
+    assert (found["first"], found["last"]) == ("2020-02-01T01:00:00", "2020-02-01T06:00:00")
+    assert (found["series"], found["period_seconds"], found["columns"]) == (2, 3600, ["x"])
+    assert found["rows_that_repeat_or_go_backward"] == 0
+    assert len(found["gaps"]) == 2
 
 
 def test_training_finds_the_same_repeats_and_gaps(tmp_path):

@@ -258,10 +258,43 @@ def test_resampled_series_keep_their_names_where_one_has_no_rows_left():
         series_names=("north", "east", "south"),
         cleaning=replace(CLEANING, irregular="resample"),
     )
-    assert any(note.startswith("resampled 12 rows to 10 means") for note in record.notes)
+    assert any(note.startswith("resampled 18 rows to 15 means") for note in record.notes)
     assert record.series_names == ("east", "south")
     expected = [values[10:12].mean(axis=0), values[16:18].mean(axis=0)]
     np.testing.assert_allclose(record.values[[4, 9]], expected)
+
+
+def minutely(rows, **options):
+    """A row a minute, means over ten of them, the first period from row 0."""
+    times = stamps(1)[0] + np.arange(rows) * np.timedelta64(60, "s")
+    cleaning = replace(CLEANING, irregular="resample", sentinels=(-9999.0,))
+    return make_record(times, options.pop("values"), frequency=600, cleaning=cleaning, **options)
+
+
+def test_a_mean_is_that_of_the_values_a_column_has_whatever_others_lack():
+    values = noise(60)
+    full = minutely(60, values=values.copy())
+    np.testing.assert_allclose(full.values, values.reshape(6, 10, -1).mean(axis=1), rtol=1e-6)
+    assert (full.counts.dropped_rows, len(full.times)) == (0, 6)
+    sparse = values.copy()
+    sparse[np.arange(60) % 10 != 3, 2] = -9999.0
+    sparse[20:30, 2] = NAN
+    record = minutely(60, values=sparse)
+    others = [column for column in range(values.shape[1]) if column != 2]
+    np.testing.assert_array_equal(record.values[:, others], full.values[:, others])
+    # The empty period is filled from the one before.
+    np.testing.assert_allclose(record.values[:, 2], sparse[[3, 13, 13, 33, 43, 53], 2])
+    assert (record.counts.dropped_rows, record.counts.missing[COLUMNS[2]]) == (0, 10)
+
+
+@pytest.mark.parametrize(("rows", "periods"), [(60, 6), (59, 5), (53, 5), (50, 5)])
+def test_a_last_period_that_has_only_begun_is_left_out(rows, periods):
+    record = minutely(rows, values=noise(rows))
+    assert len(record.times) == periods
+    left_out = rows - 10 * periods
+    assert record.counts.dropped_rows == left_out
+    note = f"left out {left_out} rows at the end, which do not fill a period of 600 s"
+    assert (note in record.notes) == (left_out > 0)
 
 
 @pytest.mark.parametrize("jitter", [5, 20, 200])

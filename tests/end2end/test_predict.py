@@ -149,6 +149,10 @@ def test_the_same_out_as_in(run_dir, table):
     from_pandas = run.predict(pd.read_csv(table, parse_dates=["when"]))
     assert isinstance(from_pandas, pd.DataFrame)
     assert from_pandas["power (kW)"].tolist() == from_file["power (kW)"].to_list()
+    indexed = pd.read_csv(table, parse_dates=["when"]).set_index("when")
+    assert run.predict(indexed).equals(from_pandas)
+    with pytest.raises(DataError, match=r"received str: give pathlib.Path\(name\) for a file"):
+        run.predict(str(table))
     array = frame.select("power (kW)", "temp (degC)", "wind").to_numpy()
     forecasts = run.predict(array)
     assert forecasts.shape == (ROWS - 24 + 2, 2, 2)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from seqconv.runs.result import Result, summary
+from seqconv.runs.result import Result, baseline_values, summary
 
 
 def test_several_targets_have_their_errors_in_standard_deviations():
@@ -33,3 +33,9 @@ def test_a_part_stands_in_the_whole_without_each_target_and_lead():
     assert found["test"] == {"scaled": {"mae": 1.0}}
     assert found["baselines"] == {"persistence": {"test": {"scaled": {"mae": 1.0}}}}
     assert result.test == measured
+
+
+def test_a_baseline_has_the_objective_of_several_leads():
+    result = Result(baselines={"ridge": {"validation": {"scaled": {"mae": 0.5}}}})
+    assert baseline_values(result, "val_scaled.mae") == {"ridge": 0.5}
+    assert baseline_values(result, "val_mae") == {}

@@ -39,10 +39,13 @@ def run_command(words: Sequence[str]) -> int:
     Returns:
         The exit code, as `README.md` lists them.
     """
-    from seqconv import console
+    from seqconv import __version__, console
     from seqconv.cli.overrides import asks_hydra, read_command_line
     from seqconv.config.errors import SeqconvError
 
+    if "--version" in words:
+        print(f"seqconv {__version__}")
+        return 0
     try:
         if asks_hydra(words):
             return _let_hydra_answer(words)

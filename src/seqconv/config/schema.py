@@ -77,7 +77,7 @@ class TrainerConfig(Section):
     """Decay per step of a moving average of the weights, which is validated, tested and used; None: no average."""
     early_stopping: Count | None
     """Stop after so many epochs without a better objective."""
-    checkpoint_seconds: PositiveFloat | None
+    checkpoint_seconds: Duration
     """Also save inside an epoch after so many seconds."""
     evaluation_windows: Count | None
     """The most samples to validate on, evenly spaced; None: all of them. The test is always on all."""

@@ -38,6 +38,8 @@ TIME_FORMATS = (
     "%Y-%m-%d %H:%M:%S%#z",
     "%Y-%m-%dT%H:%M:%S%.f%#z",
     "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%dT%H:%M%#z",
+    "%Y-%m-%d %H:%M%#z",
 )
 EPOCH = "seconds since 1970"
 # Stamps of digits alone, which may count from 1970 as well.
@@ -120,7 +122,8 @@ def find_time_format(
     import polars as pl
 
     if cells.dtype in (pl.Datetime, pl.Date):
-        return str(cells.dtype)
+        # Whatever its unit: files of one record may differ in it.
+        return "Datetime"
     if named:
         whole = _without_point(cells)
         if whole.null_count() > cells.null_count():

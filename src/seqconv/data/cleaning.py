@@ -21,6 +21,7 @@ import numpy as np
 from seqconv.config.cleaning import Cleaning
 from seqconv.config.errors import DataError
 from seqconv.data.records import (
+    BLOCK_ROWS,
     PERIOD_ROWS,
     Counts,
     Measurements,
@@ -47,6 +48,10 @@ def clean(read: Measurements, cleaning: Cleaning) -> Record:
     """
     cleaner = _Cleaner(read, cleaning)
     cleaner.order_rows()
+    cleaner.count_missing()
+    # First, since the mean of a period is that of all values that a column has there, whatever other columns lack.
+    if cleaning.irregular == "resample" and read.times is not None:
+        cleaner.resample()
     cleaner.settle_missing()
     return cleaner.record()
 
@@ -68,6 +73,8 @@ class _Cleaner:
         self.series = read.series
         self.notes = list(read.notes)
         self.counts = Counts()
+        # Rows that are in the mean of a period with others.
+        self.merged = 0
         count = len(read.values)
         self.times = (
             read.times
@@ -137,8 +144,12 @@ class _Cleaner:
 
     # Missing values
 
-    def settle_missing(self) -> None:
-        """Fill, or leave out, what is missing."""
+    def count_missing(self) -> None:
+        """Count what is missing, or refuse it.
+
+        Raises:
+            DataError: if something is and `cleaning.missing` is `error`.
+        """
         empty, sentinels = self._count_missing()
         total = empty + sentinels
         names = self.read.columns
@@ -147,11 +158,16 @@ class _Cleaner:
             missing={names[n]: int(empty[n]) for n in np.flatnonzero(empty)},
             sentinels={names[n]: int(sentinels[n]) for n in np.flatnonzero(sentinels)},
         )
-        lacking = [int(column) for column in np.flatnonzero(total)]
+        lacking = np.flatnonzero(total)
+        if len(lacking) and self.cleaning.missing == "error":
+            self._refuse_missing(int(lacking[0]), int(total[lacking[0]]))
+
+    def settle_missing(self) -> None:
+        """Fill, or leave out, what is missing."""
+        names = self.read.columns
+        lacking = [int(column) for column in np.flatnonzero(sum(self._count_missing()))]
         if not lacking:
             return
-        if self.cleaning.missing == "error":
-            self._refuse_missing(lacking[0], int(total[lacking[0]]))
         if self.values is self.read.values:
             self.values = _copy(self.values)
         wanted = np.ones(len(self.values), bool)
@@ -253,9 +269,6 @@ class _Cleaner:
                 f"{self._notes_so_far()}"
             )
         series = self._series_runs()
-        if self.cleaning.irregular == "resample" and self.read.times is not None:
-            self._resample(series)
-            series = self._series_runs()
         period, cuts = self._cuts(series)
         # The first row of every series but the first begins a segment too.
         edges = sorted({0, *cuts, *(start for start, _ in series), len(self.times)})
@@ -273,7 +286,7 @@ class _Cleaner:
             series_names=self._names_of(series),
             scaled_apart=self.read.scaled_apart,
             notes=tuple(self.notes),
-            counts=replace(self.counts, dropped_rows=rows - len(self.times)),
+            counts=replace(self.counts, dropped_rows=rows - self.merged - len(self.times)),
             source=self.read.source,
             fingerprint=self.read.fingerprint,
             reading=self.read.reading,
@@ -344,19 +357,21 @@ class _Cleaner:
             return []
         return (np.flatnonzero(np.diff(self.rows) > 1) + 1).tolist()
 
-    def _resample(self, series: Sequence[tuple[int, int]]) -> None:
+    # Means
+
+    def resample(self) -> None:
         """Means over periods, on a grid from the first stamp; a period without a row is a gap.
 
         Where rows come once a period, but not on time, the grid has them in the middle of its periods: from the first
         stamp, one that is a little early would fall into the period before.
         """
-        period = self._period(series)
+        if len(self.times) < 2:
+            return
+        period = self._period(self._series_runs())
+        self._drop_begun_periods(period)
         starts, times, codes = [], [], []
-        for start, stop in series:
-            seconds = (self.times[start:stop] - self.times[start]).astype(np.int64)
-            bins, firsts = np.unique(
-                (seconds - _grid_start(seconds, period)) // period, return_index=True
-            )
+        for start, stop in self._series_runs():
+            bins, firsts = np.unique(self._periods(start, stop, period), return_index=True)
             starts.append(firsts + start)
             times.append(self.times[start] + bins * period * SECOND)
             # The source's number: a series that has lost all its rows keeps its own.
@@ -365,15 +380,68 @@ class _Cleaner:
         first_rows = np.concatenate(starts)
         if len(first_rows) == len(self.times) and np.array_equal(np.concatenate(times), self.times):
             return
-        sums = np.add.reduceat(self.values, first_rows, axis=0, dtype=np.float64)
-        sizes = np.diff(np.append(first_rows, len(self.values)))
-        self.values = (sums / sizes[:, None]).astype(self.values.dtype)
+        self.values = _means(self.values, first_rows, self.cleaning.sentinels)
         self.notes.append(
             f"resampled {len(self.times)} rows to {len(first_rows)} means over {period} s each"
         )
+        self.merged = len(self.times) - len(first_rows)
         self.times = np.concatenate(times)
         self.rows = first_rows if self.rows is None else self.rows[first_rows]
         self.series = np.concatenate(codes) if self.series is not None else None
+
+    def _periods(self, start: int, stop: int, period: int) -> np.ndarray:
+        """The number of the period that each row of a series is in."""
+        seconds = (self.times[start:stop] - self.times[start]).astype(np.int64)
+        return np.asarray((seconds - _grid_start(seconds, period)) // period)
+
+    def _drop_begun_periods(self, period: int) -> None:
+        """Leave out a last period that has only begun: the mean of its first minutes is no mean of it."""
+        wanted = np.ones(len(self.times), bool)
+        begun = 0
+        for start, stop in self._series_runs():
+            if stop - start < 2:
+                continue
+            numbers = self._periods(start, stop, period)
+            seconds = (self.times[start:stop] - self.times[start]).astype(np.int64)
+            step = float(np.median(np.diff(seconds)))
+            end = _grid_start(seconds, period) + (numbers[-1] + 1) * period
+            # Half a step may be missing where rows are not on time.
+            if seconds[-1] + 1.5 * step < end and numbers[0] < numbers[-1]:
+                wanted[start:stop] &= numbers < numbers[-1]
+                begun += 1
+        if begun:
+            self.notes.append(
+                f"left out {np.count_nonzero(~wanted)} rows at the end, which do not fill a period of {period} s"
+                + (f" ({begun} series)" if self.series is not None else "")
+            )
+            self._keep(wanted)
+
+
+def _means(values: np.ndarray, first_rows: np.ndarray, sentinels: Sequence[float]) -> np.ndarray:
+    """Means of rows, each column over the values that it has; not-a-number where it has none.
+
+    Args:
+        values: `(rows, columns)`.
+        first_rows: where each group of rows begins.
+        sentinels: numbers that stand for missing values.
+    """
+    ends = np.append(first_rows[1:], len(values))
+    means = empty_rows((len(first_rows), values.shape[1]), values.dtype)
+    first = 0
+    while first < len(first_rows):
+        row = first_rows[first]
+        last = max(first + 1, int(np.searchsorted(ends, row + BLOCK_ROWS, side="right")))
+        block = values[row : ends[last - 1]].astype(np.float64)
+        missing = np.isnan(block)
+        for sentinel in sentinels:
+            missing |= block == sentinel
+        block[missing] = 0.0
+        places = first_rows[first:last] - row
+        known = np.add.reduceat(~missing, places, axis=0, dtype=np.int64)
+        sums = np.add.reduceat(block, places, axis=0)
+        means[first:last] = np.where(known > 0, sums / np.maximum(known, 1), np.nan)
+        first = last
+    return means
 
 
 def _grid_start(seconds: np.ndarray, period: int) -> int:

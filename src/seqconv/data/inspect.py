@@ -10,7 +10,7 @@ from seqconv.config.errors import DataError
 from seqconv.console import printable
 from seqconv.data.measurements import read_table
 from seqconv.data.readers import Reading
-from seqconv.data.records import find_gaps, later_rows
+from seqconv.data.records import find_gaps, later_rows, runs_of
 
 # A value that stands alone far below everything else in its column means "missing".
 SENTINELS = (-9999.0, -999.0, -99999.0)
@@ -19,37 +19,54 @@ Report = dict[str, str | int | list[str] | dict[str, int]]
 """What is shown, by name."""
 
 
-def inspect_series(path: Path) -> Report:
+def inspect_series(path: Path, reading: Reading | None = None) -> Report:
     """Rows, columns, gaps, repeats and likely sentinels of a table with time stamps; training knows those it is told.
+
+    Args:
+        path: of the file.
+        reading: what training would be told of it.
 
     Raises:
         DataError: if it cannot be read, or has fewer than two rows in order.
     """
-    table = read_table([path], Reading())
+    table = read_table([path], reading or Reading())
     if table.times is None:
         raise DataError(f"{path}: has no column of time stamps")
-    later = later_rows(table.times)
-    times = table.times[later]
-    if len(times) < 2:
-        raise DataError(f"{path}: has {len(times)} row in order of time; at least 2 are needed")
-    gaps = find_gaps(times)
-    backward = np.flatnonzero(np.diff(table.times) <= np.timedelta64(0, "s"))
-    rows = np.flatnonzero(later)[gaps.after]
+    period: int | None = None
+    late, gaps, backward = 0, [], []
+    for start, stop in runs_of(table.series, len(table.times)):
+        times = table.times[start:stop]
+        later = later_rows(times)
+        late += int((~later).sum())
+        steps = np.diff(times) <= np.timedelta64(0, "s")
+        backward += [_place(table.times, row) for row in start + np.flatnonzero(steps)]
+        if later.sum() < 2:
+            continue
+        # That of the first series is taken for all.
+        found = find_gaps(times[later], period)
+        period = found.period
+        rows = start + np.flatnonzero(later)[found.after]
+        gaps += [
+            f"{_place(table.times, row)}, {seconds / 3600:.2f} h"
+            for row, seconds in zip(rows, found.seconds, strict=True)
+        ]
+    if period is None:
+        raise DataError(
+            f"{path}: needs two rows in order of time; received {len(table.times)} rows"
+        )
     return {
         "file": str(path),
         "fingerprint": table.fingerprint,
         "rows": len(table.times),
         # Shown as they are by whoever asked for this.
         "columns": [printable(name) for name in table.columns],
-        "first": str(table.times[0]),
-        "last": str(table.times[-1]),
-        "period_seconds": gaps.period,
-        "rows_that_repeat_or_go_backward": int((~later).sum()),
-        "jumps_back": [_place(table.times, row) for row in backward],
-        "gaps": [
-            f"{_place(table.times, row)}, {seconds / 3600:.2f} h"
-            for row, seconds in zip(rows, gaps.seconds, strict=True)
-        ],
+        "first": str(table.times.min()),
+        "last": str(table.times.max()),
+        **({"series": len(table.series_names)} if table.series_names else {}),
+        "period_seconds": period,
+        "rows_that_repeat_or_go_backward": late,
+        "jumps_back": backward,
+        "gaps": gaps,
         "sentinels": _counts(table.columns, np.isin(table.values, SENTINELS)),
         "empty_cells": _counts(table.columns, np.isnan(table.values)),
         "notes": list(table.notes),

@@ -1,4 +1,4 @@
-"""Large arrays that need not stay in memory: they lie in a file without a name, which the system caches as it can."""
+"""Arrays to be filled: large ones lie in a file without a name, which the system caches as it can; others aligned."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from seqconv.config.errors import DataError
 from seqconv.data.cache import cache_folder
 
+ALIGNMENT = 64  # bytes; Eigen's, with AVX-512
 # Smaller ones stay in memory: a file of its own saves nothing there.
 LARGE_BYTES = 256 * 2**20
 
@@ -74,3 +75,11 @@ def _reserve(stream: IO[bytes], size: int) -> None:
                 raise
     # Not every platform can do so, nor every file system.
     stream.truncate(size)
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
+    """An array at an address that TensorFlow can use as it is; see `seqconv.training.steps.as_tensor`."""
+    size = np.dtype(dtype).itemsize * math.prod(shape)
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    first = -raw.ctypes.data % ALIGNMENT
+    return raw[first : first + size].view(dtype).reshape(shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from seqconv.config.errors import Problem
 from seqconv.config.fields import Count, Counts, ModelSection, PaddingRule, Share, float32_only
@@ -70,20 +70,14 @@ def build(config: RegionCNNConfig, spec: SequenceSpec) -> KerasModel:
     """A `keras.Model` from `(batch, time)` to `(batch, outputs)`."""
     import keras
 
-    inputs = keras.Input((None,), name="tokens", dtype="int32")
-    return head(inputs, region_maxima(config, spec, inputs), spec, config.name)
-
-
-def region_maxima(config: RegionCNNConfig, spec: SequenceSpec, tokens: Any) -> Any:
-    """The largest outputs of all filters over a text, `(batch, sizes * filters)`."""
-    import keras
-
     from seqconv.models.layers.regions import RegionMax
 
+    tokens = keras.Input((None,), name="tokens", dtype="int32")
     vocabulary = spec.vocabulary or 0
     parts = [
         RegionMax(size, config.filters, vocabulary, name=f"regions_{size}")(tokens)
         for size in config.regions
     ]
     maxima = keras.layers.Concatenate(name="maxima")(parts) if len(parts) > 1 else parts[0]
-    return keras.layers.Dropout(config.dropout, name="dropout")(maxima)
+    features = keras.layers.Dropout(config.dropout, name="dropout")(maxima)
+    return head(tokens, features, spec, config.name)

@@ -39,7 +39,7 @@ class Checkpoint:
     """What one checkpoint holds.
 
     Attributes:
-        variables: arrays by the path of their Keras variable, behind `model/` or `optimizer/`.
+        variables: arrays by the path of their Keras variable, behind `model/`, `optimizer/` or `average/`.
         state: where the training was, as plain JSON values.
     """
 

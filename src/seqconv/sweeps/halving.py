@@ -112,7 +112,7 @@ def _is_done(run_dir: Path, epochs: int) -> bool:
     result = read_result(run_dir)
     if result is None:
         return False
-    # A job that stopped early has nothing left, one that failed would fail again.
+    # A job that diverged would diverge again; one that failed, or stopped early, is started once more.
     completed = result.epochs.completed if result.epochs is not None else 0
     return result.status == "diverged" or (result.status == "completed" and completed >= epochs)
 

@@ -32,7 +32,7 @@ EVALUATED: tuple[Split, ...] = ("validation", "test")
 
 
 def evenly_spaced(count: int, limit: int) -> np.ndarray:
-    """Numbers of `limit` of `count` samples, the first and the last among them; ascending int64."""
+    """Numbers of `limit` of `count` samples, ascending int64; of two or more the first and the last are among them."""
     import numpy as np
 
     if limit == 1:
@@ -80,7 +80,7 @@ class Loss:
     """What training makes small.
 
     Attributes:
-        name: a key of `seqconv.training.steps.LOSSES`.
+        name: as Keras names it, a key of `seqconv.training.steps.LOSSES`; `pinball` with quantiles.
         lead_weights: of each lead of a forecast, their mean is 1; empty: all count alike.
         quantiles: levels along the last axis of the predictions; empty: there is no such axis.
     """

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from seqconv.config.schema import TrainerConfig
+from seqconv.data.scratch import ALIGNMENT
 from seqconv.tasks.contract import Loss, SequenceSpec
-from seqconv.tasks.forecasting.windows import ALIGNMENT
 
 KerasModel: TypeAlias = Any
 KerasOptimizer: TypeAlias = Any

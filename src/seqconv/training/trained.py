@@ -175,9 +175,13 @@ def _from_pandas(frame: pandas.DataFrame) -> polars.DataFrame:
 
     pandas = sys.modules.get("pandas")
     if pandas is None or not isinstance(frame, pandas.DataFrame):
+        hint = ": give pathlib.Path(name) for a file" if isinstance(frame, str) else ""
         raise DataError(
-            f"must be a path, a polars or pandas frame, or an array; received {type(frame).__name__}"
+            f"must be a path, a polars or pandas frame, or an array; received {type(frame).__name__}{hint}"
         )
+    if frame.index.name is not None and frame.index.name not in frame.columns:
+        # An index with a name is a column that was set apart.
+        frame = frame.reset_index()
     names = [str(name) for name in frame.columns]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

@@ -157,6 +157,8 @@ def test_a_date_in_a_gap_splits_there():
         ("2019-06-01", 50, [("split.train_end", "2019-06-01 lies outside the record, 2020-01-01")]),
         (50, "2020-01-02", [("split.validation_end", "2020-01-02 lies outside the record")]),
         ("2020-01-01", 50, [("split.train_end", "2020-01-01 lies outside the record")]),
+        ("2020-01-01T05:00Z", 50, [("split.train_end", "must have no offset from UTC, .*05:00Z")]),
+        ("2020-01-01T05:00", "2020-01-01 04:00", [("split.validation_end", "must lie after")]),
         ("summer", 50, [("split.train_end", "must be a date such as .*; received 'summer'")]),
         (50, "2020-13-01", [("split.validation_end", "must be a date such as")]),
         (50, "", [("split.validation_end", "must be a date such as .*; received ''")]),

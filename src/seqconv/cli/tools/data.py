@@ -56,11 +56,21 @@ def check(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object instead of lines.")
     ] = False,
+    time: Annotated[
+        str, typer.Option(help="The column of time stamps, as dataset.time; auto: the only one.")
+    ] = "auto",
+    time_format: Annotated[
+        str | None, typer.Option(help="Of the stamps, as dataset.time_format; left out: found.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="The column that tells series apart, as dataset.series.")
+    ] = None,
 ) -> None:
     """Inspect a table of measurements: rows, columns, gaps, repeated time stamps, missing values."""
     from seqconv.data.inspect import inspect_series
+    from seqconv.data.readers import Reading
 
-    found = inspect_series(path)
+    found = inspect_series(path, Reading(time=time, time_format=time_format, series=series))
     if as_json:
         typer.echo(json.dumps(found))
         return

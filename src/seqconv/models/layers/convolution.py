@@ -22,10 +22,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from seqconv.data.scratch import aligned_empty
 from seqconv.models.kernels import convolution as kernels
 from seqconv.models.kernels.products import padded, padded_columns
 from seqconv.models.layers.native import call_kernel, in_parallel, takes_kernels
-from seqconv.tasks.forecasting.windows import aligned_empty
 
 Tensor: TypeAlias = Any  # TensorFlow comes without types
 

@@ -13,9 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from seqconv.data.scratch import aligned_empty
 from seqconv.models.kernels import pooling as kernels
 from seqconv.models.layers.native import call_kernel, in_parallel, takes_kernels
-from seqconv.tasks.forecasting.windows import aligned_empty
 
 Tensor: TypeAlias = Any  # TensorFlow comes without types
 

@@ -16,12 +16,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from seqconv.data.scratch import aligned_empty
 from seqconv.models.kernels import gru, lstm
 from seqconv.models.kernels import recurrence as kernels
 from seqconv.models.kernels.recurrence import GATES
 from seqconv.models.kernels.vectors import LANES
 from seqconv.models.layers.native import call_kernel, on_threads, takes_kernels
-from seqconv.tasks.forecasting.windows import aligned_empty
 
 Tensor: TypeAlias = Any  # TensorFlow comes without types
 

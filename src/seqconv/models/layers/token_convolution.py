@@ -14,12 +14,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from seqconv.data.scratch import aligned_empty
 from seqconv.models.kernels import token_convolution as kernels
 from seqconv.models.kernels.products import padded, padded_columns
 from seqconv.models.layers.convolution import Conv1D, output_shape
 from seqconv.models.layers.embedding import Embedding
 from seqconv.models.layers.native import call_kernel, in_parallel
-from seqconv.tasks.forecasting.windows import aligned_empty
 
 Tensor: TypeAlias = Any  # TensorFlow comes without types
 

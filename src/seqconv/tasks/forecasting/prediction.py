@@ -26,7 +26,13 @@ from seqconv.tasks.forecasting.intervals import (
 from seqconv.tasks.forecasting.preparation import SeriesPreparation, series_spec
 from seqconv.tasks.forecasting.prepare import series_without
 from seqconv.tasks.forecasting.samples import LEAST_STD, WindowSamples
-from seqconv.tasks.forecasting.scaling import apart, scaled_rows, scaling_starts
+from seqconv.tasks.forecasting.scaling import (
+    apart,
+    chosen_features,
+    scaled_rows,
+    scaling_starts,
+    segment_starts,
+)
 from seqconv.tasks.forecasting.settings import ForecastingSettings, Windows
 from seqconv.tasks.forecasting.windows import Anchors
 
@@ -197,16 +203,14 @@ def read_inputs(
         )
     preparation = preparation.for_series(record.series_names)
     windows = settings.windows(preparation.period)
-    features = choose_features(
-        record.columns, preparation.shown, settings.inputs, windows, stamped=record.stamped
-    )
+    features = chosen_features(record, settings, windows)
     if isinstance(data, np.ndarray) and record.kept is not None:
         # Whoever counts its windows would take forecasts for those of other rows.
         raise DataError(
             f"the array: rows with missing values would be left out ({'; '.join(record.notes)}). Give a frame, whose "
             "forecasts say which row they are made from"
         )
-    breaks = np.array([start for start, _ in record.segments], np.int64)
+    breaks = segment_starts(record, {})
     runs = list(_runs(record, windows, newest=newest))
     anchors = Anchors(runs)
     if not len(anchors):

@@ -47,11 +47,16 @@ class SeriesSplit(Section):
 
     def problems(self) -> Iterator[Problem]:
         """The order of the two ends, where it is known without the record."""
-        first, second = self.train_end, self.validation_end
+        # Dates may have a time of day behind a T or a space.
+        first, second = (
+            end.replace(" ", "T") if isinstance(end, str) else end
+            for end in (self.train_end, self.validation_end)
+        )
         if type(first) is type(second) and not first < second:  # type: ignore[operator]
             yield Problem(
                 "validation_end",
-                f"must lie after `split.train_end`; received train_end={first}, validation_end={second}",
+                f"must lie after `split.train_end`; received train_end={self.train_end}, "
+                f"validation_end={self.validation_end}",
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from seqconv.tasks.forecasting.settings import SeriesSplit
 
 Bounds = dict[Split, tuple[tuple[int, int], ...]]
 """First row and first row after it, of each split in each series, in rows of the cleaned record."""
+# At the end of a date with a time of day.
+OFFSET = re.compile(r"T?\d\d:\d\d.*(Z|[+-]\d\d:?\d\d)$", re.IGNORECASE)
 # Series and problems that one message names.
 NAMED = 5
 
@@ -132,6 +135,10 @@ def _row_of_date(
         problems.append(Problem(key, f"the rows have no times; received the date {date!r}"))
         return 0
     first, last = record.times[start], record.times[stop - 1]
+    if OFFSET.search(date):
+        rule = f"must have no offset from UTC, rows are split by their stamps; received {date!r}"
+        problems.append(Problem(key, rule))
+        return 0
     moment: np.datetime64
     try:
         moment = np.datetime64(date, "s")

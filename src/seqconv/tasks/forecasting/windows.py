@@ -9,15 +9,12 @@ With lookback=4, step=2, delay=1 the anchor row r=10, the forecast origin, has
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from seqconv.data.scratch import empty_rows
+from seqconv.data.scratch import aligned_empty, empty_rows
 from seqconv.tasks.forecasting.settings import Windows
-
-ALIGNMENT = 64  # bytes; Eigen's, with AVX-512
 
 
 def input_rows(anchors: np.ndarray, lookback: int, step: int) -> np.ndarray:
@@ -97,7 +94,6 @@ class WindowArray:
             ::features
         ]
         self._shape = (time, features)
-        self.features = features
         self._lookback = lookback
         self._step = step
         self._phase_starts = np.array([phase_start(phase, count, step) for phase in range(step)])
@@ -144,11 +140,3 @@ def by_phase(
             rounds, phases = np.divmod(np.arange(part.start, part.stop), step)
             rows[starts[phases] + rounds] = made
     return rows
-
-
-def aligned_empty(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
-    """An array at an address that TensorFlow can use as it is; see `seqconv.training.steps.as_tensor`."""
-    size = np.dtype(dtype).itemsize * math.prod(shape)
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    first = -raw.ctypes.data % ALIGNMENT
-    return raw[first : first + size].view(dtype).reshape(shape)
