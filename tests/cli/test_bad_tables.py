@@ -117,7 +117,7 @@ CASES = {
         missing(),
         ["cleaning.missing=error"],
         DATA,
-        r"row 10, column `a`: a value is missing, one of 3 .*forward_fill or drop_windows",
+        r"row 10, 2021-03-01T10:00:00, column `a`: a value is missing, one of 3 .*forward_fill or drop_windows",
     ),
     "irregular steps are an error": (
         irregular(),

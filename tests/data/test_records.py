@@ -264,6 +264,19 @@ def test_resampled_series_keep_their_names_where_one_has_no_rows_left():
     np.testing.assert_allclose(record.values[[4, 9]], expected)
 
 
+def test_a_row_of_a_series_is_named_by_its_series_and_its_time():
+    values = noise(20)
+    values[13, TARGET] = NAN
+    with pytest.raises(DataError, match=r"series `south`, 2020-01-01T00:30:00, column .*: a value"):
+        make_record(
+            np.tile(stamps(10), 2),
+            values,
+            series=np.repeat(np.arange(2, dtype=np.int32), 10),
+            series_names=("north", "south"),
+            cleaning=replace(CLEANING, missing="error"),
+        )
+
+
 def minutely(rows, **options):
     """A row a minute, means over ten of them, the first period from row 0."""
     times = stamps(1)[0] + np.arange(rows) * np.timedelta64(60, "s")

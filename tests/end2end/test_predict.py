@@ -182,6 +182,29 @@ def test_evaluate_on_another_table(run_dir, aside):
         evaluate_run(run_dir, str(write(other.drop("wind"), aside / "less.csv")))
 
 
+def test_evaluate_reads_another_file_as_training_did(train, aside):
+    # In training days of more than 12 tell which is the month; here they do not, nor do few rows tell their distance.
+    def written(frame, name):
+        path = aside / name
+        frame.write_csv(path, datetime_format="%d/%m/%Y %H:%M")
+        return path
+
+    written(hourly(900), "mine.csv")
+    words = ["dataset=table", "dataset.targets=[wind]", "lookback=6h", "step=1h", "lead=2h"]
+    run_dir = train(*words, "dataset.path=../aside/mine.csv", "model=mlp", "trainer=smoke")
+    other = written(hourly(200, seed=5), "other.csv")
+    run = load_run(run_dir)
+    forecasts = run.predict(other).drop_nulls()
+    found = evaluate_run(run_dir, str(other)).metrics["test"]
+    times, truth = forecasts["forecast_time"], hourly(200, seed=5).select("when", "wind")
+    joined = forecasts.join(truth, left_on="forecast_time", right_on="when", suffix=" then")
+    assert len(joined) == len(times) - 2
+    expected = (joined["wind"] - joined["wind then"]).abs().mean()
+    assert found["mae"] == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(DataError, match=r"short.csv: a window needs .* no such run$"):
+        evaluate_run(run_dir, str(written(hourly(7), "short.csv")))
+
+
 def test_files_and_pipes(run_dir, table, aside):
     as_csv = answer(run_dir, table)
     assert as_csv.exit_code == 0, as_csv.output

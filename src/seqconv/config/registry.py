@@ -64,8 +64,16 @@ class BuildTask(Protocol):
         config: DatasetSection,
         settings: TaskSettings,
         preparation: StoredPreparation | None = None,
+        other_file: bool = False,
     ) -> Task:
-        """Build the task; with a stored preparation nothing is learnt."""
+        """Build the task.
+
+        Args:
+            config: names the data.
+            settings: of the task.
+            preparation: of a finished run; nothing is learnt then.
+            other_file: whether `config.path` is not the file of that run, but to be read as that was.
+        """
         ...
 
 
@@ -224,6 +232,7 @@ def register_dataset(
     *,
     settings: type[Settings] | None = None,
     download: Download | None = None,
+    reread: Callable[[Section, Settings, StoredPreparation], Source] | None = None,
 ) -> Callable[[Callable[[Section], Source]], Callable[[Section], Source]]:
     """Register the decorated function, which reads a source, under the name in the section's `Literal`.
 
@@ -232,14 +241,22 @@ def register_dataset(
         kind: of the task that its data is for.
         settings: of the task, where they differ from the kind's own.
         download: where its file comes from.
+        reread: reads another file by what was found in that of a finished run; None: as that of a new run.
     """
     name = section.registered_name()
 
     def add(load: Callable[[Section], Source]) -> Callable[[Section], Source]:
         def build(
-            config: Section, settings: Settings, preparation: StoredPreparation | None = None
+            config: Section,
+            settings: Settings,
+            preparation: StoredPreparation | None = None,
+            other_file: bool = False,
         ) -> Task:
-            return kind.prepare(name, load(config), settings, preparation)
+            if other_file and reread is not None and preparation is not None:
+                source = reread(config, settings, preparation)
+            else:
+                source = load(config)
+            return kind.prepare(name, source, settings, preparation)
 
         entry = DatasetEntry(
             name=name,

@@ -106,7 +106,7 @@ class _Cleaner:
         start = max(start for start, _ in self._series_runs() if start <= row)
         # Where one stamp lies far ahead, it is that one that is wrong.
         newest = start + int(np.argmax(self.times[start:row]))
-        first = f"first: row {row}, {self.times[row]}, behind row {newest}, {self.times[newest]}"
+        first = f"first: {self._place(row)}, behind {self._place(newest)}"
         if len(dropped) > LARGEST_DISORDER * len(later):
             raise DataError(
                 f"{len(dropped)} of {len(later)} time stamps are not later than the one before them "
@@ -218,10 +218,9 @@ class _Cleaner:
         return missing
 
     def _refuse_missing(self, column: int, count: int) -> None:
-        row = int(np.flatnonzero(self._missing(column))[0])
-        source = row if self.rows is None else int(self.rows[row])
+        place = self._place(int(np.flatnonzero(self._missing(column))[0]))
         raise DataError(
-            f"row {source}, column `{self.read.columns[column]}`: a value is missing, one of {count} in this column. "
+            f"{place}, column `{self.read.columns[column]}`: a value is missing, one of {count} in this column. "
             "Correct the data, or set cleaning.missing to forward_fill or drop_windows"
         )
 
@@ -337,7 +336,7 @@ class _Cleaner:
             row = int(after[irregular[0]])
             raise DataError(
                 f"{len(irregular)} steps in time are no whole number of {period} s (first: "
-                f"{seconds[irregular[0]]} s after row {self._source(row)}, {self.times[row]}). Give "
+                f"{seconds[irregular[0]]} s after {self._place(row)}). Give "
                 "dataset.frequency if that is wrong, or set cleaning.irregular to resample or cut"
             )
         if len(after):
@@ -348,8 +347,16 @@ class _Cleaner:
             )
         return period, (after + 1).tolist()
 
-    def _source(self, row: int) -> int:
-        return row if self.rows is None else int(self.rows[row])
+    def _place(self, row: int) -> str:
+        """A row for messages: its number in the source, or its series, whose rows stood among others; and its time."""
+        source = row if self.rows is None else int(self.rows[row])
+        place = f"row {source}"
+        if self.series is not None:
+            place = f"series `{self.read.series_names[self.series[row]]}`"
+            if self.read.times is None:
+                start = next(start for start, stop in self._series_runs() if start <= row < stop)
+                place += f", its row {row - start}"
+        return place if self.read.times is None else f"{place}, {self.times[row]}"
 
     def _cuts_of_dropped(self) -> list[int]:
         """Without time stamps, rows that were left out are the gaps."""

@@ -126,7 +126,12 @@ def _load_task(trained: TrainedRun, data: str | None) -> Task:
         config = _with_path(config, data)
     tensorflow_import.begin(config)
     try:
-        task = load_task(config, stored)
+        task = load_task(config, stored, other_file=data is not None)
+    except ConfigError as error:
+        if data is None:
+            raise
+        # The configuration has served the run, so it is the data that is wrong.
+        raise DataError(f"{data}: {'; '.join(each.message for each in error.problems)}") from error
     except FileError as error:
         section = config.tree["dataset"]
         named = "path" in section and section["path"] is not None

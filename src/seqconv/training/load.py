@@ -18,18 +18,22 @@ from seqconv.tasks.metrics import value_of
 MOST_NAMES = 2000
 
 
-def load_task(config: Config, stored: StoredPreparation | None = None) -> Task:
+def load_task(
+    config: Config, stored: StoredPreparation | None = None, *, other_file: bool = False
+) -> Task:
     """Find, read, check and prepare the dataset of a configuration. TensorFlow is not needed for it.
 
     Args:
         config: checked.
         stored: the preparation of a finished run, which is used instead of learning one.
+        other_file: whether `dataset.path` is not the file of that run, but to be read as that was.
 
     Raises:
         DataError: if the data is missing or corrupt.
         ConfigError: if the configuration does not fit it.
     """
-    task = DATASETS.get(config.dataset.name).build(config.dataset, config.settings, stored)
+    entry = DATASETS.get(config.dataset.name)
+    task = entry.build(config.dataset, config.settings, stored, other_file)
     limit, available = config.trainer.evaluation_windows, len(task.samples("validation"))
     if limit is not None and limit < available:
         task = task.with_validation(limit)

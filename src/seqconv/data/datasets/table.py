@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from seqconv.config.errors import ConfigError, Problem, did_you_mean
 from seqconv.config.fields import DatasetSection, Duration, Names
 from seqconv.config.registry import register_dataset
 from seqconv.data.cache import is_there
-from seqconv.tasks.forecasting import FORECASTING
+from seqconv.tasks.forecasting import FORECASTING, ForecastingSettings, reread
 
 if TYPE_CHECKING:
     from seqconv.data.measurements import Table
     from seqconv.data.readers import Reading
     from seqconv.data.records import Measurements
+    from seqconv.tasks.contract import StoredPreparation
 
 ALL = "all"
 # A fraction in the letters of Python that does not follow a point; `%%` is a percent sign.
@@ -114,7 +116,14 @@ class TableConfig(TableSection):
         )
 
 
-@register_dataset(TableConfig, FORECASTING)
+def reread_file(
+    config: TableConfig, settings: ForecastingSettings, preparation: StoredPreparation
+) -> Measurements:
+    """Find and read other files than those of a run, by what was found of their form in training."""
+    return reread(Path(config.path or ""), settings, preparation)
+
+
+@register_dataset(TableConfig, FORECASTING, reread=reread_file)
 def load(config: TableConfig) -> Measurements:
     """Find and read the files.
 

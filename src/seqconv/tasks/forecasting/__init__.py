@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqconv.tasks.contract import InputData, Inputs, Serving, StoredPreparation, Task, TaskKind
@@ -38,6 +39,19 @@ def _serving(settings: ForecastingSettings, stored: StoredPreparation) -> Servin
     from seqconv.tasks.forecasting.prediction import serving
 
     return serving(settings, stored)
+
+
+def reread(path: Path, settings: ForecastingSettings, stored: StoredPreparation) -> Measurements:
+    """The measurements in another file, read as those of a run were.
+
+    Raises:
+        DataError: if the file cannot be read, or lacks a column.
+    """
+    from seqconv.tasks.forecasting.prediction import read_measurements
+    from seqconv.tasks.forecasting.preparation import SeriesPreparation
+
+    preparation = SeriesPreparation.from_json(stored)
+    return read_measurements(path, settings, preparation, preparation.columns)
 
 
 FORECASTING: TaskKind[ForecastingSettings, Measurements] = TaskKind(

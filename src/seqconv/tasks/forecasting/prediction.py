@@ -183,17 +183,10 @@ def read_inputs(
     # be absent unless the model sees it.
     shown = preparation.columns[: preparation.shown]
     columns = shown if settings.target == "value" else preparation.columns
-    source = chosen_columns(
-        _table(data, preparation, columns),
-        columns,
-        preparation.reading,
-        targets=tuple(name for name in preparation.targets if name in columns),
-        features=preparation.shown,
-        source="file",
-        frequency=preparation.frequency,
+    record = clean(
+        read_measurements(data, settings, preparation, columns),
+        settings.cleaning,
     )
-    source = replace(source, frequency=_frequency(source, preparation, settings))
-    record = clean(source, settings.cleaning)
     if record.period is None and isinstance(data, np.ndarray):
         record = replace(record, period=preparation.period)
     if record.period != preparation.period:
@@ -239,6 +232,35 @@ def read_inputs(
         series_spec(settings, windows, preparation),
         settings.quantiles or (),
     )
+
+
+def read_measurements(
+    data: InputData,
+    settings: ForecastingSettings,
+    preparation: SeriesPreparation,
+    columns: tuple[str, ...],
+) -> Measurements:
+    """New measurements, read as those of a run were: by the column and format of stamps and the period found then.
+
+    Args:
+        data: as for `read_inputs`.
+        settings: of the run.
+        preparation: of the run.
+        columns: to read.
+
+    Raises:
+        DataError: if the data cannot be read, or lacks a column.
+    """
+    source = chosen_columns(
+        _table(data, preparation, columns),
+        columns,
+        preparation.reading,
+        targets=tuple(name for name in preparation.targets if name in columns),
+        features=preparation.shown,
+        source="file",
+        frequency=preparation.frequency,
+    )
+    return replace(source, frequency=_frequency(source, preparation, settings))
 
 
 def _frequency(

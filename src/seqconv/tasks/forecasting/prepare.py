@@ -176,12 +176,14 @@ def _anchors(
         ]
         found[split] = Anchors(runs)
     rows = windows.lookback + furthest + 1
+    # Other data than that of the run is all test, and nothing of the run can be changed.
+    remedy = ". Use a shorter `lookback` or another `split`" if len(needed) > 1 else ""
     problems = [
         Problem(
             "lookback",
             f"a window needs {rows} rows in a row without a gap (lookback={windows.lookback} + "
             f"delay={furthest} + 1); the {split} split has {sum(b - a for a, b in bounds[split])} rows and no such "
-            "run. Use a shorter `lookback` or another `split`",
+            f"run{remedy}",
         )
         for split in needed
         if not len(found[split])
