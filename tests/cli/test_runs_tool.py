@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -430,6 +431,19 @@ def test_a_seed_counts_once(sweep):
     assert len(rows) == 6
     twice = [*rows, *rows]
     assert [len(group.rows) for group in comparing.groups_over_seeds(twice)] == [3, 3]
+
+
+def test_seeds_on_other_data_are_no_seeds_of_one_run(sweep):
+    found = comparing.read_rows(comparing.find_runs([sweep]))
+    rows = [replace(row, fingerprint="sha256:one") for row in found]
+    (first, *_), *_ = (group.rows for group in comparing.groups_over_seeds(rows))
+    other = replace(first, fingerprint="sha256:other")
+    groups = comparing.groups_over_seeds([row if row is not first else other for row in rows])
+    assert sorted(len(group.rows) for group in groups) == [1, 2, 3]
+    # What changes no number is no other setting, and of a run that has not ended the data is not known.
+    same = replace(first, fingerprint="", values={**first.values, "trainer.keep": 7})
+    groups = comparing.groups_over_seeds([row if row is not first else same for row in rows])
+    assert [len(group.rows) for group in groups] == [3, 3]
 
 
 def test_a_setting_is_the_same_written_with_decimals(sweep):

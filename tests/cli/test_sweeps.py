@@ -84,6 +84,11 @@ def test_a_glob_stands_for_config_files_in_a_folder_of_ones_own(without_tensorfl
         assert [job.seed for job in read_command_line([*place, "-m", word]).jobs] == [1, 2]
 
 
+def test_a_job_is_named_by_the_last_word_of_each_key():
+    jobs = [["max_len=45", "model=gru", f"max_len={length}"] for length in (20, 45)]
+    assert list(cli._differing(jobs)) == [("max_len=20",), ("max_len=45",)]
+
+
 @pytest.fixture
 def left(command, in_empty_folder, without_tensorflow, monkeypatch):
     """`left(*words)`: exit code, numbers of the jobs that would be run, and what people see."""

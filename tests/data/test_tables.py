@@ -54,6 +54,7 @@ READABLE = {
     "marked.csv": b"\xef\xbb\xbf" + CSV,
     "padded.csv": CSV.replace(b",", b" ,  "),
     "no end of line.csv": CSV.rstrip(),
+    "empty lines at the end.csv": CSV + b"\r\n\n\n",
 }
 
 
@@ -153,7 +154,10 @@ WRONG_FILES = {
         r"row 1, column `Date Time`: must be a time stamp such as %d\.%m\.%Y .*'2009-01-01",
     ),
     "no time stamp": (rows(b"1,2") + b",1,2\n", "row 1, column `Date Time`: must be a time stamp"),
-    "empty line": (rows(b"1,2") + b"\n", "row 1, column `Date Time`: must be a time stamp"),
+    "empty line": (
+        rows(b"1,2") + b"\n01.01.2009 00:20:00,1,2\n",
+        "row 1, column `Date Time`: must be a time stamp",
+    ),
     "long row": (rows(b"1,2", b"1,2,3", b"1,2"), "cannot be read as CSV, .*more fields"),
     "short row": (rows(b"1,2", b"1", b"1,2"), r"\brow 1\b"),
     "cut in the middle of a row": (rows(b"1,2", b"1,2").removesuffix(b",2\n"), r"\brow 1\b"),

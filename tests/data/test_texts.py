@@ -181,6 +181,18 @@ def test_an_empty_text(tmp_path, write_texts, name, empty):
     refused(path, "line 3" if "jsonl" in name else "row 2", "the text is empty")
 
 
+def test_a_number_is_no_text(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": 5, "label": "a"}\n')
+    refused(path, "line 1: must be a text; received 5. Is `dataset.text` the right column?")
+
+
+def test_empty_lines_at_the_end_are_no_texts(tmp_path):
+    path = tmp_path / "texts.csv"
+    path.write_text("text,label\na film,x\na book,y\n\r\n\n")
+    assert sorted(read(path).texts) == ["a book", "a film"]
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("missing", ["", " ", None])
 def test_a_missing_label(tmp_path, write_texts, name, missing):

@@ -464,7 +464,6 @@ def test_texts(text_run, aside):
     ("content", "message"),
     [
         ("txt\nfilm\n", r"texts\.csv: no column `text`. Did you mean `txt`"),
-        ('text\n""\n', r"row 0: the text is empty"),
         ("text\n", r"no texts"),
     ],
 )
@@ -477,17 +476,17 @@ def test_texts_that_do_not_fit(text_run, aside, content, message):
 
 def test_texts_without_any_token_are_predicted_too(text_run, aside):
     path = aside / "texts.csv"
-    path.write_text('text\na lovely film\n"\U0001f600"\n"!!"\n')
+    path.write_text('text\na lovely film\n"\U0001f600"\n"!!"\n""\n\n\n')
     run = load_run(text_run)
     (note,) = run.read_inputs(path).notes
     assert note.startswith(
-        "2 of 3 texts have no token once they are standardized (the first is row 1, "
+        "3 of 4 texts have no token once they are standardized (the first is row 1, "
     )
     ended = answer(text_run, path)
     assert ended.exit_code == 0, ended.output
-    assert "2 of 3 texts have no token" in ended.stderr
+    assert "3 of 4 texts have no token" in ended.stderr
     found = run.predict(path)
-    assert found["row"].to_list() == [0, 1, 2]
+    assert found["row"].to_list() == [0, 1, 2, 3]
     probabilities = found.select(pl.col("^probability of .*$")).to_numpy()
     assert np.isfinite(probabilities).all()
     np.testing.assert_allclose(probabilities[1], probabilities[2])

@@ -189,7 +189,8 @@ def _say_how_far(
     """What is left after a signal."""
     done = sum(_completed(results.get(job.number)) for job in jobs)
     # What halving has left behind completed too, and will not go on.
-    count = "" if line.halves else f"{done} of {len(jobs)} jobs are done, "
+    # Nor is it known how many a search is going to have.
+    count = "" if line.halves or not line.knows_jobs else f"{done} of {len(jobs)} jobs are done, "
     others = (
         "those under way may continue by themselves. When they have ended"
         if line.detached
@@ -217,6 +218,11 @@ def _key(job: Config | ConfigError, words: Sequence[str]) -> str:
 
 def _differing(job_words: Sequence[Sequence[str]]) -> Iterator[tuple[str, ...]]:
     """The words of each job that not all of them have."""
+    # Of a key that is given twice the last one holds.
+    job_words = [
+        list({word.partition("=")[0].lstrip("+"): word for word in words}.values())
+        for words in job_words
+    ]
     common = set(job_words[0]).intersection(*job_words)
     for words in job_words:
         yield tuple(word for word in words if word not in common) or tuple(words)

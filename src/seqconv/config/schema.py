@@ -48,6 +48,15 @@ Checked = TypeVar("Checked")
 # Keys about how a process starts, not about what the run is.
 OF_THE_START = ("resume", "sweep")
 
+# What changes no number: a job of a sweep is the same one with another value of these.
+OF_NO_EFFECT = (
+    "trainer.checkpoint_seconds",
+    "trainer.keep",
+    "trainer.max_time",
+    "trainer.mlflow",
+    "trainer.tensorboard",
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainerConfig(Section):

@@ -177,7 +177,8 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Blocks of whole lines; one that ends within quotes goes on to the end of the cell."""
+    """Blocks of whole lines, a cell in quotes never in two; empty lines at the end of the file are left out."""
+    held = b""
     while chunk := stream.read(BLOCK_BYTES):
         parts = [chunk if chunk.endswith(b"\n") else chunk + stream.readline()]
         is_within = count(parts[0], '"') % 2 == 1
@@ -187,7 +188,11 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
             parts.append(line)
             left -= len(line)
             is_within = line.count(b'"') % 2 == 0
-        yield b"".join(parts)
+        if held:
+            yield held
+        held = b"".join(parts)
+    if held := held.rstrip(b"\r\n"):
+        yield held + b"\n"
 
 
 def count(body: bytes, character: str) -> int:

@@ -48,6 +48,8 @@ def read_cells(content: bytes, path: Path) -> Cells:
 
     text, line = decoded(content, path)
     header_names(text.partition("\n")[0], path)
+    # Empty lines at the end are no rows; in between they would move the numbers of those behind them.
+    text = text.rstrip("\r\n") + "\n"
     try:
         frame = pl.read_csv(io.BytesIO(text.encode()), infer_schema=False)
     except pl.exceptions.NoDataError as error:

@@ -145,8 +145,11 @@ def read_unlabelled(path: Path, *, text: str) -> tuple[list[str], tuple[str, ...
     try:
         found = _reader(path)(read_bytes(path), path, {"text": text, "label": None, "part": None})
         for row in found.rows:
-            _check_text(row.text, f"{path}: {row.place}")
-            texts.append(row.text)
+            # One of a million must not keep the others from being predicted.
+            text_or_nothing = "" if row.text is None else row.text
+            if text_or_nothing != "":
+                _check_text(row.text, f"{path}: {row.place}")
+            texts.append(text_or_nothing)
     except ConfigError as error:
         # The column is the run's, so it is the file that is wrong.
         raise DataError(f"{path}: {error.problems[0].message}") from error
@@ -344,8 +347,12 @@ def _checked(row: _Row, path: Path) -> _Row:
 
 def _check_text(text: Any, where: str) -> None:
     """Refuse what is no text, an empty one, or far too long a one."""
-    if not isinstance(text, str) or not text.strip():
-        received = "nothing" if text is None or text == "" else repr(text)[:40]
+    if text is not None and not isinstance(text, str):
+        raise DataError(
+            f"{where}: must be a text; received {repr(text)[:40]}. Is `dataset.text` the right column?"
+        )
+    if text is None or not text.strip():
+        received = "nothing" if not text else repr(text)[:40]
         raise DataError(f"{where}: the text is empty; received {received}")
     if len(text) > LONGEST_TEXT:
         raise DataError(

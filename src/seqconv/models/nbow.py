@@ -91,7 +91,7 @@ class NBowConfig(ModelSection):
     def export_problems(self, form: str) -> Iterator[Problem]:
         """Only TensorFlow searches a table."""
         if form != "saved_model":
-            rule = f"{form} has no search in a sorted table, which `nbow` needs"
+            rule = f"{form} has no search in a sorted table, which `{self.name}` needs"
             yield Problem("--format", f"{rule}; received {form}. Use saved_model")
 
 

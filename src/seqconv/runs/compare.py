@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from seqconv import console
 from seqconv.config.errors import ConfigError, OutputError, Problem, did_you_mean
+from seqconv.config.schema import OF_NO_EFFECT
 from seqconv.config.yaml_files import leaves, load_tree
 from seqconv.runs import layout
 from seqconv.runs.files import read_json, whole_numbers
@@ -52,6 +53,7 @@ class Row:
         objective: name of the metric that chose the best epoch.
         started: time in the name of the directory, or of its sweep's; the name itself else.
         reason: why it did not end well; empty if it did.
+        fingerprint: of the data; empty while it is not known.
     """
 
     run_dir: Path
@@ -61,6 +63,7 @@ class Row:
     objective: str
     started: str
     reason: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ def read_row(run_dir: Path) -> Row:
         objective=objective,
         started=place.name,
         reason="" if result is None or result.error is None else result.error.message,
+        fingerprint=str(((result and result.dataset) or {}).get("fingerprint", "")),
     )
 
 
@@ -268,8 +272,14 @@ def where(rows: Sequence[Row], conditions: Sequence[str]) -> list[Row]:
     return kept
 
 
-def named_key(rows: Sequence[Row], key: str, option: str) -> str:
+def named_key(rows: Sequence[Row], key: str, option: str, others: Collection[str] = ()) -> str:
     """The full name of a setting; `model` stands for `model.name`.
+
+    Args:
+        rows: of runs.
+        key: as the user named it.
+        option: that named it.
+        others: names that might have been meant, too.
 
     Raises:
         ConfigError: if no run has it.
@@ -279,7 +289,7 @@ def named_key(rows: Sequence[Row], key: str, option: str) -> str:
         if name in known:
             return name
     raise ConfigError(
-        [Problem(option, f"no run has the setting `{key}`.{did_you_mean(key, known)}")]
+        [Problem(option, f"no run has the setting `{key}`.{did_you_mean(key, [*known, *others])}")]
     )
 
 
@@ -309,7 +319,7 @@ def sorted_rows(rows: Sequence[Row], name: str | None = None, option: str = "--s
         raise ConfigError([Problem(option, rule)])
     if any(name in row.metrics for row in rows):
         return sorted(rows, key=lambda row: _rank(row.metrics.get(name), name))
-    key = named_key(rows, name, option)
+    key = named_key(rows, name, option, {metric for row in rows for metric in row.metrics})
     return sorted(rows, key=lambda row: _order(row.values.get(key)))
 
 
@@ -326,11 +336,16 @@ def _order(value: Json) -> tuple[int, float, str]:
 
 
 def groups_over_seeds(rows: Sequence[Row]) -> list[Group]:
-    """Runs that differ in their seeds alone, together; in the order of the first of each."""
+    """Runs of the same data that differ in their seeds alone, together; in the order of the first of each."""
     found: dict[str, dict[str, list[Row]]] = {}
+    apart = {SEED, *OF_NO_EFFECT}
+    known: dict[str, str] = {}
     for row in rows:
-        shared = {key: value for key, value in row.values.items() if key != SEED}
-        members = found.setdefault(_text(shared), {})
+        shared = _text({key: value for key, value in row.values.items() if key not in apart})
+        # The data of one that has not ended is not known: it is taken for that of the first.
+        data = row.fingerprint or known.get(shared, "")
+        known.setdefault(shared, data)
+        members = found.setdefault(f"{shared} {data}", {})
         members.setdefault(_text(row.values.get(SEED)), []).append(row)
     # The same run once more says nothing new.
     groups = [tuple(map(best_of, members.values())) for members in found.values()]

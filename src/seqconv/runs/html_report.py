@@ -108,6 +108,8 @@ def _summary(rows: Sequence[Row], best: Row) -> str:
     parts = [f"{len(completed)} of {len(rows)} runs completed, on {', '.join(names) or 'no data'}."]
     if len(names) > 1:
         parts.append("The metrics of different datasets cannot be compared.")
+    elif len({row.fingerprint for row in rows if row.fingerprint}) > 1:
+        parts.append("They are of different data, so that their metrics cannot be compared.")
     objectives = sorted({row.objective for row in rows})
     if len(objectives) > 1:
         parts.append(

@@ -22,6 +22,7 @@ from seqconv.config.errors import (
     unknown_key,
 )
 from seqconv.config.schema import (
+    OF_NO_EFFECT,
     Config,
     fold_configs,
     load_config,
@@ -36,14 +37,6 @@ from seqconv.runs.files import remove_staging
 from seqconv.runs.progress import Progress
 from seqconv.runs.result import FINAL, Result, read_result
 
-# What changes no number: a job of a sweep is the same one with another value of these.
-OF_NO_EFFECT = (
-    "trainer.checkpoint_seconds",
-    "trainer.keep",
-    "trainer.max_time",
-    "trainer.mlflow",
-    "trainer.tensorboard",
-)
 # What does not touch the numbers of a finished step. Only the rest of the training may turn out differently.
 MAY_CHANGE = {
     *OF_NO_EFFECT,

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from seqconv.config.errors import ConfigError, OutputError
 from seqconv.config.fields import STRICT, Count, NonNegative, read_values
-from seqconv.config.schema import Config, load_config
+from seqconv.config.schema import OF_NO_EFFECT, Config, load_config
 from seqconv.runs.files import read_json, whole_numbers, write_json
 from seqconv.runs.layout import CONFIG, MANIFEST
 from seqconv.runs.result import FINAL, Result, read_result
-from seqconv.runs.resume import OF_NO_EFFECT, find_resume_point, finished
+from seqconv.runs.resume import find_resume_point, finished
 from seqconv.tasks.contract import Json
 
 VERSION = 1

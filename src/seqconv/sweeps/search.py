@@ -21,9 +21,9 @@ from hydra.core.override_parser.types import (
 
 from seqconv import console
 from seqconv.config.errors import ConfigError, OutputError, Problem
+from seqconv.config.schema import OF_NO_EFFECT
 from seqconv.runs.layout import JOURNAL
 from seqconv.runs.result import read_result
-from seqconv.runs.resume import OF_NO_EFFECT
 
 Study = Any
 Trial = Any

@@ -164,6 +164,8 @@ def load_run(run_dir: Path | str) -> TrainedRun:
     path = Path(run_dir)
     if not path.is_dir():
         raise OutputError(f"{path}: no such run directory")
+    if layout.is_sweep(path):
+        raise OutputError(f"{path}: is a sweep; name one of its runs, such as {path / '0'}")
     config = load_config(path / layout.CONFIG)
     checkpoint = _best_checkpoint(path)
     return TrainedRun(path, config, checkpoint, _stored_preparation(path, checkpoint))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from seqconv import console
-from seqconv.config.errors import ConfigError, OutputError, Problem
+from seqconv.config.errors import ConfigError, DataError, OutputError, Problem
 
 if TYPE_CHECKING:
     import polars
@@ -107,7 +107,11 @@ def _readable(file: str) -> Iterator[Path]:
         with path.open("wb") as stream:
             while block := sys.stdin.buffer.read(PIPE_BLOCK):
                 stream.write(block)
-        yield path
+        try:
+            yield path
+        except DataError as error:
+            text = str(error).replace(str(path), "standard input (read as a table or texts in CSV)")
+            raise DataError(text) from error
 
 
 @contextlib.contextmanager

@@ -236,6 +236,10 @@ def _note_differences(rows: Sequence[Row], sort: str | None, option: str = "--so
         console.info(
             f"the runs are of different datasets ({', '.join(sorted(names))}): their metrics cannot be compared"
         )
+    elif len({row.fingerprint for row in rows if row.fingerprint}) > 1:
+        console.info(
+            "the runs are of different data (`dataset.fingerprint` in metrics.json): their metrics cannot be compared"
+        )
     objectives = {row.objective for row in rows}
     if len(objectives) > 1:
         console.info(
