@@ -339,12 +339,16 @@ def groups_over_seeds(rows: Sequence[Row]) -> list[Group]:
     """Runs of the same data that differ in their seeds alone, together; in the order of the first of each."""
     found: dict[str, dict[str, list[Row]]] = {}
     apart = {SEED, *OF_NO_EFFECT}
+    settings = [
+        _text({key: value for key, value in row.values.items() if key not in apart}) for row in rows
+    ]
+    # Of a run that has not ended the data is not known: it is taken for that of the first one like it.
     known: dict[str, str] = {}
-    for row in rows:
-        shared = _text({key: value for key, value in row.values.items() if key not in apart})
-        # The data of one that has not ended is not known: it is taken for that of the first.
+    for shared, row in zip(settings, rows, strict=True):
+        if row.fingerprint:
+            known.setdefault(shared, row.fingerprint)
+    for shared, row in zip(settings, rows, strict=True):
         data = row.fingerprint or known.get(shared, "")
-        known.setdefault(shared, data)
         members = found.setdefault(f"{shared} {data}", {})
         members.setdefault(_text(row.values.get(SEED)), []).append(row)
     # The same run once more says nothing new.
