@@ -181,6 +181,18 @@ CASES = {
         USAGE,
         r"require: must name what the whole of an ensemble .* received `timing.steps_per_second`",
     ),
+    "a requirement of a baseline that is none": (
+        table(),
+        ["require=baselines.persistance.test.mae>2"],
+        USAGE,
+        r"require: must name validation or test of one of persistence, .*received `baselines.persistance.test.mae`",
+    ),
+    "a requirement of a baseline that is not computed": (
+        table(),
+        ["lead=[1h,3h]", "trainer.baselines=false", "require=baselines.ridge.test.scaled.mae>0"],
+        USAGE,
+        r"require: `ridge` is computed with trainer.baselines=true alone",
+    ),
     "a requirement of data that is not described": (
         table(),
         ["require=dataset.rowz>2"],

@@ -272,6 +272,10 @@ class Task(Protocol):
         """The error of each test sample."""
         ...
 
+    def baseline_names(self, *, slow: bool) -> tuple[str, ...]:
+        """The names of the baselines, known before they are computed; `slow` as below."""
+        ...
+
     def baselines(self, *, slow: bool) -> dict[str, BaselineResult]:
         """How what a model must beat does, by name.
 

@@ -11,7 +11,7 @@ from seqconv.config.registry import DATASETS
 from seqconv.config.requirements import DETAILS, MEASURED, Objective, Requirement
 from seqconv.config.schema import Config
 from seqconv.runs.result import is_number
-from seqconv.tasks.contract import Split, StoredPreparation, Task
+from seqconv.tasks.contract import EVALUATED, Split, StoredPreparation, Task
 from seqconv.tasks.metrics import value_of
 
 # Of what `require` may name, among which one that is meant is looked for.
@@ -48,6 +48,7 @@ def load_task(
         *_absent_metrics(config.objective, require, names),
         *_absent_details(task, require),
         *_absent_facts(task, require),
+        *_absent_baselines(task, require, slow=config.trainer.baselines),
         *_absent_parts(config, require),
     ]
     if problems:
@@ -98,6 +99,21 @@ def _absent_facts(task: Task, require: Sequence[Requirement]) -> Iterator[Proble
                 f"must name a number that `dataset` has in metrics.json, such as {', '.join(known)}"
             )
             yield Problem("require", f"{rule}; received `{requirement.name}`")
+
+
+def _absent_baselines(
+    task: Task, require: Sequence[Requirement], *, slow: bool
+) -> Iterator[Problem]:
+    """What is asked of baselines that there will not be."""
+    known = task.baseline_names(slow=slow)
+    for requirement in require:
+        part, name, split, *_ = [*requirement.name.split("."), "", ""]
+        if part != "baselines" or (name in known and split in EVALUATED):
+            continue
+        rule = f"must name validation or test of one of {', '.join(known)}"
+        if name in task.baseline_names(slow=True) and name not in known:
+            rule = f"`{name}` is computed with trainer.baselines=true alone"
+        yield Problem("require", f"{rule}; received `{requirement.name}`")
 
 
 def _absent_parts(config: Config, require: Sequence[Requirement]) -> Iterator[Problem]:

@@ -245,12 +245,16 @@ class Classification:
 
     # Baselines
 
+    def baseline_names(self, *, slow: bool) -> tuple[str, ...]:
+        """As in `baselines`."""
+        return ("majority", "nbsvm") if slow and self.trainable else ("majority",)
+
     def baselines(self, *, slow: bool) -> dict[str, BaselineResult]:
         """The majority class and, where there is a training part, NB-SVM."""
         evaluated: tuple[Split, ...] = EVALUATED if self.trainable else ("test",)
         shares = self.preparation.shares
         results = {"majority": self._judged(baselines.majority(self.splits, shares, evaluated))}
-        if slow and self.trainable:
+        if "nbsvm" in self.baseline_names(slow=slow):
             classes = len(self.preparation.classes)
             results["nbsvm"] = self._judged(baselines.nbsvm(self.splits, classes))
         return results

@@ -347,6 +347,16 @@ class Forecasting:
 
     # Baselines
 
+    def baseline_names(self, *, slow: bool) -> tuple[str, ...]:
+        """As in `baselines`."""
+        names = ["persistence"]
+        day = baselines.rows_per_day(self.record.period)
+        if baselines.seasonal_naive(self.samples("test"), day) is not None:
+            names.append("seasonal_naive")
+        if self.trainable and (slow or len(self.windows.leads) == 1):
+            names.append("ridge")
+        return tuple(names)
+
     def baselines(self, *, slow: bool) -> dict[str, BaselineResult]:
         """Persistence, the same hour of the newest known day, and a ridge regression where there is a training part.
 
@@ -364,7 +374,7 @@ class Forecasting:
             days = max(seasonal.points) // day
             judged = self._judged(seasonal)
             results["seasonal_naive"] = replace(judged, metrics={"days": days, **judged.metrics})
-        if self.trainable and (slow or len(self.windows.leads) == 1):
+        if "ridge" in self.baseline_names(slow=slow):
             results["ridge"] = self._judged(self._ridge(day))
         return results
 
