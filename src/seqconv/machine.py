@@ -43,7 +43,7 @@ def _groups(controller: str) -> Iterator[Path]:
 
 
 def _numbers(path: Path) -> list[int]:
-    """Those in a file of a control group; none where it says that there is no limit."""
+    """The numbers in a file of a control group; none where it says that there is no limit."""
     try:
         return [int(word) for word in path.read_text().split()]
     except (OSError, ValueError):

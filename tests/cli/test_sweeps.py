@@ -185,7 +185,7 @@ def test_data_that_has_changed_between_jobs_is_named(left, tmp_path):
         )
     stderr = left(*WORDS, *place)[2]
     assert (
-        "the data has changed between jobs 0, 1 and 2: their figures cannot be compared" in stderr
+        "the data has changed between jobs 0, 1 and 2: their metrics cannot be compared" in stderr
     )
     path.write_text(path.read_text().replace("bbb", "aaa"))
     assert "has changed" not in left(*WORDS, *place)[2]
@@ -260,5 +260,5 @@ def test_a_sweep_that_is_interrupted_says_what_becomes_of_its_jobs(
         ),
         (["hydra/sweeper=halving"], "interrupted: those under way have saved"),
     ):
-        cli._say_how_far(read_command_line([*WORDS, *words]), {}, [], tmp_path)
+        cli._note_progress(read_command_line([*WORDS, *words]), {}, [], tmp_path)
         assert message in capsys.readouterr().err

@@ -173,7 +173,7 @@ def hand_over(words: Sequence[str], job: Callable[[DictConfig], float | None]) -
 
 @dataclass(frozen=True)
 class _Groups:
-    """Of a `ConfigLoader` what an override asks."""
+    """What an override asks of a `ConfigLoader`."""
 
     get_group_options: Callable[[str, ObjectType], list[str]]
 
@@ -223,7 +223,7 @@ class _Reader:
         return [f"hydra.searchpath=[{','.join(map(quoted, paths))}]"] if paths else []
 
     def _parsed(self, words: Sequence[str]) -> list[Override]:
-        """Those that can be read."""
+        """The overrides that can be read."""
         found = [read_word(self.parser, word) for word in words]
         self.problems += [each for each in found if isinstance(each, Problem)]
         return [each for each in found if isinstance(each, Override)]

@@ -86,14 +86,14 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
     manifest = known.with_jobs(zip(keys, _differing(line.job_words), strict=True))
     by_key = manifest.by_key()
     jobs = [by_key[key] for key in dict.fromkeys(keys)]
-    _say_what_is_the_same(keys)
+    _note_equal_jobs(keys)
     write_manifest(sweep_dir, manifest)
     before = results_of(sweep_dir, jobs)
     # Of jobs of one configuration the first.
     places = {by_key[key].number: place for place, key in reversed(list(enumerate(keys)))}
     configs = {job.number: line.jobs[places[job.number]] for job in jobs}
     _check_directories(sweep_dir, configs)
-    _say_what_cannot_start(configs)
+    _note_refused_jobs(configs)
     done = _done(sweep_dir, configs, before)
     run_job = SweepJob(
         sweep_dir,
@@ -110,7 +110,7 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
         _report(run_job, done)
     results = _launch(line, run_job, signals, lambda: jobs)
     _show(results, jobs, sweep_dir)
-    _say_whose_data_differs(configs, results)
+    _note_changed_data(configs, results)
     # What halving has left behind was not trained to its end.
     final = _done(sweep_dir, configs, results) if line.halves else results
     _judge(results, jobs, sweep_dir, list(final))
@@ -150,7 +150,7 @@ def _launch(
             results = results_of(run_job.sweep_dir, jobs())
             _report(run_job, results)
     if interrupted is not None:
-        _say_how_far(line, results, jobs(), run_job.sweep_dir)
+        _note_progress(line, results, jobs(), run_job.sweep_dir)
         raise InterruptedRun(interrupted)
     if run_job.error is not None:
         raise run_job.error
@@ -183,7 +183,7 @@ def _show(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) -
     )
 
 
-def _say_how_far(
+def _note_progress(
     line: CommandLine, results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path
 ) -> None:
     """What is left after a signal."""
@@ -249,7 +249,7 @@ def _check_directories(sweep_dir: Path, configs: Mapping[int, Config | ConfigErr
         )
 
 
-def _say_what_cannot_start(jobs: Mapping[int, Config | ConfigError]) -> None:
+def _note_refused_jobs(jobs: Mapping[int, Config | ConfigError]) -> None:
     """Each mistake once, with the numbers of all jobs that have it."""
     mistakes = {
         number: str(found) for number, found in jobs.items() if isinstance(found, ConfigError)
@@ -259,7 +259,7 @@ def _say_what_cannot_start(jobs: Mapping[int, Config | ConfigError]) -> None:
         console.info(f"{name} {_listed(numbers)} of the sweep cannot start:\n{mistake}")
 
 
-def _say_whose_data_differs(
+def _note_changed_data(
     configs: Mapping[int, Config | ConfigError], results: Mapping[int, Result]
 ) -> None:
     """Name the jobs between which a file has changed: those that were done before it did are not run again."""
@@ -273,7 +273,7 @@ def _say_whose_data_differs(
         groups = [_listed(numbers) for numbers in _by_value(fingerprints).values()]
         if len(groups) > 1:
             console.info(
-                f"the data has changed between jobs {' and '.join(groups)}: their figures cannot be compared; a sweep "
+                f"the data has changed between jobs {' and '.join(groups)}: their metrics cannot be compared; a sweep "
                 "without sweep.resume runs all of them anew"
             )
 
@@ -290,7 +290,7 @@ def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def _say_what_is_the_same(keys: Sequence[str]) -> None:
+def _note_equal_jobs(keys: Sequence[str]) -> None:
     if repeated := len(keys) - len(set(keys)):
         console.info(f"{repeated} jobs have the configuration of another one, and are left out")
 

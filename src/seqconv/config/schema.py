@@ -103,7 +103,7 @@ class TrainerConfig(Section):
     tensorboard: bool
     """Also write the epochs as events for TensorBoard into the run directory."""
     mlflow: str | None
-    """The URI of an MLflow tracking server or database that is also told of the run; None: none."""
+    """The URI of an MLflow tracking server or database that the run is also sent to; None: none."""
 
     def problems(self) -> Iterator[Problem]:
         """An epsilon of plain gradient descent, which divides by nothing; what is wrong with an address."""
@@ -181,7 +181,7 @@ class SearchSettings(Section):
     sampler: Literal["tpe", "random"]
     """How Optuna chooses them."""
     seed: Seed
-    """Of the sampler."""
+    """Seed of the sampler."""
     at_once: Count
     """Trials that are asked for before the results of the others are known."""
 
@@ -193,7 +193,7 @@ class HalvingSettings(Section):
     first: Count
     """Epochs of all jobs."""
     factor: Annotated[int, Ge(2)]
-    """Of epochs from one choice to the next; one job in so many goes on."""
+    """How many times as many epochs from one choice to the next; one job in so many goes on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,13 +15,10 @@ from seqconv.config.errors import Problem
 from seqconv.config.fields import Count, ModelSection, NonNegative, Share
 from seqconv.config.registry import KerasModel
 from seqconv.models.stem import ENDS, head, in_order, stem
-from seqconv.tasks.contract import SequenceSpec
+from seqconv.tasks.contract import LEAST_STD, SequenceSpec
 
 Tensor: TypeAlias = Any
 """Keras comes without types."""
-
-# What a window's standard deviation is made of at least, in those of the training rows: a constant one has none.
-LEAST_STD = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,7 +28,7 @@ class JoinedConfig(ModelSection):
     """More n-grams, weighted apart from the others; None: none."""
     region_cnn: RegionCNNConfig
     cnn_share: Fraction
-    """Of the convolution in the average; the rest is that of the n-grams."""
+    """Share of the convolution in the average; the rest is that of the n-grams."""
 
     @property
     def ngrams(self) -> dict[str, NBowConfig]:
@@ -61,7 +61,7 @@ class JoinedConfig(ModelSection):
         yield from nbow.memory_problems(rooms, spec.outputs[0])
 
     def compile_problems(self) -> Iterator[Problem]:
-        """Those of the convolution."""
+        """Problems of the convolution."""
         yield from self.region_cnn.compile_problems()
 
     def precision_problems(self) -> Iterator[Problem]:
@@ -69,7 +69,7 @@ class JoinedConfig(ModelSection):
         yield float32_only(self.name)
 
     def export_problems(self, form: str) -> Iterator[Problem]:
-        """Those of n-grams."""
+        """Problems of n-grams."""
         yield from self.nbow.export_problems(form)
 
 

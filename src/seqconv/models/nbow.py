@@ -91,7 +91,7 @@ class NBowConfig(ModelSection):
     def export_problems(self, form: str) -> Iterator[Problem]:
         """Only TensorFlow searches a table."""
         if form != "saved_model":
-            rule = f"{form} has no search in a sorted table, which `{self.name}` needs"
+            rule = f"{form} has no search in a sorted table, which n-grams need"
             yield Problem("--format", f"{rule}; received {form}. Use saved_model")
 
 
@@ -132,7 +132,7 @@ class NgramCounts:
     texts: np.ndarray
 
     def most_frequent(self, limit: int) -> NgramCounts:
-        """Those in the most texts, ascending by key."""
+        """N-grams that are in the most texts, ascending by key."""
         import numpy as np
 
         # Stable: of equally frequent n-grams the shorter ones stay.

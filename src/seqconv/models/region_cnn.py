@@ -23,7 +23,7 @@ class RegionCNNConfig(ModelSection):
     regions: Counts
     """Tokens of a region; of several sizes each has filters of its own."""
     filters: Count
-    """Of each size."""
+    """Filters of each size of region."""
     dropout: Share
     """Share of the maxima dropped in training."""
 

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from seqconv import console
+from seqconv.config.registry import KerasModel
 from seqconv.config.schema import Config, to_yaml
 from seqconv.runs import layout, plots
 from seqconv.runs.progress import EpochRecord, Progress
 from seqconv.runs.result import Result
 from seqconv.tasks.contract import EVALUATED, Json, Split, Task
 from seqconv.tasks.metrics import Metric, value_of
-
-KerasModel = Any
-"""A `keras.Model`; Keras comes without types."""
 
 
 def show_start(config: Config, run_dir: Path) -> None:
@@ -72,7 +70,7 @@ def _kind(layer: Any) -> str:
 
 
 def _shape(output: Any) -> str:
-    """Of the first output, where a layer has several."""
+    """Shape of an output; of the first, where a layer has several."""
     shape = (output[0] if isinstance(output, list | tuple) else output).shape
     return f"(batch, {', '.join('any' if size is None else str(size) for size in shape[1:])})"
 

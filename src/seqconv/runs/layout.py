@@ -31,7 +31,7 @@ def fold_name(number: int) -> str:
 
 
 def member_name(number: int) -> str:
-    """Of a member of an ensemble, counted from 1: its directory in the run's, and its layer in the model."""
+    """Name of a member of an ensemble, counted from 1: of its directory in the run's, and of its layer in the model."""
     return f"member_{number}"
 
 

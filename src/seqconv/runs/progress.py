@@ -132,5 +132,5 @@ class Progress:
 
 
 def checkpoint_name(epoch: int, step: int) -> str:
-    """Of the state before a step; epochs count from 1, steps from 0."""
+    """Name of the checkpoint before a step; epochs count from 1, steps from 0."""
     return f"epoch-{epoch:05d}-step-{step:07d}"

@@ -89,7 +89,7 @@ def compare_errors(ours: SampleErrors, theirs: SampleErrors, seed: int = 0) -> D
 
 
 def _sums_of_blocks(values: np.ndarray, block: int) -> np.ndarray:
-    """Of every `block` neighbours, `(len(values) - block + 1,)`."""
+    """The sum of every `block` neighbours, `(len(values) - block + 1,)`."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     return np.asarray(sums[block:] - sums[:-block])
 

@@ -96,7 +96,7 @@ def key_of(config: Config) -> str:
 
 
 def checksum(value: Json) -> str:
-    """Of a value as JSON holds it."""
+    """Checksum of a value as JSON holds it."""
     text = json.dumps(whole_numbers(value), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -1,7 +1,7 @@
 """A search among settings by Optuna: asks for settings, launches them, tells what came out.
 
 The study is a journal in the sweep's directory, written at every step. Whatever ends the search, it goes on from there:
-trials that were under way are resumed as the runs they are, and then told.
+trials that were under way are resumed as the runs they are, and then reported to the study.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from seqconv.runs.result import read_result
 
 Study = Any
 Trial = Any
-"""Of Optuna, which comes without being needed elsewhere."""
+"""Classes of Optuna, which is imported where it is used."""
 
 STUDY = "sweep"
 # A key of the study that holds what is searched.

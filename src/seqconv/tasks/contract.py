@@ -188,7 +188,7 @@ class Task(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the dataset."""
+        """Name of the dataset."""
         ...
 
     @property
@@ -208,7 +208,7 @@ class Task(Protocol):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Those that `measure` gives by name, the loss first."""
+        """Metrics that `measure` gives by name, the loss first."""
         ...
 
     @property
@@ -365,6 +365,10 @@ class Inputs(Protocol):
         ...
 
 
+# The least standard deviation that a window is scaled by, in those of the training rows: a constant window has none.
+LEAST_STD = 0.01
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
     """How raw windows become what a model of a series sees, and what it says becomes values in the targets' units.
@@ -414,7 +418,7 @@ class Serving:
 
     @property
     def scaling(self) -> Scaling | None:
-        """Of a series; None for texts."""
+        """The only or first scaling of a series; None for texts."""
         return self.scalings[0] if self.scalings else None
 
 

@@ -118,7 +118,7 @@ def finish(
         result: with its status.
         run_dir: of the run.
         error: why it did not end well; None if it did.
-        trackers: that are told of its end.
+        trackers: that its end is sent to.
     """
     if error is not None:
         result.error = ErrorResult(message=str(error), exit_code=error.exit_code)

@@ -11,7 +11,7 @@ import numpy as np
 
 from seqconv.config.errors import DataError
 from seqconv.config.fields import PaddingRule
-from seqconv.config.registry import MODELS
+from seqconv.config.registry import MODELS, KerasModel
 from seqconv.config.schema import Config
 from seqconv.models.stem import ENDS
 from seqconv.runs import layout
@@ -19,9 +19,6 @@ from seqconv.runs.checkpoints import Checkpoint
 from seqconv.tasks.contract import Loss, Predicted, Samples, SequenceSpec
 from seqconv.training import tensorflow_import
 from seqconv.training.steps import as_tensor, compile_prediction
-
-KerasModel = Any
-"""A `keras.Model`; Keras comes without types."""
 
 # Evaluation keeps no gradients, so its batches can be larger; this many windows of 240 x 14 take 3.4 MB.
 EVALUATION_BATCH = 256

@@ -7,11 +7,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from seqconv.config.registry import KerasModel
 from seqconv.config.schema import TrainerConfig
 from seqconv.data.scratch import ALIGNMENT
 from seqconv.tasks.contract import Loss, SequenceSpec
 
-KerasModel: TypeAlias = Any
 KerasOptimizer: TypeAlias = Any
 Tensor: TypeAlias = Any
 Function: TypeAlias = Any

@@ -156,7 +156,7 @@ def compare(
         records, title = _records(rows, short=form == Format.table), "runs, the best first"
     _write(records, form, title, [name for name in _names(rows, short=True) if name != sort][1:])
     if significance:
-        _say_significance(ranked_groups, name)
+        _show_significance(ranked_groups, name)
 
 
 @runs.command()
@@ -329,7 +329,7 @@ def _interval(mean: float, half: float) -> str:
     return _cell(mean) if math.isnan(half) else f"{mean:.4g} ± {half:.2g}"
 
 
-def _say_significance(groups: Sequence[Group], name: str) -> None:
+def _show_significance(groups: Sequence[Group], name: str) -> None:
     """Whether the best is better than the next by more than noise, in words."""
     from seqconv.training.evaluation import test_errors
 

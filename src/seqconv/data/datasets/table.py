@@ -70,7 +70,7 @@ class TableConfig(TableSection):
     time: str | None
     """The column of time stamps; `auto`: the only one there is; None: rows have none."""
     time_format: str | None
-    """Of the stamps; None: found."""
+    """Format of the stamps; None: found."""
     series: str | None
     """The column that tells series apart, such as sensors; None: there is one series."""
     scaling: Literal["common", "per_series"]

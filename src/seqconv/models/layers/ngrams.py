@@ -26,7 +26,7 @@ Pattern: TypeAlias = tuple[int, ...]
 
 
 def patterns(ngrams: int, skips: int) -> tuple[Pattern, ...]:
-    """Those of all n-grams of up to `ngrams` words, then bigrams that skip 1 to `skips` words between the two."""
+    """Keys of all n-grams of up to `ngrams` words, then bigrams that skip 1 to `skips` words between the two."""
     whole = (tuple(range(size)) for size in range(1, ngrams + 1))
     skipping = ((0, skipped + 1) for skipped in range(1, skips + 1))
     return (*whole, *skipping)

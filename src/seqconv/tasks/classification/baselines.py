@@ -18,7 +18,7 @@ NBSVM_NGRAMS = 3
 NBSVM_FORM = 1
 
 Probabilities = dict[Split, np.ndarray]
-"""Of each evaluated split, `(texts, classes)`."""
+"""Probabilities of each evaluated split, `(texts, classes)`."""
 
 
 def majority(

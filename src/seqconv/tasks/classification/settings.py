@@ -104,13 +104,13 @@ class ClassificationSettings(Section):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LastShareSettings(ClassificationSettings):
-    """Of texts of a source that has a test part, in an order of its own."""
+    """Settings of texts that have a test part, in an order of their own."""
 
     split: LastShareSplit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShareSettings(ClassificationSettings):
-    """Of texts of a source that may have parts."""
+    """Settings of texts that may have parts."""
 
     split: ShareSplit

@@ -228,7 +228,7 @@ class Classification:
         }
 
     def detail_names(self, split: Split) -> Iterator[str]:
-        """Of the test split those of each class."""
+        """Metrics of each class, of the test split."""
         for name in self.preparation.classes if split == "test" else ():
             yield from (f"classes.{name}.{each}" for each in ("precision", "recall", "texts"))
 

@@ -54,7 +54,7 @@ class Stretches:
 
     @property
     def unit(self) -> str:
-        """Of `ahead`."""
+        """Unit of `ahead`."""
         return "rows" if self.period is None else "h"
 
     @property

@@ -13,7 +13,14 @@ from seqconv.data.cleaning import clean
 from seqconv.data.measurements import Table, expand, read_frame, read_table
 from seqconv.data.readers import Reading
 from seqconv.data.records import Measurements, Record, chosen_columns, runs_of
-from seqconv.tasks.contract import InputData, Scaling, SequenceSpec, Serving, StoredPreparation
+from seqconv.tasks.contract import (
+    LEAST_STD,
+    InputData,
+    Scaling,
+    SequenceSpec,
+    Serving,
+    StoredPreparation,
+)
 from seqconv.tasks.forecasting.inputs import choose_features
 from seqconv.tasks.forecasting.intervals import (
     LOWER,
@@ -25,7 +32,7 @@ from seqconv.tasks.forecasting.intervals import (
 )
 from seqconv.tasks.forecasting.preparation import SeriesPreparation, series_spec
 from seqconv.tasks.forecasting.prepare import series_without
-from seqconv.tasks.forecasting.samples import LEAST_STD, WindowSamples
+from seqconv.tasks.forecasting.samples import WindowSamples
 from seqconv.tasks.forecasting.scaling import (
     apart,
     chosen_features,

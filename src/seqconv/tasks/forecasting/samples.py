@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seqconv.tasks.contract import LEAST_STD
 from seqconv.tasks.forecasting.preparation import SeriesPreparation
 from seqconv.tasks.forecasting.settings import Target, Windows
 from seqconv.tasks.forecasting.windows import Anchors, WindowArray, input_rows
 
 # Numbers that are computed with at once, 16 MB as float64.
 BLOCK_NUMBERS = 2**21
-# A window that changes less than this share of the training rows' standard deviation is scaled by more than its own:
-# a constant one has none.
-LEAST_STD = 0.01
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,7 @@ class Forecasting:
     def _point_forecast(
         self, samples: WindowSamples, predicted: Predicted, part: slice
     ) -> np.ndarray:
-        """Of some samples, `(samples, leads, columns)` float64 in the targets' own units."""
+        """Forecasts of some samples, `(samples, leads, columns)` float64 in the targets' own units."""
         return samples.in_own_unit(
             point_forecast(predicted.predictions[part], self._quantiles), part
         )
@@ -217,7 +217,7 @@ class Forecasting:
         return found if interval is None else {**found, "interval": interval.to_json()}
 
     def detail_names(self, split: Split) -> Iterator[str]:
-        """Of each target and lead, where there are several, and of the test split those of quantiles and intervals."""
+        """Of several targets or leads the metrics of each; of the test those of quantiles and intervals, too."""
         if split == "train":
             return
         if not self._single:
