@@ -257,18 +257,20 @@ class Training:
         """Whether the epoch is the best so far; patience and plateau are counted.
 
         Raises:
-            DivergedError: if the loss is no number.
-            DataError: if the objective is none.
+            DivergedError: if the loss is no number, or the objective is infinite.
+            DataError: if the objective is not defined.
         """
         progress, objective = self.progress, self.config.objective
-        if not math.isfinite(validation["loss"]):
-            raise DivergedError(f"the validation loss is {validation['loss']}")
-        if not math.isfinite(validation[objective.metric]):
+        found = validation[objective.metric]
+        if math.isfinite(validation["loss"]) and math.isnan(found):
             raise DataError(
-                f"objective={objective.name} is {validation[objective.metric]}: it is not defined on these validation "
+                f"objective={objective.name} is {found}: it is not defined on these validation "
                 "samples. Choose another objective, or let validation have more of them (`split`, "
                 "`trainer.evaluation_windows`)"
             )
+        for name in ("loss", objective.metric):
+            if not math.isfinite(validation[name]):
+                raise DivergedError(f"the validation {name} is {validation[name]}")
         better = objective.better(validation[objective.metric], progress.best)
         progress.stalled = 0 if better else progress.stalled + 1
         progress.plateau = 0 if better else progress.plateau + 1
