@@ -341,7 +341,7 @@ def test_a_run_directory_with_a_link_out_is_refused(command, train_once, words, 
         ("a: !!python/object/apply:os.system ['touch hacked']\n", "cannot be read"),
         ("[1, 2]\n", "must be a mapping of keys"),
         ("a: " + "[" * 5000 + "\n", "cannot be read"),
-        ("#" * 1_000_001, "it has more than 1,000,000 bytes"),
+        ("#" * 300_001, "it has more than 300,000 bytes"),
         ("model: {name: conv1d, _target_: os.system}\n", "dataset.name: is missing"),
     ],
 )

@@ -13,9 +13,9 @@ from seqconv.config.errors import ConfigError, Problem
 from seqconv.data.files import read_plain
 from seqconv.tasks.contract import Json
 
-# Ours have two kilobytes and three levels, and more where they name thousands of columns. PyYAML takes minutes for some
-# texts of several megabytes, and a millisecond for each bracket inside a thousand others.
-LARGEST_FILE = 1_000_000
+# Ours have two kilobytes and three levels, and 25 bytes for each column that they name. PyYAML takes minutes for some
+# texts of a megabyte, and a millisecond for each bracket inside a thousand others.
+LARGEST_FILE = 300_000
 DEEPEST = 20
 
 
