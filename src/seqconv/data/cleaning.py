@@ -378,7 +378,8 @@ class _Cleaner:
         self._drop_begun_periods(period)
         starts, times, codes = [], [], []
         for start, stop in self._series_runs():
-            bins, firsts = np.unique(self._periods(start, stop, period), return_index=True)
+            numbers = self._seconds_on_grid(start, stop, period) // period
+            bins, firsts = np.unique(numbers, return_index=True)
             starts.append(firsts + start)
             times.append(self.times[start] + bins * period * SECOND)
             # The source's number: a series that has lost all its rows keeps its own.
@@ -396,10 +397,10 @@ class _Cleaner:
         self.rows = first_rows if self.rows is None else self.rows[first_rows]
         self.series = np.concatenate(codes) if self.series is not None else None
 
-    def _periods(self, start: int, stop: int, period: int) -> np.ndarray:
-        """The number of the period that each row of a series is in."""
+    def _seconds_on_grid(self, start: int, stop: int, period: int) -> np.ndarray:
+        """Seconds from the beginning of the first period to each row of a series."""
         seconds = (self.times[start:stop] - self.times[start]).astype(np.int64)
-        return np.asarray((seconds - _grid_start(seconds, period)) // period)
+        return np.asarray(seconds - _grid_start(seconds, period))
 
     def _drop_begun_periods(self, period: int) -> None:
         """Leave out a last period that has only begun: the mean of its first minutes is no mean of it."""
@@ -408,10 +409,10 @@ class _Cleaner:
         for start, stop in self._series_runs():
             if stop - start < 2:
                 continue
-            numbers = self._periods(start, stop, period)
-            seconds = (self.times[start:stop] - self.times[start]).astype(np.int64)
+            seconds = self._seconds_on_grid(start, stop, period)
+            numbers = seconds // period
             step = float(np.median(np.diff(seconds)))
-            end = _grid_start(seconds, period) + (numbers[-1] + 1) * period
+            end = (numbers[-1] + 1) * period
             # Half a step may be missing where rows are not on time.
             if seconds[-1] + 1.5 * step < end and numbers[0] < numbers[-1]:
                 wanted[start:stop] &= numbers < numbers[-1]

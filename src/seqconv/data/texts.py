@@ -146,10 +146,9 @@ def read_unlabelled(path: Path, *, text: str) -> tuple[list[str], tuple[str, ...
         found = _reader(path)(read_bytes(path), path, {"text": text, "label": None, "part": None})
         for row in found.rows:
             # One of a million must not keep the others from being predicted.
-            text_or_nothing = "" if row.text is None else row.text
-            if text_or_nothing != "":
+            if row.text not in (None, ""):
                 _check_text(row.text, f"{path}: {row.place}")
-            texts.append(text_or_nothing)
+            texts.append(row.text or "")
     except ConfigError as error:
         # The column is the run's, so it is the file that is wrong.
         raise DataError(f"{path}: {error.problems[0].message}") from error

@@ -93,8 +93,11 @@ def _absent_facts(task: Task, require: Sequence[Requirement]) -> Iterator[Proble
     """What is asked of the data that its description does not have."""
     for requirement in require:
         part, _, name = requirement.name.partition(".")
-        if part == "dataset" and not is_number(value_of(task.describe(), name)):
-            known = [key for key, value in task.describe().items() if is_number(value)]
+        if part != "dataset":
+            continue
+        described = task.describe()
+        if not is_number(value_of(described, name)):
+            known = [key for key, value in described.items() if is_number(value)]
             rule = (
                 f"must name a number that `dataset` has in metrics.json, such as {', '.join(known)}"
             )
