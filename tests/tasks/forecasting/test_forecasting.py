@@ -550,9 +550,28 @@ def test_other_data_is_one_test_split():
     np.testing.assert_array_equal(again.preparation.mean, data.preparation.mean)
 
 
+def test_other_data_that_may_have_rows_of_training_says_so():
+    data = make_task()
+    validation = data.samples("validation")
+    last = data.record.times[validation.anchors[np.array([len(validation) - 1])] + 3].max()
+    assert data.preparation.known_until == str(last)
+    known = int((data.record.times <= last).sum())
+
+    longer = make_record(90, noise(90), fingerprint="sha256:longer")
+    (note,) = prepare("small", longer, data.settings, stored(data)).record.notes
+    assert note.startswith(f"{known} of 90 rows are of 2009-01-01 ")
+    assert "leave them out" in note
+
+    later = make_record(range(known, 90), noise(90 - known), fingerprint="sha256:later")
+    assert prepare("small", later, data.settings, stored(data)).record.notes == ()
+    old = stored(data, known_until=None)  # of a run trained before this was kept
+    assert prepare("small", longer, data.settings, old).record.notes == ()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"known_until": "soon"}, "known_until: "),
         ({"mean": [[1.0]]}, "do not belong together"),
         ({"series": ["a", "b"]}, "do not belong together"),
         ({"std": [[1.0, 0.0, 1.0]]}, "must be larger than zero"),

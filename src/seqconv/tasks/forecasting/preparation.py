@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import NaiveDatetime, Strict
 
 from seqconv.config.errors import DataError
 from seqconv.config.fields import STRICT, Count, PositiveFloat
@@ -47,6 +48,7 @@ class SeriesPreparation:
         reading: how files of the record's form are read.
         frequency: seconds from one row to the next, where the settings say so.
         margins: of prediction intervals, learnt from the validation windows. None before that, or where there are none.
+        known_until: ISO 8601, time of the last row of the training and validation splits; None for rows without times.
     """
 
     columns: tuple[str, ...]
@@ -63,6 +65,7 @@ class SeriesPreparation:
     reading: Reading
     frequency: int | None
     margins: Margins | None = None
+    known_until: str | None = None
 
     def of_inputs(self) -> SeriesPreparation:
         """The same without columns that a model does not see."""
@@ -167,6 +170,7 @@ class SeriesPreparation:
             },
             "margins": None if self.margins is None else self.margins.values.tolist(),
             "margin_floor": None if self.margins is None else self.margins.floor,
+            "known_until": self.known_until,
         }
 
     @classmethod
@@ -219,6 +223,7 @@ class SeriesPreparation:
             ),
             frequency=read.reading.frequency,
             margins=margins,
+            known_until=None if read.known_until is None else read.known_until.isoformat(),
         )
 
 
@@ -256,6 +261,7 @@ class _StoredSeries:
     reading: _StoredReading
     margins: list[list[float]] | None
     margin_floor: PositiveFloat | None = None
+    known_until: Annotated[NaiveDatetime, Strict(False)] | None = None
 
 
 def _matrix(rows: list[list[float]]) -> np.ndarray:

@@ -80,13 +80,19 @@ def prepare(
         for split in SPLITS
     }
     if stored is None:
-        preparation = replace(preparation, naive_mae=_naive_mae(samples["train"]))
+        preparation = replace(
+            preparation,
+            naive_mae=_naive_mae(samples["train"]),
+            known_until=_known_until(record, bounds),
+        )
         absent = [
             note
             for split in SPLITS
             for note in series_without(record, windows, anchors[split].runs, f"{split} window")
         ]
         record = replace(record, notes=(*record.notes, *absent))
+    if not own:
+        record = replace(record, notes=(*record.notes, *_rows_known(record, preparation)))
     return Forecasting(name, record, settings, windows, preparation, samples, own)
 
 
@@ -107,6 +113,27 @@ def series_without(
         absent = [name for number, name in enumerate(record.series_names) if number not in found]
         if absent:
             yield f"no {kind} for {len(absent)} of {len(record.series)} series: {', '.join(absent[:20])}"
+
+
+def _known_until(record: Record, bounds: Bounds) -> str | None:
+    """Time of the last row of the training and validation splits, ISO 8601."""
+    if not record.stamped:
+        return None
+    return str(max(record.times[stop - 1] for _, stop in bounds["validation"]))
+
+
+def _rows_known(record: Record, preparation: SeriesPreparation) -> Iterator[str]:
+    """A note where a record that is to be all test may have rows that the run was trained or validated on."""
+    until = preparation.known_until
+    if until is None or not record.stamped:
+        return
+    known = int((record.times <= np.datetime64(until)).sum())
+    if known:
+        yield (
+            f"{known:,} of {len(record.times):,} rows are of {until.replace('T', ' ')} or before, up to which the run "
+            "was trained and validated: if it has seen them, these results are better than those of new data; leave "
+            "them out"
+        )
 
 
 def _refuse_equal_names(record: Record, settings: ForecastingSettings) -> None:
