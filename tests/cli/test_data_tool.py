@@ -7,13 +7,17 @@ import json
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from seqconv.cli import tools as commands
 from seqconv.config.registry import DATASETS
+from seqconv.data import checksums
 from seqconv.data.cache import Remote
 from seqconv.data.datasets import jena
+from seqconv.data.kept_tables import load_or_make
+from seqconv.data.store import Store
 
 
 @pytest.fixture
@@ -55,6 +59,40 @@ def test_list_fetch_list_clear(served):
     assert invoke("clear", "jena").output.count("removed") == 2
     assert "not fetched" in invoke("list").output
     assert "nothing to remove" in invoke("clear").output
+
+
+def test_clear_removes_what_is_kept_of_files_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEQCONV_DATA_DIR", str(tmp_path))
+    kept = ["tables/" + "ab" * 16 + "/table.json", "prepared/ridge-" + "01" * 16 + ".npz"]
+    others = ["tables/mine.csv", "tables/.writing-x/values", "prepared/notes.txt", "data.csv"]
+    for name in (*kept, "checksums/66-1234.json", *others):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+
+    assert invoke("clear", "jena").output == "nothing to remove\n"
+    assert invoke("clear").output.count("removed ") == 3
+    assert sorted(
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()
+    ) == sorted(others)
+
+
+def test_clear_finds_what_a_run_keeps(tmp_path, monkeypatch):
+    def make(writer):
+        writer.write(None, np.zeros((3, 2)), None)
+        writer.finish({})
+
+    monkeypatch.setenv("SEQCONV_DATA_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(checksums, "SMALL_BYTES", 0)
+    monkeypatch.setattr(checksums, "SETTLED_SECONDS", -1)
+    load_or_make({}, make, keep=True)
+    for kind in ("ridge", "nbsvm", "imdb", "text"):
+        Store(kind, 1, {}).save({"weights": np.zeros(3)})
+    (tmp_path / "table.csv").write_text("x,y")
+    with (tmp_path / "table.csv").open("rb") as stream:
+        checksums.file_checksum(stream)
+
+    assert invoke("clear").output.count("removed ") == 6
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -194,6 +195,40 @@ def _check_size_and_sum(remote: Remote, path: Path) -> None:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != remote.sha256:
             raise DataError(f"{remote.url}: must have sha256 {remote.sha256}; received {found}")
+
+
+TABLES = "tables"
+"""Folder of parsed tables."""
+PREPARED = "prepared"
+"""Folder of baselines and of what else takes long to compute."""
+CHECKSUMS = "checksums"
+"""Folder of checksums of files."""
+# What the entries of these folders are called; a process gives what it is still writing another name.
+MADE = (
+    (TABLES, r"[0-9a-f]{32}"),
+    (PREPARED, r"\w+-[0-9a-f]{32}\.npz"),
+    (CHECKSUMS, r"\d+-\d+\.json"),
+)
+
+
+def remove_made() -> list[Path]:
+    """Delete what is kept of files to save time; the paths that were there. A process that uses one keeps what it has."""
+    removed = []
+    for folder, name in MADE:
+        try:
+            found = sorted((cache_folder() / folder).iterdir())
+        except OSError:
+            continue
+        removed += [path for path in found if re.fullmatch(name, path.name)]
+    for path in removed:
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be deleted ({error.strerror})") from error
+    return removed
 
 
 def _pin_path(path: Path) -> Path:

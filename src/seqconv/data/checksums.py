@@ -16,7 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from seqconv.config.errors import DataError
-from seqconv.data.cache import cache_folder
+from seqconv.data.cache import CHECKSUMS, cache_folder
 from seqconv.data.files import parse_json, read_plain, write_whole
 
 # Less is read as fast as looked up.
@@ -63,6 +63,6 @@ def _metadata(stream: BufferedReader) -> dict[str, int]:
 
 def _path(metadata: dict[str, int]) -> Path | None:
     try:
-        return cache_folder() / "checksums" / f"{metadata['device']}-{metadata['inode']}.json"
+        return cache_folder() / CHECKSUMS / f"{metadata['device']}-{metadata['inode']}.json"
     except DataError:
         return None

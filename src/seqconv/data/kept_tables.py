@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from seqconv.config.errors import DataError
-from seqconv.data.cache import cache_folder
+from seqconv.data.cache import TABLES, cache_folder
 from seqconv.data.files import parse_json, read_plain
 from seqconv.data.scratch import temporary_folder
 
@@ -180,7 +180,7 @@ def _made(
 def _folder() -> Path | None:
     """Where tables are kept; None where nothing can be written."""
     try:
-        folder = cache_folder() / "tables"
+        folder = cache_folder() / TABLES
         folder.mkdir(parents=True, exist_ok=True)
     except (DataError, OSError):
         return None

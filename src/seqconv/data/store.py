@@ -14,7 +14,7 @@ import numpy as np
 
 from seqconv.config.errors import DataError
 from seqconv.data.arrays import read_arrays
-from seqconv.data.cache import cache_folder
+from seqconv.data.cache import PREPARED, cache_folder
 from seqconv.data.files import read_plain, write_whole
 
 
@@ -34,7 +34,7 @@ class Store:
         key = json.dumps({"form": form, **settings}, sort_keys=True)
         name = f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
         try:
-            self.path: Path | None = cache_folder() / "prepared" / name
+            self.path: Path | None = cache_folder() / PREPARED / name
         except DataError:
             self.path = None
 

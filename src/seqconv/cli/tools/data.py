@@ -82,11 +82,16 @@ def check(
 def clear(
     name: Annotated[str | None, typer.Argument(help="A dataset; all of them if left out.")] = None,
 ) -> None:
-    """Remove downloaded data from the cache. Nothing else in the folder is touched."""
-    from seqconv.data.cache import remove
+    """Remove downloaded data from the cache, and without NAME all that is kept of files: tables, baselines, checksums.
+
+    Nothing else in the folder is touched. What is missing is downloaded or computed again by the next run.
+    """
+    from seqconv.data.cache import remove, remove_made
 
     chosen = list(_downloads().values()) if name is None else [_download_of(name)]
     removed = [path for download in chosen if download for path in remove(download.remote)]
+    if name is None:
+        removed += remove_made()
     for path in removed:
         typer.echo(f"removed {path}")
     if not removed:
