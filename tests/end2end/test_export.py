@@ -205,6 +205,7 @@ def test_texts(train, in_empty_folder, model):
         np.testing.assert_allclose(found, predicted, rtol=1e-5, atol=1e-5, err_msg=form)
     signature = json.loads((run.run_dir / "export-onnx" / "signature.json").read_text())
     assert signature["output"]["classes"] == ["negative", "positive"]
+    assert signature["input"]["tokens"].endswith("then the words of preparation.json")
 
 
 @pytest.mark.slow

@@ -405,6 +405,7 @@ class Serving:
         step: rows from one input row to the next; 1 for texts.
         quantiles: levels along the last axis of the outputs; empty: there is no such axis.
         series: names of those that are scaled apart.
+        ranks: whether texts are numbers of words that came with the data, not words of the preparation.
     """
 
     spec: SequenceSpec
@@ -415,6 +416,7 @@ class Serving:
     step: int
     quantiles: tuple[float, ...] = ()
     series: tuple[str, ...] = ()
+    ranks: bool = False
 
     @property
     def scaling(self) -> Scaling | None:

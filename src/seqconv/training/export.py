@@ -29,7 +29,10 @@ FILES: dict[ExportFormat, str] = {
     "litert": "model.tflite",
 }
 SIGNATURE = "signature.json"
-TOKENS = "numbers of words, padded in front: 0 padding, 1 start, 2 unknown, then the words of preparation.json"
+TOKENS = "numbers of words, padded in front: 0 padding, 1 start, 2 unknown, then {words}"
+# What a number stands for, where texts were read, and where their words had been numbered before.
+WORDS = "the words of preparation.json"
+RANKS = "the rank of the word in the data, plus 3"
 
 
 def export_run(run: TrainedRun, form: ExportFormat, out: Path | None = None) -> Path:
@@ -90,7 +93,7 @@ def signature(run: TrainedRun, serving: Serving) -> dict[str, Json]:
             "input": {
                 "shape": ["batch", serving.spec.time],
                 "type": "int32",
-                "tokens": TOKENS,
+                "tokens": TOKENS.format(words=RANKS if serving.ranks else WORDS),
             },
             "output": {
                 "shape": ["batch", len(serving.outputs)],

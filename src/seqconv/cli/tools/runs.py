@@ -356,8 +356,15 @@ def _show_significance(groups: Sequence[Group], name: str) -> None:
     console.info(
         f"by {name} the best is {labels[0]}, the next {labels[1]}. On the {found.samples:,} test samples that both "
         f"have, the errors of the best are smaller by {found.mean:.4g} (95 % interval {found.low:.4g} to "
-        f"{found.high:.4g}, block bootstrap; in the unit of the primary metric): {verdict}"
+        f"{found.high:.4g}, block bootstrap; {_unit_of_errors(firsts[0])}): {verdict}"
     )
+
+
+def _unit_of_errors(row: Row) -> str:
+    """What a run's errors on test samples are measured in, for messages."""
+    if "test_accuracy" in row.metrics:
+        return "as a share of the texts"
+    return "in the unit of the target" if "test_mae" in row.metrics else "in standard deviations"
 
 
 def _refuse_other_data(groups: Sequence[Group]) -> None:

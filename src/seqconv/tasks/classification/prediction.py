@@ -78,6 +78,7 @@ def serving(settings: ClassificationSettings, stored: StoredPreparation) -> Serv
         outputs=preparation.classes,
         leads=(),
         step=1,
+        ranks=preparation.vocabulary is None,
     )
 
 
