@@ -817,6 +817,16 @@ HALVING = [*GRID, "hydra/sweeper=halving"]
             id="weights-of-leads-in-a-search",
         ),
         pytest.param(
+            [*HALVING, "target=value,normalized"],
+            "target: changes what val_loss is",
+            id="units-of-windows-in-halving",
+        ),
+        pytest.param(
+            [*SEARCH, "dataset=table", "dataset.scaling=common,per_series"],
+            "dataset.scaling: changes the unit of val_loss, so that jobs cannot be chosen by it",
+            id="scalings-in-a-search",
+        ),
+        pytest.param(
             [*HALVING, "hydra.sweeper.first=0"],
             "hydra.sweeper.first: must be greater than or equal to 1; received 0",
             id="halving-after-no-epoch",

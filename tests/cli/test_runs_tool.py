@@ -280,6 +280,25 @@ def test_losses_of_different_kinds_are_told(sweep, key):
     assert "not of the same thing" not in found.stderr
 
 
+def test_scaled_errors_of_other_scalings_are_not_compared(sweep):
+    ours = {"fingerprint": "sha256:0", "targets": ["T"], "units": {"T": "degC"}, "leads": [1, 2]}
+    for number in range(5):
+        config = sweep / str(number) / "config.yaml"
+        scaling = "common" if number < 3 else "per_series"
+        config.write_text(
+            config.read_text().replace("\ndataset:\n", f"\ndataset:\n  scaling: {scaling}\n", 1)
+        )
+        path = sweep / str(number) / "metrics.json"
+        content = json.loads(path.read_text()) | {"dataset": ours}
+        content["validation"]["scaled"] = {"mae": 0.5}
+        path.write_text(json.dumps(content))
+    found = CliRunner().invoke(tools.app, ["runs", "best", str(sweep)])
+    assert "they differ in dataset.scaling" in found.stderr
+    assert "validation_scaled.mae" not in found.stderr
+    with pytest.raises(SeqconvError, match="predict other targets or leads, or in other units"):
+        answer("compare", sweep, "--significance")
+
+
 @pytest.mark.parametrize("name", ["test_interval.coverage", "test_quantiles.below.0.1"])
 def test_neither_the_largest_nor_the_smallest_coverage_is_the_best(sweep, name):
     with pytest.raises(SeqconvError, match="is best where it is nearest to its level"):

@@ -300,6 +300,17 @@ def test_a_mean_is_that_of_the_values_a_column_has_whatever_others_lack():
     assert (record.counts.dropped_rows, record.counts.missing[COLUMNS[2]]) == (0, 10)
 
 
+@pytest.mark.parametrize("sentinel", [-9999.0, -999.9, 99.99])
+def test_a_sentinel_is_in_no_mean_whatever_its_digits(sentinel):
+    values = noise(60)
+    values[5, 1] = sentinel
+    times = stamps(1)[0] + np.arange(60) * np.timedelta64(60, "s")
+    cleaning = replace(CLEANING, irregular="resample", sentinels=(sentinel,))
+    record = make_record(times, values, frequency=600, cleaning=cleaning)
+    others = np.delete(values[:10, 1], 5)
+    assert record.values[0, 1] == pytest.approx(others.mean(), rel=1e-5)
+
+
 @pytest.mark.parametrize(("rows", "periods"), [(60, 6), (59, 5), (53, 5), (50, 5)])
 def test_a_last_period_that_has_only_begun_is_left_out(rows, periods):
     record = minutely(rows, values=noise(rows))

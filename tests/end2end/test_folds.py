@@ -9,8 +9,14 @@ import polars as pl
 import pytest
 
 from seqconv.config.errors import DataError, OutputError
+from seqconv.runs.lock import locked
+from seqconv.runs.result import Result
+from seqconv.sweeps import members as sweeps_members
+from seqconv.sweeps.members import run_side_by_side
 from seqconv.training import folds
 from seqconv.training.evaluation import evaluate_run
+from seqconv.training.outcome import Outcome
+from seqconv.training.signals import Signals
 from seqconv.training.trained import load_run
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -52,6 +58,68 @@ def metrics_of(run_dir):
 
 def without_times(result):
     return {name: value for name, value in result.items() if name != "timing"}
+
+
+def append_to(file):
+    """As somebody who writes to a file that is being trained on."""
+    with file.open("a") as stream:
+        stream.write(file.read_text().splitlines()[-1].replace("2009", "2031", 1) + "\n")
+
+
+def test_data_that_changes_while_folds_are_trained(train, words, monkeypatch):
+    file = Path(words[-1].partition("=")[2])
+    run_part = folds.run_part
+
+    def run_and_append(config, run_dir, start):
+        outcome = run_part(config, run_dir, start)
+        append_to(file)
+        return outcome
+
+    monkeypatch.setattr(folds, "run_part", run_and_append)
+    run_dir, stderr = train(*words, "folds=3", code=3)
+    metrics = metrics_of(run_dir)
+    assert metrics["status"] == "failed"
+    assert f"{run_dir / 'fold-2'} was trained on other data than what began before it" in stderr
+    assert metrics["error"]["exit_code"] == 3
+    assert len(metrics["folds"]) == 1
+
+
+def test_data_that_changes_before_members_read_it(train, words, monkeypatch):
+    def append_and_run(members, threads, signals):
+        append_to(Path(words[-1].partition("=")[2]))
+        return run_side_by_side(members, threads, signals)
+
+    monkeypatch.setattr(sweeps_members, "run_side_by_side", append_and_run)
+    run_dir, stderr = train(*words, "ensemble=2", code=3)
+    assert metrics_of(run_dir)["status"] == "failed"
+    assert f"{run_dir / 'member_1'} was trained on other data than what began before it" in stderr
+
+
+def test_nobody_else_can_work_on_a_fold(train, words, monkeypatch):
+    refused = []
+    run_part = folds.run_part
+
+    def try_too(config, run_dir, start):
+        with pytest.raises(OutputError, match="another process is working on this run"):
+            locked(run_dir).__enter__()
+        refused.append(run_dir.name)
+        return run_part(config, run_dir, start)
+
+    monkeypatch.setattr(folds, "run_part", try_too)
+    train(*words, "folds=2")
+    assert refused == ["fold-1", "fold-2"]
+
+
+def test_nobody_else_can_work_on_a_member_that_runs_in_turn(tmp_path, monkeypatch):
+    def run(config, run_dir, signals):
+        with pytest.raises(OutputError, match="another process is working on this run"):
+            locked(run_dir).__enter__()
+        return Outcome(Result(status="completed"), run_dir)
+
+    monkeypatch.setattr(sweeps_members, "run_member", run)
+    members = [(None, tmp_path / name) for name in ("member_1", "member_2")]
+    outcomes = run_side_by_side(members, 1, Signals())
+    assert [outcome.run_dir.name for outcome in outcomes] == ["member_1", "member_2"]
 
 
 @pytest.fixture

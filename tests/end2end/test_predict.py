@@ -357,6 +357,38 @@ def test_rows_without_time_stamps(train, aside, in_empty_folder):
     assert (found["forecast_time"] - found["forecast_origin"]).unique().to_list() == [6]
 
 
+def test_rows_of_series_without_time_stamps_are_numbered_within_each(train, aside, in_empty_folder):
+    """In the file they take turns; a number of the row in a sorted table would be nobody's."""
+    path = aside / "turns.csv"
+    frames = [
+        hourly(rows, seed=rows).drop("when", "place").with_columns(sensor=pl.lit(name))
+        for rows, name in ((300, "s1"), (200, "s2"))
+    ]
+    rows = [
+        frame.with_columns(order=pl.int_range(pl.len()) * 2 + number)
+        for number, frame in enumerate(frames)
+    ]
+    pl.concat(rows).sort("order").drop("order").write_csv(path)
+    run_dir = train(
+        "dataset=table",
+        f"dataset.path={path}",
+        "dataset.time=null",
+        "dataset.series=sensor",
+        "dataset.targets=[wind]",
+        "trainer=smoke",
+        "model=gru",
+        "model.units=[4]",
+        "lookback=24",
+        "step=2",
+        "lead=6",
+        *SPLIT,
+    )
+    found = load_run(run_dir).predict(path, newest=True)
+    assert found["sensor"].to_list() == ["s1", "s2"]
+    assert found["forecast_origin"].to_list() == [299, 199]
+    assert found["forecast_time"].to_list() == [305, 205]
+
+
 def without(name):
     return hourly(100).drop(name)
 

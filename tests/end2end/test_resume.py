@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import yaml
 
+from seqconv.config.errors import InterruptedRun
 from seqconv.config.registry import MODELS
 from seqconv.runs import checkpoints
 from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import CheckpointStore
 from seqconv.runs.lock import locked
 from seqconv.training.loop import Training
+from seqconv.training.signals import Signals
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
@@ -425,6 +427,30 @@ def test_a_limit_of_time_saves_and_stops(command, train_once, record):
     assert f"resume with: seqconv-train resume={run_dir}" in answer.stderr
     assert json.loads(answer.stdout)["status"] == "interrupted"
     assert_equal_runs(twin, run_of(command([f"resume={run_dir}", "trainer.max_time=null"])))
+
+
+def test_what_asks_to_stop_while_a_step_is_judged_loses_nothing(
+    command, train_once, record, monkeypatch
+):
+    """It comes after the question whether to save: then the next step saves, and stops."""
+    words = [*SERIES, record, "model=conv1d", *TRAINER]
+    twin = train_once(*words)
+    asked = 0
+
+    def reason(self):
+        nonlocal asked
+        asked += 1
+        return None if asked < 2 else InterruptedRun(signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Signals, "reason", property(reason))
+        answer = command(words)
+    assert answer.exit_code == 143
+    run_dir = Path(json.loads(answer.stdout)["run_dir"])
+    state = json.loads((run_dir / "metrics.json").read_text())
+    assert state["status"] == "interrupted"
+    assert state["checkpoint"].endswith("step-0000002")
+    assert_equal_runs(twin, run_of(command([f"resume={run_dir}"])))
 
 
 # Damage

@@ -17,10 +17,11 @@ WORDS = [
 
 
 class Launcher:
-    """Writes results; the process ends before the job of a number, or the sweep stops after it."""
+    """Writes results; the process ends before the job of a number, the sweep stops after it, or no job completes."""
 
-    def __init__(self, folder, dies_at=None, stops_at=None):
+    def __init__(self, folder, dies_at=None, stops_at=None, fails=False):
         self.folder, self.dies_at, self.stops_at = folder, dies_at, stops_at
+        self.fails = "failed" if fails is True else fails
         self.launched, self.words = [], {}
 
     def __call__(self, shared, jobs):
@@ -32,7 +33,7 @@ class Launcher:
             self.words[number] = words
             failed = values["batch_size"] == "9"
             result = {
-                "status": "failed" if failed else "completed",
+                "status": self.fails or ("failed" if failed else "completed"),
                 "objective": {"name": "val_loss", "value": float(values["trainer.learning_rate"])},
             }
             run_dir = self.folder / str(number)
@@ -43,7 +44,7 @@ class Launcher:
 
 def plan(**changes):
     usual = {"trials": 30, "sampler": "tpe", "seed": 0, "at_once": 2}
-    usual |= {"objective": "val_loss", "larger_is_better": False}
+    usual |= {"objective": "val_loss", "larger_is_better": False, "settings": "these"}
     return Search(**(usual | changes))
 
 
@@ -82,9 +83,36 @@ def test_killed_and_resumed_every_trial_is_there_once(tmp_path):
     # Number 6 was done, but nobody had been told; a run that is done is not trained again.
     assert again.launched == list(range(6, 30))
     assert again.words[6] == first.words[6]
+    # What failed is tried again, as the run it is; nothing else is.
     last = Launcher(tmp_path)
     search(plan(), overrides(), tmp_path, last)
+    failed = [n for n, words in again.words.items() if "batch_size=9" in words]
+    assert last.launched == failed
+    assert all(last.words[number] == again.words[number] for number in failed)
+
+
+def test_a_failure_that_passes_costs_no_trial(tmp_path):
+    """Such as a file on a share that goes away: a search would else be used up in seconds."""
+    failing = Launcher(tmp_path, fails=True)
+    search(plan(trials=5), overrides(), tmp_path, failing)
+    assert failing.launched == list(range(5))
+    again = Launcher(tmp_path)
+    search(plan(trials=6), overrides(), tmp_path, again)
+    assert again.launched == list(range(6))
+    assert {number: again.words[number] for number in range(5)} == failing.words
+
+
+def test_a_trial_that_diverged_is_not_tried_again(tmp_path):
+    search(plan(trials=3), overrides(), tmp_path, Launcher(tmp_path, fails="diverged"))
+    last = Launcher(tmp_path)
+    search(plan(trials=3), overrides(), tmp_path, last)
     assert last.launched == []
+
+
+def test_a_search_whose_config_files_have_changed(tmp_path):
+    search(plan(trials=2), overrides(), tmp_path, Launcher(tmp_path))
+    with pytest.raises(OutputError, match="a config file or a default has changed since"):
+        search(plan(settings="others"), overrides(), tmp_path, Launcher(tmp_path))
 
 
 def test_a_failure_ends_the_search_where_that_is_wanted(tmp_path):

@@ -118,17 +118,8 @@ def _sweep_problems(composed: DictConfig, swept: Sequence[Override]) -> Iterator
             yield Problem(key, f"{rule}; received {override.input_line}")
         elif sweeper not in OF_GRIDS and "threads=null" in words_of(override):
             yield Problem(key, "null stands for 1 in a sweep: write 1")
-    if sweeper in (SEARCH, HALVING) and unresolved(composed).get("objective") == "val_loss":
-        # Not above, as in `check`.
-        from seqconv.config.requirements import OF_LOSSES
-
-        for override in swept:
-            if override.key_or_group in OF_LOSSES:
-                rule = (
-                    "changes what val_loss is, so that jobs cannot be chosen by it: set another `objective`, such as "
-                    "val_mae, or val_scaled.mae with several targets or leads"
-                )
-                yield Problem(override.key_or_group, f"{rule}; received {override.input_line}")
+    if sweeper in (SEARCH, HALVING):
+        yield from _incomparable(str(unresolved(composed).get("objective")), swept)
     if sweeper == SEARCH and not swept:
         rule = "searches among keys with several values (a,b,c), range(...) or interval(...); there are none"
         yield Problem("hydra/sweeper", rule)
@@ -139,6 +130,28 @@ def _sweep_problems(composed: DictConfig, swept: Sequence[Override]) -> Iterator
             "stop needs hydra/launcher=seqconv; another one runs all jobs whatever becomes of them"
         )
         yield Problem("sweep.on_failure", rule)
+
+
+def _incomparable(objective: str, swept: Sequence[Override]) -> Iterator[Problem]:
+    """What makes another number of the objective, so that jobs cannot be chosen by it."""
+    # Not above, as in `check`.
+    from seqconv.config.requirements import OF_LOSSES
+
+    for override in swept:
+        key = override.key_or_group
+        by_window = key == "target" and "target=normalized" in words_of(override)
+        if objective == "val_loss" and (key in OF_LOSSES or by_window):
+            rule = (
+                "changes what val_loss is, so that jobs cannot be chosen by it: set another `objective`, such as "
+                "val_mae, or val_scaled.mae with several targets or leads"
+            )
+            yield Problem(key, f"{rule}; received {override.input_line}")
+        elif key == "dataset.scaling" and objective.startswith(("val_loss", "val_scaled.")):
+            rule = (
+                f"changes the unit of {objective}, so that jobs cannot be chosen by it: set objective=val_mae with one "
+                "target and lead, else give each scaling a sweep of its own"
+            )
+            yield Problem(key, f"{rule}; received {override.input_line}")
 
 
 def unresolved(composed: DictConfig) -> dict[str, Json]:

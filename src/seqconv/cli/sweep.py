@@ -19,7 +19,7 @@ from seqconv.config.errors import (
     RequirementError,
     SweepError,
 )
-from seqconv.config.schema import Config
+from seqconv.config.schema import Config, load_config
 from seqconv.runs import layout
 from seqconv.runs.compare import read_row, sorted_rows
 from seqconv.runs.files import json_line, remove_staging
@@ -76,6 +76,14 @@ def _run_searching(line: CommandLine, sweep_dir: Path, signals: Signals) -> None
         return [Job(number=number, key="", words=()) for number in numbers]
 
     results = _launch(line, SweepJob(sweep_dir, configs=line.jobs), signals, jobs)
+    _note_changed_data(
+        {
+            number: load_config(sweep_dir / str(number) / layout.CONFIG)
+            for number, result in results.items()
+            if result.dataset is not None
+        },
+        results,
+    )
     _judge(results, jobs(), sweep_dir, list(results))
 
 
@@ -265,7 +273,7 @@ def _note_changed_data(
     """Name the jobs between which a file has changed: those that were done before it did are not run again."""
     found: dict[str, dict[int, str]] = {}
     for number, result in results.items():
-        config = configs[number]
+        config = configs.get(number)
         if isinstance(config, Config) and result.dataset is not None:
             source = checksum(config.tree["dataset"])
             found.setdefault(source, {})[number] = str(result.dataset.get("fingerprint"))

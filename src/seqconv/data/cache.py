@@ -212,7 +212,7 @@ MADE = (
 
 
 def remove_made() -> list[Path]:
-    """Delete what is kept of files to save time; the paths that were there. A process that uses one keeps what it has."""
+    """Delete what is kept of files to save time; the paths that were there. A process keeps what it has open."""
     removed = []
     for folder, name in MADE:
         try:

@@ -283,6 +283,7 @@ class _Cleaner:
             segments=tuple(itertools.pairwise(edges)),
             series=tuple(series),
             series_names=self._names_of(series),
+            series_starts=self._starts_of(series),
             scaled_apart=self.read.scaled_apart,
             notes=tuple(self.notes),
             counts=replace(self.counts, dropped_rows=rows - self.merged - len(self.times)),
@@ -298,6 +299,13 @@ class _Cleaner:
         if self.series is None:
             return self.read.series_names
         return tuple(self.read.series_names[self.series[start]] for start, _ in series)
+
+    def _starts_of(self, series: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+        """The first row of each series in the source, which may have been dropped."""
+        if self.series is None or self.read.series is None:
+            return (0,) * len(series)
+        found = np.searchsorted(self.read.series, [self.series[start] for start, _ in series])
+        return tuple(found.tolist())
 
     def _period(self, series: Sequence[tuple[int, int]]) -> int:
         """Seconds from one row to the next: as configured, or the median of the longest series."""
@@ -439,10 +447,12 @@ def _means(values: np.ndarray, first_rows: np.ndarray, sentinels: Sequence[float
     while first < len(first_rows):
         row = first_rows[first]
         last = max(first + 1, int(np.searchsorted(ends, row + BLOCK_ROWS, side="right")))
-        block = values[row : ends[last - 1]].astype(np.float64)
-        missing = np.isnan(block)
+        part = values[row : ends[last - 1]]
+        missing = np.isnan(part)
         for sentinel in sentinels:
-            missing |= block == sentinel
+            # In the precision of the values: in double precision -999.9 is not what was read.
+            missing |= part == sentinel
+        block = part.astype(np.float64)
         block[missing] = 0.0
         places = first_rows[first:last] - row
         known = np.add.reduceat(~missing, places, axis=0, dtype=np.int64)

@@ -94,6 +94,7 @@ class Record:
         segments: `(start, stop)` runs of rows without a gap in time, none of them in two series.
         series: `(start, stop)` rows of each series; one for a plain record.
         series_names: their names; empty for a plain record.
+        series_starts: the number of each series' first row in the source as read, which has series one after the other.
         scaled_apart: whether each series is scaled by its own mean and standard deviation.
         notes: what reading and cleaning did, one sentence each.
         counts: the same as numbers.
@@ -115,6 +116,7 @@ class Record:
     segments: tuple[tuple[int, int], ...]
     series: tuple[tuple[int, int], ...]
     series_names: tuple[str, ...]
+    series_starts: tuple[int, ...]
     scaled_apart: bool
     notes: tuple[str, ...]
     counts: Counts

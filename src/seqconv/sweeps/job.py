@@ -21,6 +21,7 @@ from seqconv.runs import layout, resume
 from seqconv.runs.files import json_line
 from seqconv.runs.lock import SECONDS_TO_SAVE, locked
 from seqconv.sweeps import cluster
+from seqconv.sweeps.manifest import key_of
 from seqconv.training.signals import Signals
 
 if TYPE_CHECKING:
@@ -84,8 +85,13 @@ class SweepJob:
             )
 
         # Not from the configuration that Hydra gives a sweeper: it lacks the groups that are searched.
-        objective = next(job.objective for job in self.configs if isinstance(job, Config))
-        full = Search(**plan, objective=objective.name, larger_is_better=objective.larger_is_better)
+        sample = next(job for job in self.configs if isinstance(job, Config))
+        full = Search(
+            **plan,
+            objective=sample.objective.name,
+            larger_is_better=sample.objective.larger_is_better,
+            settings=key_of(sample),
+        )
         overrides = OverridesParser.create().parse_overrides(list(arguments))
         with self._keeping_error():
             search(full, overrides, self.sweep_dir, launch)

@@ -54,7 +54,10 @@ def _run_in_turn(members: Sequence[Member], signals: Signals) -> list[Outcome]:
     outcomes: list[Outcome] = []
     for number, member in enumerate(members, start=1):
         console.info(f"member {number} of {len(members)}")
-        outcomes.append(run_member(*member, signals))
+        _, run_dir = member
+        run_dir.mkdir(exist_ok=True)
+        with locked(run_dir, patience=SECONDS_TO_SAVE):
+            outcomes.append(run_member(*member, signals))
         if outcomes[-1].error is not None:
             break
     return outcomes

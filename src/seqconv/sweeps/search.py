@@ -1,7 +1,7 @@
 """A search among settings by Optuna: asks for settings, launches them, tells what came out.
 
 The study is a journal in the sweep's directory, written at every step. Whatever ends the search, it goes on from there:
-trials that were under way are resumed as the runs they are, and then reported to the study.
+trials that were under way or failed are resumed as the runs they are, and then reported to the study.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from seqconv import console
 from seqconv.config.errors import ConfigError, OutputError, Problem
 from seqconv.config.schema import OF_NO_EFFECT
 from seqconv.runs.layout import JOURNAL
-from seqconv.runs.result import read_result
+from seqconv.runs.result import FINAL, read_result
 
 Study = Any
 Trial = Any
 """Classes of Optuna, which is imported where it is used."""
 
 STUDY = "sweep"
-# A key of the study that holds what is searched.
+# Keys of the study that hold what is searched, and the checksum of all other settings.
 SPACE = "space"
+SETTINGS = "settings"
 LOG = "log"
 
 
@@ -46,6 +47,7 @@ class Search:
         at_once: trials that are asked for before the results of the others are known.
         objective: its name.
         larger_is_better: of the objective.
+        settings: checksum of the configuration with the first of all that is searched.
     """
 
     trials: int
@@ -54,6 +56,7 @@ class Search:
     at_once: int
     objective: str
     larger_is_better: bool
+    settings: str
 
 
 def search(
@@ -132,12 +135,18 @@ def _study(plan: Search, sweep_dir: Path, space: list[str]) -> Study:
         direction="maximize" if plan.larger_is_better else "minimize",
         load_if_exists=True,
     )
-    known = study.user_attrs.get(SPACE)
+    known, settings = study.user_attrs.get(SPACE), study.user_attrs.get(SETTINGS)
+    if known == space and settings not in (None, plan.settings):
+        raise OutputError(
+            f"{sweep_dir}: holds a search by the same words, of other settings: a config file or a default has changed "
+            "since. Change it back, or give this search a directory of its own"
+        )
     if known is not None and known != space:
         raise OutputError(
             f"{sweep_dir}: holds a search of other settings ({' '.join(known)}); give this one a directory of its own"
         )
     study.set_user_attr(SPACE, space)
+    study.set_user_attr(SETTINGS, plan.settings)
     if study.trials:
         # The same draws again would be the same trials again.
         study.sampler.reseed_rng()
@@ -145,7 +154,7 @@ def _study(plan: Search, sweep_dir: Path, space: list[str]) -> Study:
 
 
 def _under_way(study: Study) -> list[Trial]:
-    """Trials of a process that was killed."""
+    """Trials that came to no result: their process was killed, or they failed."""
     import optuna
 
     running = study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
@@ -170,11 +179,11 @@ def _suggest(trial: Trial, key: str, override: Override) -> Any:
 
 
 def _tell(study: Study, trial: Trial, sweep_dir: Path, objective: str) -> None:
-    """What came out, unless the trial was interrupted: it is resumed the next time."""
+    """What came out, if it is final: a trial that was interrupted, or failed for want of something, is resumed."""
     import optuna
 
     result = read_result(sweep_dir / str(trial.number))
-    if result is None or result.status == "interrupted":
+    if result is None or result.status not in FINAL:
         return
     value = result.objective.value if result.objective is not None else None
     if result.objective is not None and result.objective.name != objective:

@@ -29,7 +29,7 @@ from seqconv.tasks.contract import Task
 from seqconv.tasks.metrics import value_of
 from seqconv.training import tensorflow_import
 from seqconv.training.outcome import Outcome, check_requirements, finish, reported
-from seqconv.training.parts import begin, run_part
+from seqconv.training.parts import begin, changed_meanwhile, run_part
 from seqconv.training.predictor import model_variables, restore_members
 from seqconv.training.run import build_predictor, evaluate, record_environment, run
 from seqconv.training.signals import Signals
@@ -146,7 +146,11 @@ def _join(
     stores = [CheckpointStore(member_dir / layout.CHECKPOINTS) for _, member_dir in members]
     with tensorflow_import.deterministic_operations(not config.trainer.jit_compile):
         predictor = build_predictor(config, task)
-        restore_members(predictor.model, [store.load("best") for store in stores])
+        checkpoints = [store.load("best") for store in stores]
+        for (_, member_dir), checkpoint in zip(members, checkpoints, strict=True):
+            if checkpoint.state.get("fingerprint") != task.fingerprint:
+                raise changed_meanwhile(task.name, member_dir)
+        restore_members(predictor.model, checkpoints)
         write_json(run_dir / layout.PREPARATION, task.preparation.to_json())
         record_environment(run_dir, resume_point)
         progress = Progress()

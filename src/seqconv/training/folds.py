@@ -11,13 +11,14 @@ from seqconv import console
 from seqconv.config.errors import SeqconvError
 from seqconv.config.schema import Config, fold_configs
 from seqconv.runs import display, layout
-from seqconv.runs.result import ObjectiveResult, Result
+from seqconv.runs.lock import SECONDS_TO_SAVE, locked
+from seqconv.runs.result import ObjectiveResult, Result, Status
 from seqconv.runs.resume import ResumePoint
 from seqconv.tasks.contract import Json, Task
 from seqconv.training.ensemble import RunMembers, run_ensemble
 from seqconv.training.load import load_task
 from seqconv.training.outcome import Outcome, check_requirements, finish, not_started
-from seqconv.training.parts import begin, run_part
+from seqconv.training.parts import begin, changed_meanwhile, run_part
 from seqconv.training.run import record_environment, run
 from seqconv.training.signals import Signals
 
@@ -83,16 +84,20 @@ def run_folds(
     places = [run_dir / layout.fold_name(1 + index) for index in range(len(configs))]
     begin(config, run_dir, places, task)
     results: list[Result] = []
+    status: Status = "failed"
     error: SeqconvError | None = None
     for number, (fold, place) in enumerate(zip(configs, places, strict=True), start=1):
         console.info(f"fold {number} of {len(configs)}")
         outcome = _run_fold(fold, place, signals, run_members)
-        error = outcome.error
+        status, error = outcome.result.status, outcome.error
+        if status == "completed" and _fingerprint(outcome.result) != task.fingerprint:
+            status, error = "failed", changed_meanwhile(task.name, place)
+            break
         results.append(outcome.result)
         if error is not None:
             break
     result = mean_of(results)
-    result.seed, result.status = config.seed, results[-1].status
+    result.seed, result.status = config.seed, status
     if error is None:
         record_environment(run_dir, resume_point)
         display.show_folds(task, config.model.name, results, result)
@@ -115,7 +120,14 @@ def _run_fold(
             # What a fold of an ensemble reads is read before it begins; the folds before it stand.
             return not_started(error, run_dir)
 
-    return run_part(config, run_dir, start_it)
+    run_dir.mkdir(exist_ok=True)
+    with locked(run_dir, patience=SECONDS_TO_SAVE):
+        return run_part(config, run_dir, start_it)
+
+
+def _fingerprint(result: Result) -> Json:
+    """That of the data of a run."""
+    return (result.dataset or {}).get("fingerprint")
 
 
 def mean_of(results: Sequence[Result]) -> Result:

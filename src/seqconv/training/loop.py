@@ -189,11 +189,14 @@ class Training:
             self._refuse_no_number(loss)
             every = self.trainer.checkpoint_seconds
             due = every is not None and time.monotonic() - saved >= every
-            if due or self.signals.reason is not None:
+            # Asked once: what comes while this is decided is for the next step, and finds it saved.
+            reason = self.signals.reason
+            if due or reason is not None:
                 progress.epoch_seconds = time.perf_counter() - started
                 self.save(best=False)
                 saved = time.monotonic()
-            self.signals.check()
+            if reason is not None:
+                self.signals.check()
 
     def _step(self) -> float:
         """One training step; its mean loss."""

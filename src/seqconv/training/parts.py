@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from seqconv import console
+from seqconv.config.errors import ChangedDataError
 from seqconv.config.schema import Config, to_yaml
 from seqconv.runs import layout
 from seqconv.runs.files import write_text
@@ -36,6 +37,19 @@ def begin(config: Config, run_dir: Path, parts: Iterable[Path], task: Task) -> N
             point.check_data(task.name, task.fingerprint)
     (run_dir / layout.METRICS).unlink(missing_ok=True)
     write_text(run_dir / layout.CONFIG, to_yaml(config))
+
+
+def changed_meanwhile(name: str, part: Path) -> ChangedDataError:
+    """The error of a part that has read other data than the whole.
+
+    Args:
+        name: of the dataset.
+        part: its directory.
+    """
+    return ChangedDataError(
+        f"{name}: the data has changed while the run was under way: {part} was trained on other data than what began "
+        "before it. Start a new run, of a file that nobody writes to"
+    )
 
 
 def run_part(

@@ -559,7 +559,7 @@ def test_other_data_that_may_have_rows_of_training_says_so():
 
     longer = make_record(90, noise(90), fingerprint="sha256:longer")
     (note,) = prepare("small", longer, data.settings, stored(data)).record.notes
-    assert note.startswith(f"{known} of 90 rows are of 2009-01-01 ")
+    assert note.startswith(f"{known} of 90 rows are of 2020-01-01 ")
     assert "leave them out" in note
 
     later = make_record(range(known, 90), noise(90 - known), fingerprint="sha256:later")

@@ -251,7 +251,10 @@ def _note_differences(rows: Sequence[Row], sort: str | None, option: str = "--so
             key for key in OF_MEANS if len({json.dumps(r.values.get(key)) for r in rows}) > 1
         ]
         if differing:
-            metrics = ("validation_scaled.mae", "validation_mae")
+            metrics = ["validation_scaled.mae", "validation_mae"]
+            if not {"dataset.scaling", "dataset.targets"}.isdisjoint(differing):
+                # In standard deviations of all series together or of each, or of other targets.
+                metrics.remove("validation_scaled.mae")
             known = [name for name in metrics if all(name in r.metrics for r in rows if r.metrics)]
             console.info(
                 f"val_loss is not of the same thing in all runs (they differ in {', '.join(differing)}): its order "
@@ -375,7 +378,10 @@ def _refuse_other_data(groups: Sequence[Group]) -> None:
     """
     rows = [row for group in groups for row in group.completed]
     datasets = [_dataset(row) for row in rows]
-    predicted = dict.fromkeys(json.dumps(_predicted(data), ensure_ascii=False) for data in datasets)
+    predicted = dict.fromkeys(
+        json.dumps(_predicted(row, data), ensure_ascii=False)
+        for row, data in zip(rows, datasets, strict=True)
+    )
     if len(predicted) > 1:
         listed = " and ".join(textwrap.shorten(each, MOST_LETTERS) for each in predicted)
         rule = (
@@ -395,12 +401,13 @@ def _refuse_other_data(groups: Sequence[Group]) -> None:
         raise ConfigError([Problem("--significance", rule)])
 
 
-def _predicted(data: dict[str, Json]) -> list[Json]:
+def _predicted(row: Row, data: dict[str, Json]) -> list[Json]:
     """The targets of a run of series, and the unit of its errors; nothing of texts."""
     if isinstance(target := data.get("target"), dict):
         return [target.get("column"), data.get("unit")]
-    # Of several targets or leads errors are means over all of them, in standard deviations.
-    return [data["targets"], data.get("leads")] if "targets" in data else []
+    # Of several targets or leads errors are means over all of them, in standard deviations of all series or of each.
+    scaling = row.values.get("dataset.scaling")
+    return [data["targets"], data.get("leads"), scaling] if "targets" in data else []
 
 
 def _dataset(row: Row) -> dict[str, Json]:

@@ -126,7 +126,8 @@ class SeriesInputs:
     def table(self, predictions: np.ndarray, part: slice) -> dict[str, np.ndarray]:
         """A row for each window and lead: origin (the newest input row), time of the target, and the forecasts.
 
-        For rows without time stamps both are row numbers of the source. Several series have a column for their names.
+        For rows without time stamps both are numbers of rows, from 0, of each series by itself. Several series have a
+        column for their names.
         Behind each target are its quantiles, and the ends of its prediction interval.
         """
         leads = np.array(self.windows.windows.leads)
@@ -141,7 +142,8 @@ class SeriesInputs:
             there = rows < self._ends(newest)[:, None]
             times[there] = self.record.times[rows[there]].astype("datetime64[ms]")
         else:
-            origins = self.record.source_rows[newest]
+            starts = np.array(self.record.series_starts)[self.record.series_of(newest)]
+            origins = self.record.source_rows[newest] - starts
             times = origins[:, None] + leads
         found: dict[str, np.ndarray] = {}
         series = self.windows.preparation.reading.series
