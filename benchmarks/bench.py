@@ -195,13 +195,7 @@ def summary(found: dict[str, list[Any]]) -> Results:
     return result
 
 
-def show(
-    title: str,
-    unit: str,
-    result: Results,
-    factor: float = 1.0,
-    floors: dict[str, float] | None = None,
-) -> None:
+def show(title: str, unit: str, result: Results, factor: float = 1.0) -> None:
     """One table."""
     print(f"\n{title:<28}{'median ' + unit:>11}{'10-90 %':>18}{'ratio':>8}{'10-90 %':>15}")
     for name, row in result.items():
@@ -209,9 +203,6 @@ def show(
         ratios = f"{row['ratio_p10']:.2f} - {row['ratio_p90']:.2f}"
         line = f"  {NAMES.get(name, name):<26}{row['median'] * factor:>11.4g}{spread:>18}"
         print(f"{line}{row['ratio']:>8.2f}{ratios:>15}")
-    ours = next(iter(result.values()))["median"]
-    for name, floor in (floors or {}).items():
-        print(f"  {NAMES[name]:<26}{floor * factor:>11.4g}{'':18}{floor / ours:>8.2f}")
 
 
 def check_sizes(work: str, peers: dict[str, Contestant]) -> None:
@@ -225,7 +216,8 @@ def steps(bench: Bench) -> Results:
     """One training step on a batch in memory, and its floors: matrix products at this machine's own rate.
 
     `floor` counts three products for each of the forward pass, `floor_needed` leaves out the gradient of the first
-    layer's inputs: they are data, and no contestant needs it.
+    layer's inputs: they are data, and no contestant needs it. The rate is that of a large product in the same round, as
+    other ratios are of the same round: the machine's speed varies by half from one to the next.
     """
     results: Results = {}
     torch = ["torch", "torch_passive"] if bench.options.torch else []
@@ -236,15 +228,19 @@ def steps(bench: Bench) -> Results:
             found = bench.blocks(
                 asked | {"product": (peers["keras"], "product")}, bench.options.steps
             )
-            gflop = peers["keras"].facts["product"]["gflop"]
-            rates += [gflop / np.median(seconds) for seconds in found.pop("product")]
+            product = peers["keras"].facts["product"]["gflop"]
+            rounds = [product / np.median(seconds) for seconds in found.pop("product")]
+            rates += rounds
             check_sizes(work, peers)
-            results[work] = {**peers["keras"].facts[work], "contestants": summary(found)}
+            facts = peers["keras"].facts[work]
+            needed = {"floor": facts["gflop"], "floor_needed": facts["gflop_needed"]}
+            floors = {name: [gflop / rate for rate in rounds] for name, gflop in needed.items()}
+            ours = next(iter(found))
+            rows = summary({ours: found[ours], **floors})
+            floors = {name: rows[name] for name in needed}
+            results[work] = {**facts, "contestants": summary(found), "floors": floors}
+            show(f"step, {work}", "ms", results[work]["contestants"] | floors, 1e3)
     low, rate, high = (float(value) for value in np.percentile(rates, [10, 50, 90]))
-    for work, result in results.items():
-        floors = {"floor": result["gflop"] / rate, "floor_needed": result["gflop_needed"] / rate}
-        result.update(floors)
-        show(f"step, {work}", "ms", result["contestants"], 1e3, floors)
     print(f"\nmatrix product {rate:.0f} GFLOP/s, 10-90 % {low:.0f} - {high:.0f}")
     spread = {"gflop_per_second_p10": low, "gflop_per_second_p90": high}
     return {"gflop_per_second": rate, **spread, "works": results}
