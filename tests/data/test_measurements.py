@@ -450,6 +450,70 @@ def test_a_quote_in_the_middle_of_a_cell_is_a_character(write):
     assert found.values.tolist() == [[1], [2]]
 
 
+def late(*lines):
+    """A table whose first rows, from which its form is found, are as they should be."""
+    first = [f"2021-01-01 {n // 60:02}:{n % 60:02}:00,1.5,2,ok" for n in range(1200)]
+    return "\n".join(["when,a,b,state", *first, *lines, ""]).encode()
+
+
+UNEVEN = {
+    "a decimal comma": (
+        ["2021-01-02 00:00:00,1,5,2,ok"],
+        "row 1200: must have 4 cells; received 5",
+    ),
+    "a lost line end": (
+        ["2021-01-02 00:00:00,1,2,ok2021-01-02 00:01:00,1,2,ok"],
+        "row 1200: must have 4 cells; received 7",
+    ),
+    "a short row beside a long one": (
+        ["2021-01-02 00:00:00,1,2", "2021-01-02 00:01:00,1,2,3,ok"],
+        "row 1200: must have 4 cells; received 3",
+    ),
+    "a long row beside a quote within a cell": (
+        ['2021-01-02 00:00:00,1,2,5" ok', "2021-01-02 00:01:00,1,2,3,ok"],
+        "row 1201: must have 4 cells; received 5",
+    ),
+    "after an empty line": (
+        ["", "2021-01-02 00:01:00,1,2,3,ok"],
+        "row 120[01]: must",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+@pytest.mark.parametrize("wanted", [None, ("a", "b"), ("a",)])
+def test_uneven_rows_are_refused_whichever_columns_are_read(write, name, wanted):
+    lines, message = UNEVEN[name]
+    with pytest.raises(DataError, match=message):
+        read_table([write(late(*lines))], Reading(wanted=wanted))
+
+
+def test_several_files_without_stamps_have_no_order(write):
+    paths = [write(b"a,b\n1,2\n3,4\n", f"run_{n}.csv") for n in (1, 10, 2)]
+    with pytest.raises(ConfigError, match=r"dataset.time: rows in several files without time"):
+        read_table(paths, Reading(time=None))
+
+
+def test_series_without_stamps_may_have_a_file_each(write):
+    paths = [write(f"a,s\n1,{name}\n2,{name}\n".encode(), f"{name}.csv") for name in "xy"]
+    found = read_table(paths, Reading(time=None, series="s"))
+    assert found.values[:, 0].tolist() == [1, 2, 1, 2]
+    paths.append(write(b"a,s\n3,x\n", "z.csv"))
+    with pytest.raises(ConfigError, match=r"dataset.time: rows in several files without time"):
+        read_table(paths, Reading(time=None, series="s"))
+
+
+@pytest.mark.parametrize("first", [0, 1900, 100_000])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_small_whole_numbers_are_no_stamps(write, first, suffix):
+    """Years, hours or milliseconds from the start of a measurement: as seconds since 1970 they would be of that day."""
+    frame = pl.DataFrame({"t": first + np.arange(50), "a": np.arange(50.0)})
+    with pytest.raises((ConfigError, DataError), match="t"):
+        read_table([write(frame, f"t{suffix}")], Reading(time="t"))
+    found = read_table([write(frame, f"t{suffix}")], Reading(time="t", time_format="%s"))
+    assert found.times[0] == np.datetime64(first, "s")
+
+
 def test_a_station_file_as_it_is(write):
     """Latin-1, CRLF, padded numbers, a sentinel."""
     text = '"when","T (°C)"\r\n01.01.2021 00:00:00, -1.50 \r\n01.01.2021 01:00:00,-9999.00\r\n'
@@ -525,6 +589,16 @@ REFUSED = {
         Reading(),
         r"row 1: must have 4 cells; received 3",
     ),
+    "a short row beside a quote within a cell": (
+        b'when,pipe,a\n2021-01-01,5" steel,1\n2021-01-02,6" steel\n2021-01-03,5" steel,4\n',
+        Reading(),
+        r"row 1: must have 3 cells; received 2",
+    ),
+    "a long row": (
+        b"when,a,b\n2021-01-01,1,2\n2021-01-02,12,5,3\n",
+        Reading(),
+        r"row 1: must have 3 cells; received 4 \(is there a comma in a number",
+    ),
     "a short row after line ends within quotes": (
         b'when,place,a\n2021-01-01,"x\n\n,,",1\n2021-01-02,"y"\n',
         Reading(),
@@ -533,7 +607,7 @@ REFUSED = {
     "a quote that is not closed": (
         b'when,place,a\n2021-01-01,x,1\n2021-01-02,"y,2\n2021-01-03,z,3\n',
         Reading(),
-        r"cannot be read as CSV, at row 0 or after it",
+        r"row 1: must have 3 cells; received 2 \(is the file cut off, or a quote not closed\?\)",
     ),
     "a stamp of another form": (
         with_cell(7, 0, "yesterday"),

@@ -334,6 +334,26 @@ def test_rows_that_are_never_quite_on_time_are_resampled_without_gaps(jitter, fi
     )
     assert record.segments == ((0, 2000),)
     np.testing.assert_array_equal(record.values, values)
+    # Called by when rows usually come.
+    assert np.abs((record.times - stamps(2000)).astype(int)).max() <= jitter / 4 + 1
+
+
+@pytest.mark.parametrize("hours", [6, 18])
+def test_a_first_row_off_time_does_not_shift_those_that_follow(hours):
+    """A logger that was started in the evening, and has one row at midnight of each day since."""
+    midnights = np.datetime64("2020-01-02T00:00:00") + np.arange(60) * np.timedelta64(86400, "s")
+    start = midnights[:1] - np.timedelta64(24 - hours, "h")
+    values = noise(61)
+    record = make_record(
+        np.concatenate([start, midnights]),
+        values,
+        frequency=86400,
+        cleaning=replace(CLEANING, irregular="resample"),
+    )
+    np.testing.assert_array_equal(
+        record.times[1:], midnights[len(midnights) + 1 - len(record.times) :]
+    )
+    np.testing.assert_array_equal(record.values[2:], values[-(len(record.times) - 2) :])
 
 
 def test_values_are_not_carried_over_a_gap_longer_than_may_be_filled():

@@ -116,8 +116,8 @@ def find_time_format(
     Args:
         cells: the first rows.
         formats: to try.
-        named: whether the settings name the column; whole numbers are seconds since 1970 then, if the settings give no
-            format. Where that cannot be, and they can be read as compact stamps, they are those.
+        named: whether the settings name the column; whole numbers of nine digits or more are seconds since 1970 then,
+            if the settings give no format. Where that cannot be, and they can be read as compact stamps, they are that.
     """
     import polars as pl
 
@@ -129,14 +129,13 @@ def find_time_format(
         if whole.null_count() > cells.null_count():
             return None
         cells = whole
-    is_whole = cells.dtype.is_integer()
-    if is_whole:
+    if cells.dtype.is_integer():
         cells = cells.cast(pl.String)
     if cells.dtype != pl.String:
         return None
     present = cells.filter(cells.is_not_null() & (cells != ""))
     otherwise = None
-    if formats is TIME_FORMATS and named and _are_seconds(present, is_whole=is_whole):
+    if formats is TIME_FORMATS and named and _are_seconds(present):
         formats, otherwise = (EPOCH, *COMPACT), EPOCH
     # A number is no stamp, and most columns are numbers: trying all formats on them takes long, and `%s` reads any.
     if not named and (formats is TIME_FORMATS or "%s" in formats):
@@ -170,11 +169,8 @@ def _without_point(cells: polars.Series) -> polars.Series:
     return whole.set(whole.cast(pl.Float64) != cells, None)
 
 
-def _are_seconds(texts: polars.Series, *, is_whole: bool) -> bool:
-    """Whether stamps that the settings name, and give no format for, count from 1970."""
-    if is_whole:
-        # 20200131 is a day, and would be a second of the year 1970.
-        return not _to_datetime(texts, "%Y%m%d").is_not_null().all()
+def _are_seconds(texts: polars.Series) -> bool:
+    """Whether stamps that the settings name, and give no format for, count from 1970: a year or an hour does not."""
     return bool(len(texts) and texts.str.contains(SECONDS).all())
 
 

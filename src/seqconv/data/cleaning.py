@@ -378,7 +378,8 @@ class _Cleaner:
         """Means over periods, on a grid from the first stamp; a period without a row is a gap.
 
         Where rows come once a period, but not on time, the grid has them in the middle of its periods: from the first
-        stamp, one that is a little early would fall into the period before.
+        stamp, one that is a little early would fall into the period before. Their means have the time at which rows
+        usually come.
         """
         if len(self.times) < 2:
             return
@@ -386,10 +387,10 @@ class _Cleaner:
         self._drop_begun_periods(period)
         starts, times, codes = [], [], []
         for start, stop in self._series_runs():
-            numbers = self._seconds_on_grid(start, stop, period) // period
-            bins, firsts = np.unique(numbers, return_index=True)
+            seconds, place = self._seconds_on_grid(start, stop, period)
+            bins, firsts = np.unique(seconds // period, return_index=True)
             starts.append(firsts + start)
-            times.append(self.times[start] + bins * period * SECOND)
+            times.append(self.times[start] + (place + bins * period) * SECOND)
             # The source's number: a series that has lost all its rows keeps its own.
             code = 0 if self.series is None else self.series[start]
             codes.append(np.full(len(bins), code, np.int32))
@@ -405,10 +406,12 @@ class _Cleaner:
         self.rows = first_rows if self.rows is None else self.rows[first_rows]
         self.series = np.concatenate(codes) if self.series is not None else None
 
-    def _seconds_on_grid(self, start: int, stop: int, period: int) -> np.ndarray:
-        """Seconds from the beginning of the first period to each row of a series."""
+    def _seconds_on_grid(self, start: int, stop: int, period: int) -> tuple[np.ndarray, int]:
+        """Seconds from the beginning of the first period to each row of a series, and from its first row to the time
+        that the first period is called by."""
         seconds = (self.times[start:stop] - self.times[start]).astype(np.int64)
-        return np.asarray(seconds - _grid_start(seconds, period))
+        begin, place = _grid(seconds, period)
+        return seconds - begin, place
 
     def _drop_begun_periods(self, period: int) -> None:
         """Leave out a last period that has only begun: the mean of its first minutes is no mean of it."""
@@ -417,7 +420,7 @@ class _Cleaner:
         for start, stop in self._series_runs():
             if stop - start < 2:
                 continue
-            seconds = self._seconds_on_grid(start, stop, period)
+            seconds, _ = self._seconds_on_grid(start, stop, period)
             numbers = seconds // period
             step = float(np.median(np.diff(seconds)))
             end = (numbers[-1] + 1) * period
@@ -462,24 +465,28 @@ def _means(values: np.ndarray, first_rows: np.ndarray, sentinels: Sequence[float
     return means
 
 
-def _grid_start(seconds: np.ndarray, period: int) -> int:
-    """Where the periods begin of rows that come once a period, but seldom on time; else 0.
+def _grid(seconds: np.ndarray, period: int) -> tuple[int, int]:
+    """Where the first period begins, and the time it is called by; both 0 unless rows come once a period, but seldom
+    on time: then that time is the middle.
 
     Args:
         seconds: `(rows,)` of each row, ascending from 0.
         period: in seconds.
     """
     if len(seconds) < 2 or round(float(np.median(np.diff(seconds))) / period) != 1:
-        return 0
+        return 0, 0
     rests = seconds % period
     if np.count_nonzero(rests == 0) * 2 > len(rests):
-        return 0
+        return 0, 0
     phases = 2 * np.pi * rests / period
     sine, cosine = np.sin(phases).mean(), np.cos(phases).mean()
     # Of rows that drift through the period there is no middle.
     if np.hypot(sine, cosine) < LEAST_IN_COMMON:
-        return 0
-    return round(np.arctan2(sine, cosine) * period / (2 * np.pi) - period / 2)
+        return 0, 0
+    usual = np.arctan2(sine, cosine) * period / (2 * np.pi)
+    # A mean is moved by a single row that is far from it.
+    apart = (rests - usual + period / 2) % period - period / 2
+    return round(usual - period / 2), round(usual + float(np.median(apart)))
 
 
 def _copy(values: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from collections import deque
@@ -122,10 +123,11 @@ class CsvReader(Reader):
         """A block with numbers where all of its cells are plain ones, else as text."""
         import polars as pl
 
-        _refuse_short_rows(body, len(self.names), self.path, first_row)
         wanted = [*self.columns, self.time_column, self.reading.series]
         schema = {name: pl.Float64 if name in self.columns else pl.String for name in self.names}
         indices = [index for index, name in enumerate(self.names) if name in wanted]
+        whole = len(indices) == len(self.names)
+        _refuse_uneven_rows(body, len(self.names), self.path, first_row, whole=whole)
         try:
             frame = pl.read_csv(io.BytesIO(body), has_header=False, schema=schema, columns=indices)
         except pl.exceptions.PolarsError:
@@ -149,6 +151,7 @@ class CsvReader(Reader):
                 n_rows=rows,
             )
         except pl.exceptions.PolarsError as error:
+            _refuse_uneven_rows(body, len(self.names), self.path, first_row, whole=False)
             reason = str(error).splitlines()[0]
             raise DataError(
                 f"{self.path}: cannot be read as CSV, at row {first_row} or after it ({reason})"
@@ -200,9 +203,19 @@ def count(body: bytes, character: str) -> int:
     return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(character)))
 
 
-def _refuse_short_rows(body: bytes, columns: int, path: Path, first_row: int) -> None:
-    """Refuse rows with too few cells: polars would fill them up."""
-    if columns < 2 or not body:
+def _refuse_uneven_rows(
+    body: bytes, columns: int, path: Path, first_row: int, *, whole: bool
+) -> None:
+    """Refuse rows with too few cells, which polars fills up, and too many, which it cuts where it reads some columns.
+
+    Args:
+        body: whole lines.
+        columns: how many cells a row must have.
+        path: for messages.
+        first_row: the number of the first row.
+        whole: whether all columns are going to be read.
+    """
+    if not body:
         return
     cells = np.frombuffer(body, np.uint8)
     is_comma, is_end = cells == ord(","), cells == ord("\n")
@@ -211,28 +224,47 @@ def _refuse_short_rows(body: bytes, columns: int, path: Path, first_row: int) ->
         opening = np.flatnonzero(quotes)[::2]
         before = cells[opening[opening > 0] - 1]
         if not np.isin(before, np.frombuffer(b',\n"', np.uint8)).all():
-            # In the middle of a cell a quote is a character like others; the block is left to the CSV reader.
+            # In the middle of a cell a quote is a character like others.
+            _refuse_uneven(_lengths_of(body), columns, path, first_row)
             return
         # Within quotes neither is a separator. A doubled quote ends the cell and begins it again.
         outside = ~np.logical_xor.accumulate(quotes)
         is_comma &= outside
         is_end &= outside
     lines = np.count_nonzero(is_end) + (not body.endswith(b"\n"))
-    if np.count_nonzero(is_comma) == lines * (columns - 1):
+    if whole and np.count_nonzero(is_comma) == lines * (columns - 1):
         # Then a short row would have a long one beside it, which the reader refuses.
         return
     ends = np.flatnonzero(is_end)
     starts = np.concatenate([[0], ends + 1])
     starts = starts[starts < len(cells)]
-    commas = np.add.reduceat(is_comma, starts, dtype=np.int64)
-    short = np.flatnonzero(commas < columns - 1)
-    if not len(short):
-        return
-    row = int(short[0])
-    stop = ends[row] if row < len(ends) else len(cells)
-    if not body[starts[row] : stop].strip():
-        return  # An empty line, which is reported as what it lacks.
-    raise DataError(
-        f"{path}: row {first_row + row}: must have {columns} cells; received "
-        f"{commas[row] + 1} (is the file cut off?)"
-    )
+    lengths = np.add.reduceat(is_comma, starts, dtype=np.int64) + 1
+    # An empty line is reported as what it lacks.
+    for row in np.flatnonzero(lengths != columns):
+        stop = ends[row] if row < len(ends) else len(cells)
+        if not body[starts[row] : stop].strip():
+            lengths[row] = columns
+    _refuse_uneven(lengths, columns, path, first_row)
+
+
+def _lengths_of(body: bytes) -> np.ndarray:
+    """How many cells each row has, empty lines left out."""
+    try:
+        rows = [len(row) for row in csv.reader(io.StringIO(body.decode(), newline="")) if row]
+    except csv.Error:
+        rows = []  # A cell that is too long for it is judged by polars.
+    return np.array(rows, np.int64)
+
+
+def _refuse_uneven(lengths: np.ndarray, columns: int, path: Path, first_row: int) -> None:
+    uneven = np.flatnonzero(lengths != columns)
+    if len(uneven):
+        row = int(uneven[0])
+        why = (
+            "is the file cut off, or a quote not closed?"
+            if lengths[row] < columns
+            else "is there a comma in a number, or a line end missing?"
+        )
+        raise DataError(
+            f"{path}: row {first_row + row}: must have {columns} cells; received {lengths[row]} ({why})"
+        )

@@ -26,7 +26,9 @@ from seqconv.data.scratch import temporary_folder
 # Part of a table's name: changes with what is kept and with how files are parsed.
 # 2: before, a short row beside a quoted cell was filled up.
 # 3: before, stamps of 14 digits were milliseconds since 1970, and nothing was kept of columns that were left out.
-FORM = 3
+# 4: before, a row with too many cells was cut where some columns were not read, a short one beside a quote within a
+# cell filled up, and whole numbers of less than nine digits were seconds since 1970.
+FORM = 4
 METADATA = "table.json"
 TYPES = {"times": "<M8[s]", "values": "<f4", "series": "<i4"}
 BLOCK_ROWS = 2**18

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seqconv.config.errors import DataError, FileError
+from seqconv.config.errors import ConfigError, DataError, FileError, Problem
 from seqconv.data.archives import open_file
 from seqconv.data.cells import Coarse
 from seqconv.data.checksums import file_checksum
@@ -131,6 +131,11 @@ def _write(sources: list[Reader], writer: TableWriter) -> None:
     if all(source.first_time is not None for source in sources):
         sources.sort(key=lambda source: source.first_time or 0)
     first = sources[0]
+    is_ordered = first.time_column is not None or len(sources) == 1
+    if not is_ordered and first.reading.series is None:
+        raise _without_order()
+    # Without stamps each series must be in one file.
+    file_of: dict[str, Path | None] = {}
     for source in sources[1:]:
         _refuse_other_form(first, source)
         # They may stand in another order there.
@@ -142,6 +147,10 @@ def _write(sources: list[Reader], writer: TableWriter) -> None:
         for block in source.blocks():
             codes = None
             if block.series is not None:
+                if not is_ordered:
+                    names = set(block.series)
+                    if any(file_of.setdefault(name, source.path) != source.path for name in names):
+                        raise _without_order()
                 codes = np.array(
                     [series_names.setdefault(name, len(series_names)) for name in block.series],
                     np.int32,
@@ -164,6 +173,12 @@ def _write(sources: list[Reader], writer: TableWriter) -> None:
             "left_out": first.left_out,
         }
     )
+
+
+def _without_order() -> ConfigError:
+    """The error of rows in several files that nothing puts in order."""
+    rule = "rows in several files without time stamps have no order; name the column of stamps, or join the files"
+    return ConfigError([Problem("dataset.time", rule)])
 
 
 def _coarse_notes(found: Sequence[Coarse]) -> list[str]:
