@@ -392,9 +392,12 @@ class Count(Callback):
         step = Training._step
 
         def counted(self):
+            line = f"{self.progress.epoch}:{self.progress.step}\\n"
+            loss = step(self)
+            # Behind it: the first step, which compiles for long, may be broken off, and is then begun again.
             with (folder / "steps.txt").open("a") as stream:
-                stream.write(f"{self.progress.epoch}:{self.progress.step}\\n")
-            return step(self)
+                stream.write(line)
+            return loss
 
         Training._step = counted
 """
