@@ -26,6 +26,8 @@ ROWS = 700
 START = np.datetime64("2021-03-01T00:00:00", "ms")
 SMALL = ["trainer=smoke", "model=gru", "model.units=[4]", "lookback=1d", "step=2h"]
 SPLIT = ["split.train_end=0.6", "split.validation_end=0.8"]
+UNSTAMPED = ["dataset.time=null", "dataset.targets=[wind]", "trainer=smoke", "model=gru"]
+UNSTAMPED += ["model.units=[4]", "lookback=24", "step=2", "lead=6", *SPLIT]
 # The forecast itself, and its prediction interval.
 ENDS = ("", "_lower", "_upper")
 
@@ -342,15 +344,7 @@ def test_rows_without_time_stamps(train, aside, in_empty_folder):
     run_dir = train(
         "dataset=table",
         f"dataset.path={path}",
-        "dataset.time=null",
-        "dataset.targets=[wind]",
-        "trainer=smoke",
-        "model=gru",
-        "model.units=[4]",
-        "lookback=24",
-        "step=2",
-        "lead=6",
-        *SPLIT,
+        *UNSTAMPED,
     )
     found = load_run(run_dir).predict(path)
     assert found["forecast_origin"].to_list()[-1] == ROWS - 1
@@ -372,16 +366,8 @@ def test_rows_of_series_without_time_stamps_are_numbered_within_each(train, asid
     run_dir = train(
         "dataset=table",
         f"dataset.path={path}",
-        "dataset.time=null",
         "dataset.series=sensor",
-        "dataset.targets=[wind]",
-        "trainer=smoke",
-        "model=gru",
-        "model.units=[4]",
-        "lookback=24",
-        "step=2",
-        "lead=6",
-        *SPLIT,
+        *UNSTAMPED,
     )
     found = load_run(run_dir).predict(path, newest=True)
     assert found["sensor"].to_list() == ["s1", "s2"]

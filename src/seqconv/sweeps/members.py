@@ -14,12 +14,12 @@ from seqconv.config.errors import InterruptedRun, OutputError, SeqconvError
 from seqconv.config.schema import parse_tree
 from seqconv.machine import jobs_at_once
 from seqconv.runs.layout import LOG, METRICS
-from seqconv.runs.lock import SECONDS_TO_SAVE, locked
 from seqconv.runs.result import Result, read_result
 from seqconv.sweeps.pool import Pool, Refused, Start
 from seqconv.sweeps.process import Surroundings
 from seqconv.training.ensemble import Member, run_member
 from seqconv.training.outcome import Outcome
+from seqconv.training.parts import own_part
 from seqconv.training.signals import Signals
 
 
@@ -55,8 +55,7 @@ def _run_in_turn(members: Sequence[Member], signals: Signals) -> list[Outcome]:
     for number, member in enumerate(members, start=1):
         console.info(f"member {number} of {len(members)}")
         _, run_dir = member
-        run_dir.mkdir(exist_ok=True)
-        with locked(run_dir, patience=SECONDS_TO_SAVE):
+        with own_part(run_dir):
             outcomes.append(run_member(*member, signals))
         if outcomes[-1].error is not None:
             break
@@ -95,7 +94,7 @@ def _run(surroundings: Surroundings, payload: tuple[dict[str, Any], Path, float]
     try:
         # The ensemble is ours, so only a member of one whose process was killed may have it.
         with (
-            locked(run_dir, patience=SECONDS_TO_SAVE),
+            own_part(run_dir),
             Signals(since=since) as signals,
             signals.held(),
         ):

@@ -11,14 +11,13 @@ from seqconv import console
 from seqconv.config.errors import SeqconvError
 from seqconv.config.schema import Config, fold_configs
 from seqconv.runs import display, layout
-from seqconv.runs.lock import SECONDS_TO_SAVE, locked
 from seqconv.runs.result import ObjectiveResult, Result, Status
 from seqconv.runs.resume import ResumePoint
 from seqconv.tasks.contract import Json, Task
 from seqconv.training.ensemble import RunMembers, run_ensemble
 from seqconv.training.load import load_task
 from seqconv.training.outcome import Outcome, check_requirements, finish, not_started
-from seqconv.training.parts import begin, changed_meanwhile, run_part
+from seqconv.training.parts import begin, changed_meanwhile, own_part, run_part
 from seqconv.training.run import record_environment, run
 from seqconv.training.signals import Signals
 
@@ -120,8 +119,7 @@ def _run_fold(
             # What a fold of an ensemble reads is read before it begins; the folds before it stand.
             return not_started(error, run_dir)
 
-    run_dir.mkdir(exist_ok=True)
-    with locked(run_dir, patience=SECONDS_TO_SAVE):
+    with own_part(run_dir):
         return run_part(config, run_dir, start_it)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from seqconv import console
@@ -52,6 +53,18 @@ def changed_meanwhile(name: str, part: Path) -> ChangedDataError:
     )
 
 
+@contextmanager
+def own_part(run_dir: Path) -> Iterator[None]:
+    """Keep the directory of a part, which need not exist, to this process.
+
+    Raises:
+        OutputError: if another process has it, and does not save and end.
+    """
+    run_dir.mkdir(exist_ok=True)
+    with locked(run_dir, patience=SECONDS_TO_SAVE):
+        yield
+
+
 def run_part(
     config: Config, run_dir: Path, start: Callable[[ResumePoint | None], Outcome]
 ) -> Outcome:
@@ -59,7 +72,7 @@ def run_part(
 
     Args:
         config: of the part.
-        run_dir: of the part; need not exist.
+        run_dir: of the part, which is this process' own.
         start: starts or resumes it; not called where nothing is left to do.
     """
     point = None
@@ -69,5 +82,4 @@ def run_part(
         if result is not None:
             console.info(f"{run_dir}: is finished")
             return Outcome(result, run_dir)
-    run_dir.mkdir(exist_ok=True)
     return start(point)
