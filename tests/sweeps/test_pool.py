@@ -231,7 +231,7 @@ def test_a_member_has_its_directory_to_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(members, "run_member", run_member)
     members._run(surroundings, (tree, run_dir, 0.0))
     assert begun == [run_dir]
-    monkeypatch.setattr(members, "SECONDS_TO_SAVE", 0)
+    monkeypatch.setattr("seqconv.training.parts.SECONDS_TO_SAVE", 0)
     with locked(run_dir), pytest.raises(SystemExit, match="another process is working on this run"):
         members._run(surroundings, (tree, run_dir, 0.0))
     assert begun == [run_dir]
