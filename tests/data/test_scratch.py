@@ -3,6 +3,7 @@
 import errno
 import os
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,3 +92,28 @@ def test_a_file_system_that_cannot_take_room(refuse):
     rows = scratch.empty_rows(SHAPE, np.float32)
     rows[:] = 7
     assert rows.sum() == 21_000
+
+
+def test_pages_that_are_released_are_read_again(tmp_path):
+    def resident(array):
+        """Bytes of its file in this process' memory."""
+        lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+        next(line for line in lines if str(array.filename) in line)
+        return next(int(line.split()[1]) for line in lines if line.startswith("Rss:")) * 1024
+
+    np.arange(2**18, dtype=np.float32).tofile(tmp_path / "table")
+    table = np.memmap(tmp_path / "table", np.float32, "r", shape=(2**17, 2))
+    total = float(table.sum(dtype=np.float64))
+    if Path("/proc/self/smaps").exists():
+        assert resident(table) == table.nbytes
+    scratch.release_pages(table[:, 1:])
+    if Path("/proc/self/smaps").exists():
+        assert resident(table) == 0
+    assert float(table.sum(dtype=np.float64)) == total
+
+
+def test_only_what_is_memory_mapped_is_released():
+    rows = np.arange(6.0).reshape(3, 2)
+    scratch.release_pages(rows[1:])
+    assert rows.sum() == 15
+    scratch.release_pages(scratch.empty_rows((0, 3), np.float32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
+import mmap
 import os
 import tempfile
 from pathlib import Path
@@ -46,6 +47,19 @@ def empty_rows(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
             f"{tried}: no room for {size:,} bytes ({error.strerror}). Free some, or set SEQCONV_DATA_DIR to a folder "
             "that has it"
         ) from error
+
+
+def release_pages(array: np.ndarray) -> None:
+    """Take a memory-mapped array out of this process' memory; what is needed of it is read again.
+
+    Args:
+        array: read only, or mapped to a file that is shared; one that is not memory-mapped stays as it is.
+    """
+    base = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def temporary_folder() -> str:

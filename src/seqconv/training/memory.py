@@ -16,12 +16,14 @@ KEPT = (256 * MIB, 32 * MIB)
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """Let the C library keep memory that is freed in a block, and give it back at its end.
+    """Let the C library keep memory that is freed in a block, and give back before and after it what is free.
 
     An array of some MB is given back to the system as soon as it is freed otherwise, and the next step takes it anew:
     every page of it costs a fault. Does nothing where the C library is not GNU's.
     """
     library = ctypes.CDLL(None)
+    # What reading the data has left; compiling the first step takes other memory.
+    give_back()
     with contextlib.suppress(AttributeError):
         any(library.mallopt(MAPPING_THRESHOLD, size) for size in KEPT)
         library.mallopt(TRIM_THRESHOLD, 2**31 - 1)
@@ -31,4 +33,10 @@ def kept() -> Iterator[None]:
         with contextlib.suppress(AttributeError):
             library.mallopt(MAPPING_THRESHOLD, KEPT[-1])
             library.mallopt(TRIM_THRESHOLD, 2 * KEPT[-1])
-            library.malloc_trim(0)
+        give_back()
+
+
+def give_back() -> None:
+    """Give what is free back to the system, where the C library is GNU's."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

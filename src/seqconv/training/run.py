@@ -174,6 +174,8 @@ def evaluate(
     if measured.keys() - known.keys():
         # The history holds single numbers; those of each target and lead are measured again.
         result.validation = {**task.measure("validation", validated), **known}
+    # What is free now would stay beside what drawing takes.
+    memory.give_back()
     task.draw(run_dir, predicted, display.picture_title(task, config.model.name, result))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from seqconv.data.records import Record, unit_of
+from seqconv.data.scratch import release_pages
 from seqconv.tasks.contract import (
     EVALUATED,
     SPLITS,
@@ -364,7 +365,10 @@ class Forecasting:
             slow: also the ridge regression of several leads, which takes a minute where they are many.
         """
         with baselines.one_order_of_sums():
-            return self._baselines(slow=slow)
+            results = self._baselines(slow=slow)
+        # The regressions and the training have read all of it; of the rest only the test split is needed.
+        release_pages(self.record.values)
+        return results
 
     def _baselines(self, *, slow: bool) -> dict[str, BaselineResult]:
         day = baselines.rows_per_day(self.record.period)
