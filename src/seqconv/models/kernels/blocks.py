@@ -27,6 +27,8 @@ Value: TypeAlias = Any
 class Block:
     """`out[out_rows[r] + j] = sum over k of a[a_rows[r] + a_term(k)] * b[k * b_step + j]`, for `width` values of j.
 
+    With `groups` there are so many times the terms, each time `a_group` numbers further in `a` and so many terms in `b`.
+
     Attributes:
         a: pointer to float32.
         a_rows: for each row, an offset in `a`.
@@ -38,6 +40,8 @@ class Block:
         width: columns, a multiple of 16.
         terms: at least 1.
         add: whether the sums are added to what stands in `out`.
+        groups: at least 1.
+        a_group: from one group to the next.
     """
 
     a: Value
@@ -50,6 +54,8 @@ class Block:
     width: int
     terms: Value
     add: Value
+    groups: Value = None
+    a_group: Value = None
 
 
 def generate(builder: Any, block: Block) -> None:
@@ -67,27 +73,38 @@ def generate(builder: Any, block: Block) -> None:
     fused = multiply_add(builder, _REGISTER)
     places = [place for row in block.out_rows for place in vectors(builder.gep(block.out, [row]))]
     before = builder.block
-    load, loop, done = (builder.append_basic_block(name) for name in ("load", "loop", "done"))
-    builder.cbranch(block.add, load, loop)
+    names = ("load", "group", "loop", "next", "done")
+    load, outer, loop, latch, done = (builder.append_basic_block(name) for name in names)
+    builder.cbranch(block.add, load, outer)
     builder.position_at_end(load)
     old = [builder.load(place, align=4) for place in places]
+    builder.branch(outer)
+
+    zeros = ir.Constant(_VECTOR, [0.0] * _REGISTER)
+    builder.position_at_end(outer)
+    group = builder.phi(terms.type)
+    begun = [builder.phi(_VECTOR) for _ in places]
+    for source, values in ((before, [zeros] * len(places)), (load, old)):
+        group.add_incoming(number(0), source)
+        for phi, value in zip(begun, values, strict=True):
+            phi.add_incoming(value, source)
+    a, b = block.a, block.b
+    if block.groups is not None:
+        a = builder.gep(a, [builder.mul(group, block.a_group)])
+        b = builder.gep(b, [builder.mul(group, builder.mul(terms, block.b_step))])
     builder.branch(loop)
 
     builder.position_at_end(loop)
     term = builder.phi(terms.type)
-    for source in (before, load):
-        term.add_incoming(number(0), source)
-    sums = []
-    for value in old:
-        phi = builder.phi(_VECTOR)
-        phi.add_incoming(ir.Constant(_VECTOR, [0.0] * _REGISTER), before)
-        phi.add_incoming(value, load)
-        sums.append(phi)
+    term.add_incoming(number(0), outer)
+    sums = [builder.phi(_VECTOR) for _ in places]
+    for phi, value in zip(sums, begun, strict=True):
+        phi.add_incoming(value, outer)
     right = [
         builder.load(place, align=4)
-        for place in vectors(builder.gep(block.b, [builder.mul(term, block.b_step)]))
+        for place in vectors(builder.gep(b, [builder.mul(term, block.b_step)]))
     ]
-    column = builder.gep(block.a, [block.a_term(term)])
+    column = builder.gep(a, [block.a_term(term)])
     following: list[Value] = []
     for row in block.a_rows:
         left = filled(builder, builder.load(builder.gep(column, [row]), align=4), _REGISTER)
@@ -97,7 +114,15 @@ def generate(builder: Any, block: Block) -> None:
     term.add_incoming(next_term, loop)
     for phi, value in zip(sums, following, strict=True):
         phi.add_incoming(value, loop)
-    builder.cbranch(builder.icmp_signed("<", next_term, terms), loop, done)
+    builder.cbranch(builder.icmp_signed("<", next_term, terms), loop, latch)
+
+    builder.position_at_end(latch)
+    next_group = builder.add(group, number(1))
+    group.add_incoming(next_group, latch)
+    for phi, value in zip(begun, following, strict=True):
+        phi.add_incoming(value, latch)
+    groups = number(1) if block.groups is None else block.groups
+    builder.cbranch(builder.icmp_signed("<", next_group, groups), outer, done)
 
     builder.position_at_end(done)
     for place, value in zip(places, following, strict=True):

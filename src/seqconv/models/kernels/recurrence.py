@@ -212,10 +212,58 @@ def _sums(rows: int, a_row: int, a_step: int) -> Any:
     return sums
 
 
-# Of columns of weights, which lie four by four, and of rows of operands, whose terms are the samples of a step.
+# Of columns of weights, which lie four by four.
 # Eight sums keep AVX-512's two units busy; with AVX2 they would have no room in the registers.
 _four_columns, _eight_columns = _sums(4, 1, 4), _sums(8, 1, 4)
-_four_rows, _eight_rows = _sums(4, 16, 1), _sums(8, 16, 1)
+
+
+def _step_sums(rows: int, width: int) -> Any:
+    """As `_sums`, of rows of operands, whose terms are the samples of some steps, for `width` columns."""
+
+    @intrinsic
+    def sums(
+        typing: Any,
+        a: Any,
+        a_start: Any,
+        a_group: Any,
+        b: Any,
+        b_start: Any,
+        b_step: Any,
+        out: Any,
+        out_start: Any,
+        out_row: Any,
+        groups: Any,
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            a, a_start, a_group, b, b_start, b_step, out, out_start, out_row, groups = arguments
+
+            def number(value: int) -> Any:
+                return ir.Constant(groups.type, value)
+
+            block = Block(
+                a=pointer(builder, a, a_start),
+                a_rows=[number(row * LANES) for row in range(rows)],
+                a_term=lambda term: term,
+                b=pointer(builder, b, b_start),
+                b_step=b_step,
+                out=pointer(builder, out, out_start),
+                out_rows=[builder.mul(out_row, number(row)) for row in range(rows)],
+                width=width,
+                terms=number(LANES),
+                add=ir.Constant(ir.IntType(1), 1),
+                groups=groups,
+                a_group=a_group,
+            )
+            generate_block(builder, block)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 10), generate
+
+    return sums
+
+
+_four_rows, _eight_rows = _step_sums(4, 16), _step_sums(8, 16)
+_eight_by_two = _step_sums(8, 32)
 
 
 @part
@@ -510,24 +558,26 @@ def add_weight_gradient(
     row = first
     if WIDE:
         while row + 4 < first + rows:
-            for column in range(columns):
-                to = o + row * width + gate * turned + column * 16
-                for step in range(steps):
-                    at, of = (
-                        a + row * 16 + step * operands_step,
-                        room + column * 16 + step * 16 * turned,
-                    )
-                    _eight_rows(scratch, at, 64, scratch, of, turned, sums, to, width, 16, True)
+            at, to = a + row * 16, o + row * width + gate * turned
+            column = 0
+            while column + 2 <= columns:
+                of, sum_at = room + column * 16, to + column * 16
+                _eight_by_two(
+                    scratch, at, operands_step, scratch, of, turned, sums, sum_at, width, steps
+                )
+                column += 2
+            while column < columns:
+                of, sum_at = room + column * 16, to + column * 16
+                _eight_rows(
+                    scratch, at, operands_step, scratch, of, turned, sums, sum_at, width, steps
+                )
+                column += 1
             row += 8
     while row < first + rows:
+        at, to = a + row * 16, o + row * width + gate * turned
         for column in range(columns):
-            to = o + row * width + gate * turned + column * 16
-            for step in range(steps):
-                at, of = (
-                    a + row * 16 + step * operands_step,
-                    room + column * 16 + step * 16 * turned,
-                )
-                _four_rows(scratch, at, 64, scratch, of, turned, sums, to, width, 16, True)
+            of, sum_at = room + column * 16, to + column * 16
+            _four_rows(scratch, at, operands_step, scratch, of, turned, sums, sum_at, width, steps)
         row += 4
 
 
