@@ -9,7 +9,7 @@ import mmap
 import os
 import tempfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def release_pages(array: np.ndarray) -> None:
     Args:
         array: read only, or mapped to a file that is shared; one that is not memory-mapped stays as it is.
     """
-    base = array
+    base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
     if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

@@ -27,7 +27,7 @@ Value: TypeAlias = Any
 class Block:
     """`out[out_rows[r] + j] = sum over k of a[a_rows[r] + a_term(k)] * b[k * b_step + j]`, for `width` values of j.
 
-    With `groups` there are so many times the terms, each time `a_group` numbers further in `a` and so many terms in `b`.
+    With `groups` there are so many times the terms: each time `a_group` numbers on in `a`, and so many terms in `b`.
 
     Attributes:
         a: pointer to float32.
@@ -40,8 +40,8 @@ class Block:
         width: columns, a multiple of 16.
         terms: at least 1.
         add: whether the sums are added to what stands in `out`.
-        groups: at least 1.
-        a_group: from one group to the next.
+        a_group: from one group to the next; None where there is one.
+        groups: at least 1; None: one.
     """
 
     a: Value
@@ -54,8 +54,8 @@ class Block:
     width: int
     terms: Value
     add: Value
-    groups: Value = None
     a_group: Value = None
+    groups: Value = None
 
 
 def generate(builder: Any, block: Block) -> None:

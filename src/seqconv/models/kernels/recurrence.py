@@ -160,11 +160,11 @@ def sigmoid(x: Vector) -> Vector:
     return add_product(half, tanh(half * x), half)
 
 
-def _sums(rows: int, a_row: int, a_step: int) -> Any:
+def _sums(rows: int, width: int, a_row: int, a_step: int) -> Any:
     """A function for `rows` vectors of sums, a multiple of 4: `out[r] = sum over k of a[r, k] * b[k]`, or `+=`.
 
-    Arrays are given by address and offset, the vectors of `b` and `out` are so many numbers apart. In `a` rows are
-    `a_row` apart and every four of them `a_four`, terms `a_step`.
+    Arrays are given by address and offset. The vectors of `b` and `out`, of `width` numbers, are so many numbers apart;
+    in `a` rows are `a_row` apart and every four of them `a_four`, terms `a_step`, groups of `terms` terms `a_group`.
     """
 
     @intrinsic
@@ -173,6 +173,7 @@ def _sums(rows: int, a_row: int, a_step: int) -> Any:
         a: Any,
         a_start: Any,
         a_four: Any,
+        a_group: Any,
         b: Any,
         b_start: Any,
         b_step: Any,
@@ -180,11 +181,12 @@ def _sums(rows: int, a_row: int, a_step: int) -> Any:
         out_start: Any,
         out_row: Any,
         terms: Any,
+        groups: Any,
         add: Any,
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            a, a_start, a_four, b, b_start, b_step = arguments[:6]
-            out, out_start, out_row, terms, add = arguments[6:]
+            a, a_start, a_four, a_group, b, b_start, b_step = arguments[:7]
+            out, out_start, out_row, terms, groups, add = arguments[7:]
 
             def number(value: int) -> Any:
                 return ir.Constant(terms.type, value)
@@ -196,74 +198,29 @@ def _sums(rows: int, a_row: int, a_step: int) -> Any:
                     builder.add(fours[row // 4], number(row % 4 * a_row)) for row in range(rows)
                 ],
                 a_term=lambda term: builder.mul(term, number(a_step)),
-                b=pointer(builder, b, b_start),
-                b_step=b_step,
-                out=pointer(builder, out, out_start),
-                out_rows=[builder.mul(out_row, number(row)) for row in range(rows)],
-                width=LANES,
-                terms=terms,
-                add=add,
-            )
-            generate_block(builder, block)
-            return context.get_dummy_value()
-
-        return types.void(*[types.intp] * 10, types.boolean), generate
-
-    return sums
-
-
-# Of columns of weights, which lie four by four.
-# Eight sums keep AVX-512's two units busy; with AVX2 they would have no room in the registers.
-_four_columns, _eight_columns = _sums(4, 1, 4), _sums(8, 1, 4)
-
-
-def _step_sums(rows: int, width: int) -> Any:
-    """As `_sums`, of rows of operands, whose terms are the samples of some steps, for `width` columns."""
-
-    @intrinsic
-    def sums(
-        typing: Any,
-        a: Any,
-        a_start: Any,
-        a_group: Any,
-        b: Any,
-        b_start: Any,
-        b_step: Any,
-        out: Any,
-        out_start: Any,
-        out_row: Any,
-        groups: Any,
-    ) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            a, a_start, a_group, b, b_start, b_step, out, out_start, out_row, groups = arguments
-
-            def number(value: int) -> Any:
-                return ir.Constant(groups.type, value)
-
-            block = Block(
-                a=pointer(builder, a, a_start),
-                a_rows=[number(row * LANES) for row in range(rows)],
-                a_term=lambda term: term,
+                a_group=a_group,
                 b=pointer(builder, b, b_start),
                 b_step=b_step,
                 out=pointer(builder, out, out_start),
                 out_rows=[builder.mul(out_row, number(row)) for row in range(rows)],
                 width=width,
-                terms=number(LANES),
-                add=ir.Constant(ir.IntType(1), 1),
+                terms=terms,
                 groups=groups,
-                a_group=a_group,
+                add=add,
             )
             generate_block(builder, block)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 10), generate
+        return types.void(*[types.intp] * 12, types.boolean), generate
 
     return sums
 
 
-_four_rows, _eight_rows = _step_sums(4, 16), _step_sums(8, 16)
-_eight_by_two = _step_sums(8, 32)
+# Of columns of weights, which lie four by four, and of rows of operands, whose terms are the samples of some steps.
+# Eight sums keep AVX-512's two units busy; with AVX2 they would have no room in the registers.
+_four_columns, _eight_columns = _sums(4, LANES, 1, 4), _sums(8, LANES, 1, 4)
+_four_rows, _eight_rows = _sums(4, LANES, 16, 1), _sums(8, LANES, 16, 1)
+_eight_rows_by_two = _sums(8, 2 * LANES, 16, 1)
 
 
 @part
@@ -297,11 +254,11 @@ def weighted(
     if WIDE:
         while tile + 2 <= tiles:
             at, to = w + tile * apart, o + tile * 64
-            _eight_columns(weights, at, apart, operand, a, 16, out, to, 16, rows, add)
+            _eight_columns(weights, at, apart, 0, operand, a, 16, out, to, 16, rows, 1, add)
             tile += 2
     while tile < tiles:
         at, to = w + tile * apart, o + tile * 64
-        _four_columns(weights, at, apart, operand, a, 16, out, to, 16, rows, add)
+        _four_columns(weights, at, apart, 0, operand, a, 16, out, to, 16, rows, 1, add)
         tile += 1
 
 
@@ -544,7 +501,7 @@ def add_weight_gradient(
     """
     columns = (loop.units + 15) // 16
     turned, width = columns * 16, GATES * columns * 16
-    operands_step, gates_step = (loop.operands + 1) * operand_size(loop), GATES * loop.units * 16
+    apart, gates_step = (loop.operands + 1) * operand_size(loop), GATES * loop.units * 16
     for step in range(steps):
         for column in range(columns):
             _transpose(
@@ -555,30 +512,29 @@ def add_weight_gradient(
                 room + step * 16 * turned + column * 16,
                 turned,
             )
+    # Of some steps at once: sums are read and written once, and stay in registers between.
     row = first
-    if WIDE:
-        while row + 4 < first + rows:
-            at, to = a + row * 16, o + row * width + gate * turned
-            column = 0
-            while column + 2 <= columns:
-                of, sum_at = room + column * 16, to + column * 16
-                _eight_by_two(
-                    scratch, at, operands_step, scratch, of, turned, sums, sum_at, width, steps
+    while row < first + rows:
+        at, to, column = a + row * 16, o + row * width + gate * turned, 0
+        eight = WIDE and row + 4 < first + rows
+        while column < columns:
+            of, out = room + column * 16, to + column * 16
+            if eight and column + 2 <= columns:
+                _eight_rows_by_two(
+                    scratch, at, 64, apart, scratch, of, turned, sums, out, width, 16, steps, True
                 )
                 column += 2
-            while column < columns:
-                of, sum_at = room + column * 16, to + column * 16
+                continue
+            if eight:
                 _eight_rows(
-                    scratch, at, operands_step, scratch, of, turned, sums, sum_at, width, steps
+                    scratch, at, 64, apart, scratch, of, turned, sums, out, width, 16, steps, True
                 )
-                column += 1
-            row += 8
-    while row < first + rows:
-        at, to = a + row * 16, o + row * width + gate * turned
-        for column in range(columns):
-            of, sum_at = room + column * 16, to + column * 16
-            _four_rows(scratch, at, operands_step, scratch, of, turned, sums, sum_at, width, steps)
-        row += 4
+            else:
+                _four_rows(
+                    scratch, at, 64, apart, scratch, of, turned, sums, out, width, 16, steps, True
+                )
+            column += 1
+        row += 8 if eight else 4
 
 
 @part
