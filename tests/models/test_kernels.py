@@ -48,6 +48,8 @@ def write(path: str) -> None:
         "stack": (ConvolutionStack([Conv1D(33, 3, 2), Conv1D(64, 2), Conv1D(20, 2)]), windows),
         "gru": (GRU(13, return_sequences=True), windows),
         "lstm": (LSTM(13, return_sequences=True), windows),
+        "wide_gru": (GRU(45, recurrent_dropout=0.3), windows),
+        "wide_lstm": (LSTM(45), windows),
         "tokens": (TokenConvolution(embedding, convolution), tokens),
     }
     found = {}

@@ -50,16 +50,18 @@ def empty_rows(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
 
 
 def release_pages(array: np.ndarray) -> None:
-    """Take a memory-mapped array out of this process' memory; what is needed of it is read again.
+    """Take a memory-mapped array out of this process' memory, where the system does that; what is needed is read again.
 
     Args:
-        array: read only, or mapped to a file that is shared; one that is not memory-mapped stays as it is.
+        array: of the cache or of `empty_rows`, whose mappings write to their files; one in memory stays as it is.
     """
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
     if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
+        # A process may be told to keep all it has.
+        with contextlib.suppress(OSError):
+            base.madvise(mmap.MADV_DONTNEED)
 
 
 def temporary_folder() -> str:

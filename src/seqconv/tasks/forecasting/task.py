@@ -366,7 +366,7 @@ class Forecasting:
         """
         with baselines.one_order_of_sums():
             results = self._baselines(slow=slow)
-        # The regressions and the training have read all of it; of the rest only the test split is needed.
+        # The regressions and the training have read all of it; from here on little of it is needed.
         release_pages(self.record.values)
         return results
 
