@@ -44,6 +44,18 @@ def set_status(sweep, number, status):
     path.write_text(path.read_text().replace("completed", status, 1))
 
 
+def set_loss(sweep, number, loss):
+    path = sweep / str(number) / "metrics.json"
+    content = json.loads(path.read_text())
+    content["objective"]["value"] = content["validation"]["loss"] = loss
+    path.write_text(json.dumps(content))
+
+
+def set_dataset(sweep, number, data):
+    path = sweep / str(number) / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": data}))
+
+
 @functools.cache
 def config_yaml(*words):
     """The config file of a run; composing one takes longer than any test here."""
@@ -165,6 +177,25 @@ def test_of_a_seed_that_was_run_twice_the_run_that_completed_counts(sweep):
     assert [row.run_dir.name for row in groups[0].completed] == ["0", "6", "2"]
 
 
+def test_the_best_of_each_over_seeds_is_the_best_mean(sweep):
+    """The best single run is of the setting with the worse mean."""
+    for number, rate in enumerate([0.1, 0.1, 0.2]):
+        config = sweep / str(number) / "config.yaml"
+        text = config.read_text()
+        assert "  learning_rate: 0.001\n" in text
+        config.write_text(text.replace("  learning_rate: 0.001\n", f"  learning_rate: {rate}\n"))
+    # Losses 0.5 and 0.4 in place of 0.6 alone.
+    set_loss(sweep, 1, 0.9)
+    set_loss(sweep, 0, 0.55)
+    found = records("compare", sweep, "--best-per", "model", "--over-seeds")
+    assert [(row["model"], row["seeds"], row["val_loss"]) for row in found] == [
+        ("gru", 2, pytest.approx(0.25)),
+        ("conv1d", 1, pytest.approx(0.6)),
+    ]
+    single = records("compare", sweep, "--best-per", "model")
+    assert [row["val_loss"] for row in single] == [0.2, 0.55]
+
+
 def test_over_seeds_in_the_order_that_is_asked_for(sweep):
     by_metric = records("compare", sweep, "--over-seeds", "--sort", "test_mae")
     assert [row["model"] for row in by_metric] == ["gru", "conv1d"]
@@ -217,6 +248,34 @@ def test_errors_of_other_targets_or_units_are_not_compared(sweep, others):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": data}))
     with pytest.raises(SeqconvError, match="predict other targets or leads, or in other units"):
         answer("compare", sweep, "--significance")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_runs_of_other_leads_are_told_apart(sweep, several):
+    """`delay` counts from the newest input row, so `step` changes how far ahead a target is."""
+    for number in range(5):
+        rows = 147 if number < 3 else 150
+        leads = [{"rows": 6, "hours": 1.0}, {"rows": rows, "hours": rows / 6}]
+        target = {"target": {"column": "T", "as": "value"}, "unit": "degC", "lead": leads[1]}
+        if several:
+            target = {"targets": ["T", "p"], "leads": leads}
+        set_dataset(sweep, number, {"fingerprint": "sha256:0", **target})
+    found = CliRunner().invoke(tools.app, ["runs", "compare", str(sweep)])
+    first = "1 h, " if several else ""
+    assert f"the runs forecast different leads ({first}25 h; {first}24.5 h)" in " ".join(
+        found.stderr.split()
+    )
+    with pytest.raises(SeqconvError, match="predict other targets or leads, or in other units"):
+        answer("compare", sweep, "--significance")
+    of_one = CliRunner().invoke(tools.app, ["runs", "best", str(sweep), "--where", "model=gru"])
+    assert "different leads" not in of_one.stderr
+
+
+def test_what_a_table_is_sorted_by_stands_in_it(sweep):
+    assert "validation_r2" not in answer("compare", sweep)
+    table = answer("compare", sweep, "--sort", "validation_r2")
+    assert table.index("val_loss") < table.index("validation_r2") < table.index("test_mae")
+    assert "validation_r2" in answer("compare", sweep, "--sort", "validation_r2", "--over-seeds")
 
 
 def test_forms_of_a_comparison(sweep):

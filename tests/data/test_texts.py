@@ -269,6 +269,30 @@ def test_a_csv_file_that_is_no_utf8_is_read_as_latin_1_with_a_note(tmp_path, wri
     assert found.notes == ("read as Latin-1: line 4 is no UTF-8",)
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_csv_file_with_one_byte_that_is_no_utf8(tmp_path, mark):
+    """As Latin-1 every other letter with an accent would be two wrong ones."""
+    path = tmp_path / "notes.csv"
+    rest = "text,label\nplain,a\n" if mark else "text,label\ncrème brûlée,a\n"
+    path.write_bytes(mark + rest.encode() + b"na\xefve,b\n")
+    refused(path, "line 3 is no UTF-8 (byte 0xef), where the rest is")
+
+
+def test_a_few_letters_that_could_be_utf8_leave_a_file_latin_1(tmp_path):
+    rows = [("Der Spaß« begann", "a"), ("Ärger", "b"), ("Öl", "a"), ("über", "b")]
+    path = tmp_path / "notes.csv"
+    path.write_bytes("\n".join(["text,label", *map(",".join, rows)]).encode("latin-1"))
+    found = read_labelled(path, text="text", label="label", part=None)
+    assert sorted(found.texts) == sorted(text for text, _ in rows)
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\t"])
+def test_a_text_of_blanks_does_not_keep_others_from_being_predicted(tmp_path, blank):
+    path = tmp_path / "notes.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in ("one", blank, None)))
+    assert read_unlabelled(path, text="text") == (["one", "", ""], ())
+
+
 def test_json_lines_that_are_no_utf8(tmp_path, write_texts):
     path = write_texts(tmp_path / "notes.jsonl", ["one", "two", "three", "four"], LABELS)
     path.write_bytes(path.read_bytes().replace(b"three", b"thr\xe9e"))

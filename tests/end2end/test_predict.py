@@ -1,5 +1,6 @@
 """`seqconv predict` and `seqconv.load_run`: forecasts and classes from a run directory alone."""
 
+import errno
 import io
 import json
 import os
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 import seqconv
 from seqconv.cli import tools
-from seqconv.config.errors import ConfigError, DataError, OutputError
+from seqconv.config.errors import ConfigError, DataError, OutputError, SeqconvError
 from seqconv.training.evaluation import evaluate_run
 from seqconv.training.trained import load_run
 
@@ -439,6 +440,34 @@ def test_errors_of_the_command(run_dir, table, aside, monkeypatch):
     # A file where a folder should be.
     assert code(run_dir, table, "--out", aside / "short.csv" / "x.csv") == 2
     assert {path.name for path in aside.iterdir()} == {"hourly.csv", "short.csv"}
+
+
+def test_a_full_disk_is_no_mistake_of_the_command(run_dir, aside, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        found = answer(run_dir, aside / "hourly.csv", "--newest", "--out", aside / "out.csv")
+    assert type(found.exception) is SeqconvError
+    assert (
+        str(found.exception) == f"{aside / 'out.csv'}: cannot be written (No space left on device)"
+    )
+    assert found.exception.exit_code == 1
+    assert not list(aside.glob("*out.csv*"))
+
+
+def test_a_run_that_has_not_ended_has_no_intervals(run_dir, aside):
+    """Its margins are learnt at the end: a script that looks for them must be told."""
+    path = run_dir / "preparation.json"
+    before = path.read_text()
+    path.write_text(json.dumps(json.loads(before) | {"margins": None}))
+    found = answer(run_dir, aside / "hourly.csv", "--newest")
+    path.write_text(before)
+    assert found.exit_code == 0, found.output
+    assert "no prediction intervals: the run learns them" in " ".join(found.stderr.split())
+    assert "_lower" not in found.stdout.splitlines()[0]
+    assert "prediction intervals" not in answer(run_dir, aside / "hourly.csv", "--newest").stderr
 
 
 def test_a_directory_that_is_no_run(aside):

@@ -15,6 +15,7 @@ from seqconv.runs import layout as rundir
 from seqconv.runs.checkpoints import CheckpointStore
 from seqconv.tasks.classification import baselines
 from seqconv.tasks.classification.task import Classification
+from seqconv.training.evaluation import evaluate_run
 from seqconv.training.load import load_task
 from seqconv.training.predictor import Predictor
 from seqconv.training.sampling import POOL_BATCHES, TrainingOrder
@@ -220,6 +221,13 @@ def test_more_ngrams_than_memory_are_refused_before_a_run_directory_is_made(
     assert "model.max_ngrams: must have room in memory" in stderr
     assert "100,000,000 are available; received max_ngrams=1200000" in stderr
     assert not Path("refused").exists()
+
+
+def test_a_run_is_evaluated_with_less_memory_than_its_training_takes(command, notes, monkeypatch):
+    words = ["model=nbow", "model.max_ngrams=3000", "trainer=smoke", "hydra.run.dir=run"]
+    assert command([*notes, *words]).exit_code == 0
+    monkeypatch.setattr("seqconv.models.nbow.available_memory", lambda: 1000)
+    assert evaluate_run(Path("run")).to_json()["test"]["accuracy"] > 0
 
 
 def test_ngrams_in_too_few_texts_end_with_3(command, notes):

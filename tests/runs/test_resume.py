@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -69,6 +70,23 @@ def test_the_newest_is_taken(run_dir):
     place = find_resume_point(run_dir)
     assert (place.progress, place.notes) == (progress(2, 1), ())
     assert str(place) == "epoch 2, step 2 (checkpoint epoch-00002-step-0000001)"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE, errno.EMFILE, None])
+def test_what_cannot_be_read_now_is_no_damage(run_dir, monkeypatch, number):
+    """A run that went back behind it would remove it."""
+
+    def refuse(*arguments, **keywords):
+        raise MemoryError if number is None else OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        function = "read_arrays" if number is None else "read_plain"
+        patch.setattr(f"seqconv.runs.checkpoints.{function}", refuse)
+        with pytest.raises(
+            OutputError, match=r"epoch-00002-step-0000001: cannot be read .*Nothing"
+        ):
+            find_resume_point(run_dir)
+    assert find_resume_point(run_dir).progress == progress(2, 1)
 
 
 def test_without_checkpoints_it_is_the_start(tmp_path):

@@ -1,5 +1,6 @@
 """The pool of a sweep's processes: results, signals and errors; no process is started here."""
 
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from seqconv.config.errors import ConfigError, OutputError, Problem
 from seqconv.runs.lock import locked
 from seqconv.sweeps import members, pool
 from seqconv.sweeps.pool import Pool, Refused, Start
+from seqconv.training.signals import Signals
 
 OLD = {"status": "completed", "objective": {"name": "val_loss", "value": 0.5}}
 
@@ -215,6 +217,21 @@ def test_no_file_is_left_behind(processes, tmp_path, monkeypatch):
     found = []
     run([start(tmp_path, 0, lambda: found.append(list(folder.iterdir())) or 0)])
     assert found == [[]]
+
+
+def test_a_member_whose_disk_is_full_has_failed(processes, tmp_path, monkeypatch):
+    """Then there is no file that says so, and no signal came that a requeued job would go on from."""
+    tree = read_command_line(["model=conv1d"]).only_job
+
+    def full(path, *arguments, **keywords):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("seqconv.training.outcome.write_result", full)
+    starts = [start(tmp_path, 0, lambda: 0), start(tmp_path, 1, lambda: 0)]
+    monkeypatch.setattr(members, "_starts", lambda *arguments: iter(starts))
+    found = members.run_side_by_side([(tree, each.run_dir) for each in starts], 2, Signals())
+    assert [outcome.result.status for outcome in found] == ["failed", "interrupted"]
+    assert found[0].error.exit_code == 1
 
 
 def test_a_member_has_its_directory_to_itself(tmp_path, monkeypatch):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
+
+# Of a disk: full, over the quota, turned read-only, broken.
+DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class SeqconvError(Exception):
@@ -38,6 +43,12 @@ class OutputError(SeqconvError):
     """The output folder cannot be written, or belongs to another run."""
 
     exit_code = 2
+
+
+def not_written(path: Path, error: OSError) -> SeqconvError:
+    """The error of what could not be written: that a disk is full or broken is no mistake of whoever named the path."""
+    message = f"{path}: cannot be written ({error.strerror})"
+    return SeqconvError(message) if error.errno in DISK_FAILURES else OutputError(message)
 
 
 class DataError(SeqconvError):

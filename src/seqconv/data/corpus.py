@@ -77,8 +77,8 @@ def tokenize_texts(
         first = empty[0]
         raise DataError(
             f"{texts.origin}: {texts.places[first]}: the text has no token once it is standardized "
-            f"({len(empty)} such texts); received {texts.texts[first][:40]!r}. Leave such texts out, or keep "
-            "punctuation by dataset.standardize=lower"
+            f"({len(empty)} such texts); received {texts.texts[first][:40]!r}. Leave such texts out, or train "
+            "with dataset.standardize=lower, which keeps punctuation"
         )
     repeated = len(texts.texts) - len(set(texts.texts))
     notes = [f"{repeated} texts stand more than once; copies may lie in different splits"]

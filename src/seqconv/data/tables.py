@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
 
 # A table with more columns has lost its line ends.
 MOST_COLUMNS = 10_000
+# A character of UTF-8 that takes several bytes.
+UTF8_LETTER = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
+)
+NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 @dataclass(frozen=True)
@@ -85,13 +92,26 @@ def _read_by_rows(text: str, path: Path) -> polars.DataFrame:
 
 
 def decoded(content: bytes, path: Path, first_line: int = 1) -> tuple[str, int | None]:
-    """The text of a file, or of whole lines of it; if it is Latin-1 also the first line that is no UTF-8."""
+    """The text of a file, or of whole lines of it; if it is Latin-1 also the first line that is no UTF-8.
+
+    Raises:
+        DataError: if it is neither, but UTF-8 with a few wrong bytes: as Latin-1 all other letters would be wrong.
+    """
     if b"\0" in content:
         raise DataError(f"{path}: is no text (it holds a zero byte)")
+    # Without the mark first: the error's position would be counted behind it.
+    is_marked, content = content.startswith(codecs.BOM_UTF8), content.removeprefix(codecs.BOM_UTF8)
     try:
-        return content.decode("utf-8-sig"), None
+        return content.decode(), None
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + first_line
+        letters = UTF8_LETTER.findall(content)
+        others = len(NOT_ASCII.findall(content)) - sum(map(len, letters))
+        if is_marked or len(letters) >= others:
+            raise DataError(
+                f"{path}: line {line} is no UTF-8 (byte {content[error.start]:#04x}), where the rest is. Correct it, "
+                "or convert the file, for instance with iconv"
+            ) from error
         return content.decode("latin-1"), line
 
 

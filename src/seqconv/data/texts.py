@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import json
@@ -146,9 +147,11 @@ def read_unlabelled(path: Path, *, text: str) -> tuple[list[str], tuple[str, ...
         found = _reader(path)(read_bytes(path), path, {"text": text, "label": None, "part": None})
         for row in found.rows:
             # One of a million must not keep the others from being predicted.
-            if row.text not in (None, ""):
-                _check_text(row.text, f"{path}: {row.place}")
-            texts.append(row.text or "")
+            if row.text is None or (isinstance(row.text, str) and not row.text.strip()):
+                texts.append("")
+                continue
+            _check_text(row.text, f"{path}: {row.place}")
+            texts.append(row.text)
     except ConfigError as error:
         # The column is the run's, so it is the file that is wrong.
         raise DataError(f"{path}: {error.problems[0].message}") from error
@@ -191,8 +194,10 @@ def _reader(path: Path) -> Callable[[bytes, Path, Columns], Rows]:
 
 
 def _decoded(content: bytes, path: Path) -> str:
+    # Without the mark first: the error's position would be counted behind it.
+    content = content.removeprefix(codecs.BOM_UTF8)
     try:
-        return content.decode("utf-8-sig")
+        return content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(

@@ -8,6 +8,7 @@ checksums beside it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from seqconv.config.errors import DataError
+from seqconv.config.errors import DataError, OutputError
 from seqconv.data.arrays import read_arrays
 from seqconv.data.files import LARGEST_JSON, parse_json, read_plain
 from seqconv.runs.files import finite, sync_folder, write_json
@@ -30,6 +31,16 @@ MANIFEST = "manifest.json"
 POINTERS = "pointers.json"
 STAGING = ".writing-"
 BEFORE = "-before"
+# What is missing, or something else than a file, is no checkpoint; other errors of the system may pass.
+DAMAGES = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EINVAL,
+    errno.ELOOP,
+    errno.EFBIG,
+    None,
+)
 # How often a reader looks again when the checkpoint it was led to has been replaced meanwhile.
 READ_ATTEMPTS = 5
 
@@ -224,6 +235,7 @@ def read(path: Path) -> Checkpoint:
 
     Raises:
         DataError: if something is missing, changed or malformed.
+        OutputError: if it cannot be read now, which says nothing of what it holds.
     """
     try:
         sums = parse_json(read_plain(path / MANIFEST, largest=LARGEST_JSON))["sha256"]
@@ -235,8 +247,19 @@ def read(path: Path) -> Checkpoint:
         if not isinstance(state, dict):
             raise ValueError(f"{STATE} must hold an object")
         return Checkpoint(read_arrays(contents[VARIABLES]), state)
-    except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
+    except MemoryError as error:
+        raise _not_readable(path, "there is not enough memory") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno not in DAMAGES:
+            raise _not_readable(path, error.strerror) from error
         raise DataError(f"{path}: not a complete checkpoint ({error})") from error
+
+
+def _not_readable(path: Path, reason: str | None) -> OutputError:
+    return OutputError(
+        f"{path}: cannot be read ({reason}). Nothing has been changed: try again when it can be, or move it elsewhere "
+        "to go on from the checkpoint before it"
+    )
 
 
 def _is_plain(name: str) -> bool:

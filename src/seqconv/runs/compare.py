@@ -27,6 +27,8 @@ from seqconv.tasks.metrics import CLASSIFICATION_METRICS, FORECAST_METRICS, LOSS
 UNFINISHED = "unfinished"
 GROUPS = ("model", "dataset")
 SEED = "seed"
+# Of more the first and the last are named.
+MOST_LEADS = 6
 # Below a folder of runs are datasets and models, or sweeps, and then runs.
 DEEPEST = 5
 LARGER_IS_BETTER = {
@@ -54,6 +56,7 @@ class Row:
         started: time in the name of the directory, or of its sweep's; the name itself else.
         reason: why it did not end well; empty if it did.
         fingerprint: of the data; empty while it is not known.
+        leads: how far ahead the run forecasts, in words; empty while that is not known, and for texts.
     """
 
     run_dir: Path
@@ -64,6 +67,7 @@ class Row:
     started: str
     reason: str = ""
     fingerprint: str = ""
+    leads: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ def read_row(run_dir: Path) -> Row:
     result = read_result(run_dir)
     place = run_dir.parent if run_dir.name.isdecimal() else run_dir
     objective = str(values.get("objective", "val_loss"))
+    data = (result and result.dataset) or {}
     return Row(
         run_dir=run_dir,
         status=UNFINISHED if result is None else result.status,
@@ -155,8 +160,20 @@ def read_row(run_dir: Path) -> Row:
         objective=objective,
         started=place.name,
         reason="" if result is None or result.error is None else result.error.message,
-        fingerprint=str(((result and result.dataset) or {}).get("fingerprint", "")),
+        fingerprint=str(data.get("fingerprint", "")),
+        leads=_leads(data),
     )
+
+
+def _leads(data: dict[str, Json]) -> str:
+    """In words, of the `dataset` part of `metrics.json`."""
+    leads = data.get("leads")
+    found = [
+        f"{lead['hours']:g} h" if is_number(lead.get("hours")) else f"{lead['rows']} rows"
+        for lead in (leads if isinstance(leads, list) else [data.get("lead")])
+        if isinstance(lead, dict) and "rows" in lead
+    ]
+    return ", ".join(found) if len(found) <= MOST_LEADS else f"{found[0]} to {found[-1]}"
 
 
 def _values_in_sweep(run_dir: Path) -> dict[str, Json]:

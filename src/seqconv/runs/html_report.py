@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from seqconv import __version__
-from seqconv.config.errors import ConfigError, OutputError, Problem
+from seqconv.config.errors import ConfigError, Problem, not_written
 from seqconv.data.files import read_plain
 from seqconv.runs import layout
 from seqconv.runs.compare import (
@@ -97,7 +97,7 @@ def write_page(rows: Sequence[Row], path: Path, title: str) -> None:
     try:
         write_text(path, text)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+        raise not_written(path, error) from error
 
 
 def _summary(rows: Sequence[Row], best: Row) -> str:

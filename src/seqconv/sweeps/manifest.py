@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from seqconv.config.errors import ConfigError, OutputError
+from seqconv.config.errors import ConfigError, OutputError, not_written
 from seqconv.config.fields import STRICT, Count, NonNegative, read_values
 from seqconv.config.schema import OF_NO_EFFECT, Config, load_config
 from seqconv.runs.files import read_json, whole_numbers, write_json
@@ -133,7 +133,7 @@ def write_manifest(sweep_dir: Path, manifest: Manifest) -> None:
     try:
         write_json(sweep_dir / MANIFEST, {"version": VERSION, "jobs": jobs})
     except OSError as error:
-        raise OutputError(f"{sweep_dir}: cannot be written ({error.strerror})") from error
+        raise not_written(sweep_dir, error) from error
 
 
 def is_done(run_dir: Path, config: Config, result: Result) -> bool:

@@ -39,11 +39,18 @@ def run_side_by_side(members: Sequence[Member], threads: int, signals: Signals) 
         if (result := read_result(run_dir)) is not None and result.status == "failed":
             (run_dir / METRICS).unlink()
     starts = _starts(members, signals.since)
-    number = Pool(starts, len(members), at_once, _failed).run()
+    results: dict[Path, Result] = {}
+
+    def ended(start: Start | Refused, result: Result) -> bool:
+        # Kept here, too: on a full disk there may be no file of it.
+        results[start.run_dir] = result
+        return result.status != "completed"
+
+    number = Pool(starts, len(members), at_once, ended).run()
     if number is not None and signals.number is None:
         # The pool has listened in the meantime.
         signals.number = number
-    return [_outcome(run_dir, number) for _, run_dir in members]
+    return [_outcome(run_dir, results.get(run_dir), number) for _, run_dir in members]
 
 
 def _run_in_turn(members: Sequence[Member], signals: Signals) -> list[Outcome]:
@@ -103,13 +110,9 @@ def _run(surroundings: Surroundings, payload: tuple[dict[str, Any], Path, float]
         raise SystemExit(str(error)) from error
 
 
-def _failed(start: Start | Refused, result: Result) -> bool:
-    return result.status != "completed"
-
-
-def _outcome(run_dir: Path, number: int | None) -> Outcome:
-    """How a member ended, from its directory; one that was not started was interrupted."""
-    result = read_result(run_dir) or Result(status="interrupted")
+def _outcome(run_dir: Path, result: Result | None, number: int | None) -> Outcome:
+    """How a member ended; one that was not started was interrupted, if it had not ended before."""
+    result = result or read_result(run_dir) or Result(status="interrupted")
     if result.status == "interrupted":
         return Outcome(result, run_dir, InterruptedRun(number or signal.SIGTERM))
     if result.error is None:

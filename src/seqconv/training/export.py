@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from seqconv.config.errors import ConfigError, OutputError, Problem
+from seqconv.config.errors import ConfigError, OutputError, Problem, not_written
 from seqconv.config.registry import KerasModel
 from seqconv.console import native_notices_in_log
 from seqconv.runs.files import write_json
@@ -69,7 +69,7 @@ def export_run(run: TrainedRun, form: ExportFormat, out: Path | None = None) -> 
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
+        raise not_written(folder, error) from error
     try:
         tensorflow_import.finish()
         model = _trained_model(run, serving, unroll=form == "litert")
@@ -78,7 +78,7 @@ def export_run(run: TrainedRun, form: ExportFormat, out: Path | None = None) -> 
         os.chmod(staging, 0o755)
         os.replace(staging, folder)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
+        raise not_written(folder, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder

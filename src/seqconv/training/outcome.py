@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 import traceback
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from seqconv import console
 from seqconv.config.errors import (
+    DISK_FAILURES,
     DataError,
     DivergedError,
     InterruptedRun,
@@ -31,9 +31,6 @@ from seqconv.runs.result import (
 from seqconv.runs.tracking.trackers import Trackers
 from seqconv.tasks.contract import Json
 from seqconv.training.signals import Signals
-
-# Of the output folder: full, over the quota, turned read-only, broken.
-DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True)

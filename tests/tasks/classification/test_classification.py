@@ -161,7 +161,7 @@ def test_the_majority_class():
 
 def test_the_description_for_metrics_json():
     task = make_task(3)
-    lengths = task.samples("train").lengths
+    lengths = task.samples("train").words.lengths
     assert task.describe() == {
         "name": "text",
         "source": "file",
@@ -170,9 +170,19 @@ def test_the_description_for_metrics_json():
         "notes": [],
         "windows": {"train": 60, "validation": 60, "test": 60},
         "classes": list(NAMES),
-        "tokens": {"median": np.median(lengths), "longest": 6},
+        "tokens": {"median": np.median(lengths), "longest": 8, "cut": (lengths > 6).sum()},
         "unit": "",
     }
+
+
+def test_the_summary_tells_how_many_texts_are_cut():
+    cut = int((make_task().samples("train").words.lengths > 6).sum())
+    assert (
+        f"8 at most; {cut} of 60 texts are cut to their last 6 (max_len)"
+        in make_task().summary()[1]
+    )
+    whole = make_task(settings=dataclasses.replace(SETTINGS, max_len=8)).summary()[1]
+    assert whole.endswith("8 at most")
 
 
 @pytest.mark.parametrize("split", SPLITS)

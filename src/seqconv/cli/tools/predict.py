@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from seqconv import console
-from seqconv.config.errors import ConfigError, DataError, OutputError, Problem
+from seqconv.config.errors import ConfigError, DataError, Problem, not_written
 
 if TYPE_CHECKING:
     import polars
@@ -127,7 +127,7 @@ def _whole(out: Path) -> Iterator[BinaryIO]:
             yield stream
         os.replace(staging, out)
     except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror})") from error
+        raise not_written(out, error) from error
     finally:
         with contextlib.suppress(OSError):
             staging.unlink(missing_ok=True)

@@ -34,7 +34,7 @@ SHOWN = 4
 # Of what a run predicts, in a message.
 MOST_LETTERS = 200
 # Settings of what a loss is a mean of, and over what.
-OF_MEANS = (*OF_LOSSES, "target", "lead", "delay", "dataset.targets", "dataset.scaling")
+OF_MEANS = (*OF_LOSSES, "target", "dataset.targets", "dataset.scaling")
 # Columns of csv and json; a run of 20 targets at 700 leads has 100,000 metrics of single ones.
 MOST_COLUMNS = 1000
 OUTPUTS = Path("outputs")
@@ -142,7 +142,10 @@ def compare(
     name = _metric_of(rows, sort)
     if per is not None:
         ranked = comparing.sorted_rows(rows, name if sort == name else None)
-        best = _best_of_each(ranked, comparing.named_key(rows, per, "--best-per"))
+        key = comparing.named_key(rows, per, "--best-per")
+        # Of means the best mean: the best of single runs would be the luckiest seeds.
+        means = over_seeds or significance
+        best = _best_means(ranked, key, name) if means else _best_of_each(ranked, key)
         rows = [row for row in rows if row.run_dir in best]
     _note_differences(rows, sort)
     groups = comparing.groups_over_seeds(rows)
@@ -151,10 +154,11 @@ def compare(
     ranked_groups = comparing.sorted_groups(groups, name)
     if over_seeds:
         shown = ranked_groups if sort in (None, name) else groups
-        records, title = _group_records(shown, short=form == Format.table), "over seeds"
+        records, title = _group_records(shown, sort, short=form == Format.table), "over seeds"
     else:
-        records, title = _records(rows, short=form == Format.table), "runs, the best first"
-    _write(records, form, title, [name for name in _names(rows, short=True) if name != sort][1:])
+        records, title = _records(rows, sort, short=form == Format.table), "runs, the best first"
+    optional = [name for name in _names(rows, sort, short=True) if name != sort][1:]
+    _write(records, form, title, optional)
     if significance:
         _show_significance(ranked_groups, name)
 
@@ -229,6 +233,14 @@ def _best_of_each(rows: Sequence[Row], key: str) -> set[Path]:
     return {comparing.best_of(alike).run_dir for alike in found.values()}
 
 
+def _best_means(rows: Sequence[Row], key: str, metric: str) -> set[Path]:
+    """The directories of the runs of the best mean over seeds for each value of a setting."""
+    found: dict[str, Group] = {}
+    for group in comparing.sorted_groups(comparing.groups_over_seeds(rows), metric):
+        found.setdefault(json.dumps(group.values.get(key)), group)
+    return {row.run_dir for group in found.values() for row in group.rows}
+
+
 def _note_differences(rows: Sequence[Row], sort: str | None, option: str = "--sort") -> None:
     """Say why runs cannot be compared by what they are to be sorted by."""
     names = {str(row.values["dataset.name"]) for row in rows if "dataset.name" in row.values}
@@ -239,6 +251,12 @@ def _note_differences(rows: Sequence[Row], sort: str | None, option: str = "--so
     elif len({row.fingerprint for row in rows if row.fingerprint}) > 1:
         console.info(
             "the runs are of different data (`dataset.fingerprint` in metrics.json): their metrics cannot be compared"
+        )
+    leads = dict.fromkeys(row.leads for row in rows if row.leads)
+    if len(leads) > 1:
+        console.info(
+            f"the runs forecast different leads ({textwrap.shorten('; '.join(leads), MOST_LETTERS)}): the further ones "
+            "are the harder, whatever the model; choose runs of one by --where, or give all the same `lead`"
         )
     objectives = {row.objective for row in rows}
     if len(objectives) > 1:
@@ -275,8 +293,8 @@ def _note_shared_members(groups: Sequence[Group]) -> None:
             return
 
 
-def _names(rows: Sequence[Row], *, short: bool) -> list[str]:
-    """Metrics to show, the objective first."""
+def _names(rows: Sequence[Row], sort: str | None, *, short: bool) -> list[str]:
+    """Metrics to show, the objective first, then the one to sort by."""
     known = list(dict.fromkeys(name for row in rows for name in row.metrics))
     if not short:
         if len(known) > MOST_COLUMNS:
@@ -292,11 +310,13 @@ def _names(rows: Sequence[Row], *, short: bool) -> list[str]:
     tests = [name for name in tests if name != "test_loss"] or [
         name for name in known if name.startswith("test_scaled")
     ]
-    return [*objectives, *tests[:SHOWN], *(name for name in ("seconds",) if name in known)]
+    sorting = [sort] if sort in known else []
+    shown = [*objectives, *sorting, *tests[:SHOWN], *({"seconds"} & set(known))]
+    return list(dict.fromkeys(shown))
 
 
-def _records(rows: Sequence[Row], *, short: bool) -> list[dict[str, Json]]:
-    keys, names = comparing.differing_keys(rows), _names(rows, short=short)
+def _records(rows: Sequence[Row], sort: str | None, *, short: bool) -> list[dict[str, Json]]:
+    keys, names = comparing.differing_keys(rows), _names(rows, sort, short=short)
     labels = comparing.short_names(rows)
     return [
         {"run": label if short and label.isdecimal() else str(row.run_dir)}
@@ -307,10 +327,12 @@ def _records(rows: Sequence[Row], *, short: bool) -> list[dict[str, Json]]:
     ]
 
 
-def _group_records(groups: Sequence[Group], *, short: bool) -> list[dict[str, Json]]:
+def _group_records(
+    groups: Sequence[Group], sort: str | None, *, short: bool
+) -> list[dict[str, Json]]:
     firsts = [group.rows[0] for group in groups]
     keys = [key for key in comparing.differing_keys(firsts) if key != comparing.SEED]
-    names = _names([row for group in groups for row in group.rows], short=short)
+    names = _names([row for group in groups for row in group.rows], sort, short=short)
     records = []
     for group in groups:
         record: dict[str, Json] = {key.removesuffix(".name"): group.values.get(key) for key in keys}
@@ -404,7 +426,7 @@ def _refuse_other_data(groups: Sequence[Group]) -> None:
 def _predicted(row: Row, data: dict[str, Json]) -> list[Json]:
     """The targets of a run of series, and the unit of its errors; nothing of texts."""
     if isinstance(target := data.get("target"), dict):
-        return [target.get("column"), data.get("unit")]
+        return [target.get("column"), data.get("unit"), row.leads]
     # Of several targets or leads errors are means over all of them, in standard deviations of all series or of each.
     scaling = row.values.get("dataset.scaling")
     return [data["targets"], data.get("leads"), scaling] if "targets" in data else []

@@ -281,7 +281,10 @@ class Classification:
 
     def describe(self) -> dict[str, Json]:
         """The `dataset` part of `metrics.json`."""
-        lengths = self.samples("train" if self.trainable else "test").lengths
+        # Whole texts, as far as words are known, without the token that marks their start.
+        samples = self.samples("train" if self.trainable else "test")
+        lengths = samples.words.lengths
+        room = samples.max_len - (self.corpus.words is not None)
         return {
             "name": self.name,
             "source": self.corpus.source,
@@ -290,17 +293,22 @@ class Classification:
             "notes": list(self.corpus.notes),
             "windows": {split: len(self.samples(split)) for split in SPLITS},
             "classes": list(self.preparation.classes),
-            "tokens": {"median": float(np.median(lengths)), "longest": int(lengths.max())},
+            "tokens": {
+                "median": float(np.median(lengths)),
+                "longest": int(lengths.max()),
+                "cut": int((lengths > room).sum()),
+            },
             "unit": "",
         }
 
     def summary(self) -> list[str]:
         """The classes, and how long texts are."""
         tokens = self.describe()["tokens"]
-        return [
-            f"classes  {', '.join(self.preparation.classes)}",
-            f"tokens   {tokens['median']:g} in the median text, {tokens['longest']} at most",
-        ]
+        lengths = f"{tokens['median']:g} in the median text, {tokens['longest']} at most"
+        if tokens["cut"]:
+            samples = self.samples("train" if self.trainable else "test")
+            lengths += f"; {tokens['cut']} of {len(samples)} texts are cut to their last {samples.max_len} (max_len)"
+        return [f"classes  {', '.join(self.preparation.classes)}", f"tokens   {lengths}"]
 
     def breakdown(
         self, model: str, test: Mapping[str, Json], baselines: Mapping[str, Mapping[str, Json]]

@@ -220,6 +220,10 @@ def read_inputs(
     notes = [*record.notes, *series_without(record, windows, runs, "window")]
     if settings.cleaning.irregular == "keep":
         notes += _guessed_times(record)
+    if settings.interval is not None and preparation.margins is None:
+        notes += [
+            "no prediction intervals: the run learns them from its validation split when it ends"
+        ]
     record = replace(record, notes=tuple(notes))
     return SeriesInputs(
         record,
