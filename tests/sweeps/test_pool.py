@@ -202,6 +202,15 @@ def test_a_job_that_cannot_start_writes_nothing_where_another_process_works(proc
     assert not (run_dir / "metrics.json").exists()
 
 
+def test_a_signal_that_came_before_the_pool_listens_stops_it(processes, tmp_path):
+    """What it raised can be lost while modules are imported."""
+    with Signals() as outer, outer.held():
+        signal.raise_signal(signal.SIGTERM)
+        results, number = run([start(tmp_path, n, None) for n in range(2)])
+    assert number == signal.SIGTERM
+    assert all(result.status == "interrupted" for result in results.values())
+
+
 def test_a_failure_stops_the_others_where_that_is_wanted(processes, tmp_path):
     starts = [start(tmp_path, n, work) for n, work in enumerate([lambda: 1, None, None])]
     results, number = run(starts, stops=lambda start, result: result.status == "failed")

@@ -25,6 +25,8 @@ class Signals:
 
     A signal raises where it comes. Inside `with signals.held():` it is only noted, and `check()` raises it where the
     state is whole; inside `with signals.raised():` it raises again. A second SIGINT raises KeyboardInterrupt at once.
+    What is raised where a signal comes can be lost, since C code may clear it: a listener inside of another one begins
+    with the signal that came to that one.
     SIGUSR1 and SIGUSR2 are like them where the host program has a handler, which is called at the end.
 
     Args:
@@ -55,9 +57,13 @@ class Signals:
         hosts = [number for number in OF_THE_HOST if callable(signal.getsignal(number))]
         for number in (*SIGNALS, *hosts):
             try:
+                before = signal.getsignal(number)
                 # `nohup` has SIGHUP ignored, a shell SIGINT for what it starts in the background; that stays so.
-                if signal.getsignal(number) == signal.SIG_IGN:
+                if before == signal.SIG_IGN:
                     continue
+                outer = getattr(before, "__self__", None)
+                if isinstance(outer, Signals):
+                    self.number = outer.number
                 self._previous[number] = signal.signal(number, self._note)
             except ValueError:  # Not the main thread: a host program handles its signals itself.
                 break
