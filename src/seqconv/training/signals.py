@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, MethodType
 from typing import Any
 
 from seqconv.config.errors import InterruptedRun
@@ -61,9 +61,8 @@ class Signals:
                 # `nohup` has SIGHUP ignored, a shell SIGINT for what it starts in the background; that stays so.
                 if before == signal.SIG_IGN:
                     continue
-                outer = getattr(before, "__self__", None)
-                if isinstance(outer, Signals):
-                    self.number = outer.number
+                if isinstance(before, MethodType) and isinstance(before.__self__, Signals):
+                    self.number = before.__self__.number
                 self._previous[number] = signal.signal(number, self._note)
             except ValueError:  # Not the main thread: a host program handles its signals itself.
                 break
