@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,7 @@ import numpy as np
 from seqconv.config.errors import DataError, FileError
 from seqconv.data.archives import is_packed, open_file, unpack
 from seqconv.data.readers import SAMPLED, Block, Reader, Reading
-from seqconv.data.tables import decoded, header_names, latin_note
+from seqconv.data.tables import NOT_ASCII, decoded, header_names, latin_note
 
 if TYPE_CHECKING:
     import polars
@@ -109,7 +108,7 @@ class CsvReader(Reader):
         if latin_line is not None:
             self._latin_line = self._latin_line or latin_line
             self.late_note = latin_note(self._latin_line)
-        elif self._utf8_line is None and (other := re.search(rb"[\x80-\xff]", block)):
+        elif self._utf8_line is None and (other := NOT_ASCII.search(block)):
             self._utf8_line = line + block.count(b"\n", 0, other.start())
         if self._latin_line is not None and self._utf8_line is not None:
             # The same name would be two, depending on the block it stands in.

@@ -33,7 +33,7 @@ def begin(config: Config, run_dir: Path, parts: Iterable[Path], task: Task) -> N
     for part in parts:
         if layout.is_begun(part):
             # What is half-written is removed, unless a member whose ensemble was killed is still about to save.
-            with locked(part, patience=SECONDS_TO_SAVE):
+            with own_part(part):
                 point = find_resume_point(part)
             point.check_data(task.name, task.fingerprint)
     (run_dir / layout.METRICS).unlink(missing_ok=True)

@@ -310,9 +310,9 @@ def _names(rows: Sequence[Row], sort: str | None, *, short: bool) -> list[str]:
     tests = [name for name in tests if name != "test_loss"] or [
         name for name in known if name.startswith("test_scaled")
     ]
-    sorting = [sort] if sort in known else []
-    shown = [*objectives, *sorting, *tests[:SHOWN], *({"seconds"} & set(known))]
-    return list(dict.fromkeys(shown))
+    shown = [*objectives, sort, *tests[:SHOWN], "seconds"]
+    # A run without a result has no metrics; the column of its objective stands there all the same.
+    return [name for name in dict.fromkeys(shown) if name in known or name in objectives]
 
 
 def _records(rows: Sequence[Row], sort: str | None, *, short: bool) -> list[dict[str, Json]]:

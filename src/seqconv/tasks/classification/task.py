@@ -306,8 +306,8 @@ class Classification:
         tokens = self.describe()["tokens"]
         lengths = f"{tokens['median']:g} in the median text, {tokens['longest']} at most"
         if tokens["cut"]:
-            samples = self.samples("train" if self.trainable else "test")
-            lengths += f"; {tokens['cut']} of {len(samples)} texts are cut to their last {samples.max_len} (max_len)"
+            texts = len(self.samples("train" if self.trainable else "test"))
+            lengths += f"; {tokens['cut']} of {texts} texts are cut to their last {self.settings.max_len} (max_len)"
         return [f"classes  {', '.join(self.preparation.classes)}", f"tokens   {lengths}"]
 
     def breakdown(
