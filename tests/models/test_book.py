@@ -49,7 +49,7 @@ def layers_of(network):
         if layer.name == "of_tokens":
             yield from (layer.embedding, layer.convolution)
         elif layer.name == "convolutions":
-            yield from layer.convolutions
+            yield from (*layer.convolutions, *filter(None, [layer.pooling]))
         else:
             yield layer
 

@@ -39,15 +39,15 @@ def build(config: Conv1DConfig, spec: SequenceSpec) -> KerasModel:
     """A `keras.Model` from `(batch, time, features)` to `(batch, *outputs)`."""
     import keras
 
-    from seqconv.models.layers.pooling import GlobalMaxPooling1D
-
-    flatten = {
-        "global_max": GlobalMaxPooling1D,
-        "global_average": keras.layers.GlobalAveragePooling1D,
-        "flatten": keras.layers.Flatten,
-    }[config.flattening]
-    inputs, sequence, _ = config.begin(spec, fixed_length=config.padding_rule() is None)
-    features = flatten(name=config.flattening)(sequence)
+    inputs, features, _ = config.begin(
+        spec,
+        fixed_length=config.padding_rule() is None,
+        global_max=config.flattening == "global_max",
+    )
+    if config.flattening == "global_average":
+        features = keras.layers.GlobalAveragePooling1D(name="global_average")(features)
+    elif config.flattening == "flatten":
+        features = keras.layers.Flatten(name="flatten")(features)
     if config.dropout:
         features = keras.layers.Dropout(config.dropout, name="dropout")(features)
     return head(inputs, features, spec, config.name)

@@ -27,19 +27,29 @@ class StackSection(ModelSection):
     """Time steps pooled into one, between convolutions."""
     pooling: Literal["max", "average"]
 
-    def begin(self, spec: SequenceSpec, *, fixed_length: bool = False) -> Stem:
+    def begin(
+        self, spec: SequenceSpec, *, fixed_length: bool = False, global_max: bool = False
+    ) -> Stem:
         """The beginning of a model, and these layers.
 
         Args:
             spec: shapes.
             fixed_length: as for `stem`.
+            global_max: whether the maximum over time follows.
 
         Returns:
             With `sequence` `(batch, shorter time, filters[-1])`, and `present` 1 where a filter sees any token.
+            With `global_max`, `sequence` is `(batch, filters[-1])`.
         """
         inputs, sequence, present, layers = self._first(spec, fixed_length)
-        follow = _stack if self.pooling == "max" else self._with_averages
-        sequence = follow(layers, sequence)
+        if self.pooling == "max" and layers:
+            sequence = _stack(layers, sequence, global_max)
+        else:
+            sequence = self._with_averages(layers, sequence)
+            if global_max:
+                from seqconv.models.layers.pooling import GlobalMaxPooling1D
+
+                sequence = GlobalMaxPooling1D(name="global_max")(sequence)
         present = _any_of(present, self.kernel_size, 1)
         for _ in self.filters[1:]:
             present = _any_of(present, self.pool_size, self.pool_size)
@@ -114,18 +124,16 @@ class StackSection(ModelSection):
             )
 
 
-def _stack(layers: list[Any], sequence: Any) -> Any:
-    """After convolutions, one behind the other."""
+def _stack(layers: list[Any], sequence: Any, global_max: bool) -> Any:
+    """After convolutions, one behind the other, and the maximum over time if wanted."""
     from seqconv.models.layers.convolution import ConvolutionStack
 
-    if not layers:
-        return sequence
     shape = sequence.shape
     for layer in layers:
         # Built here, their weights are named as they are where the layers stand by themselves.
         layer.build(shape)
         shape = layer.compute_output_shape(shape)
-    return ConvolutionStack(layers, name="convolutions")(sequence)
+    return ConvolutionStack(layers, global_max=global_max, name="convolutions")(sequence)
 
 
 def _any_of(present: Any, size: int, strides: int) -> Any:

@@ -55,9 +55,9 @@ class Shape(NamedTuple):
     steps: int
 
 
-def shape_of(time: int, kernel: np.ndarray, size: int) -> Shape:
+def shape_of(time: int, kernel_shape: tuple[int, int, int], size: int) -> Shape:
     """The convolution of a kernel `(kernel_size, features, filters)`."""
-    kernel_size, features, filters = kernel.shape
+    kernel_size, features, filters = kernel_shape
     steps = (time - kernel_size + 1) // size
     return Shape(time, features, kernel_size, filters, padded(filters), size, steps)
 

@@ -169,7 +169,9 @@ def padded(columns: int) -> int:
 
 
 def padded_columns(matrix: np.ndarray) -> np.ndarray:
-    """With zeros behind each row, up to the columns that `product` wants."""
+    """With zeros behind each row, up to the columns that `product` wants; no copy, if it has as many."""
+    if matrix.shape[1] % LANES == 0:
+        return np.ascontiguousarray(matrix)
     found = np.zeros((len(matrix), padded(matrix.shape[1])), np.float32)
     found[:, : matrix.shape[1]] = matrix
     return found

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -26,6 +26,7 @@ from seqconv.data.scratch import aligned_empty
 from seqconv.models.kernels import convolution as kernels
 from seqconv.models.kernels.products import padded, padded_columns
 from seqconv.models.layers.native import call_kernel, in_parallel, takes_kernels
+from seqconv.models.layers.pooling import GlobalMaxPooling1D
 
 Tensor: TypeAlias = Any  # TensorFlow comes without types
 
@@ -92,7 +93,7 @@ class Conv1D(keras.layers.Conv1D):
     def call(self, inputs: Tensor) -> Tensor:
         """From `(batch, time, features)` to `(batch, (time - kernel_size + 1) // pool_size, filters)`."""
         if self.takes_kernels:
-            return _convolve_by_kernels(inputs, [self])
+            return _convolve_by_kernels(inputs, [self], [self.pool_size])
         kernel, bias = (tf.convert_to_tensor(weight) for weight in (self.kernel, self.bias))
         outputs = _convolve(tf.expand_dims(inputs, 1), tf.expand_dims(kernel, 0), bias)
         return _pool(tf.squeeze(outputs, 1), self.pool_size)
@@ -124,12 +125,16 @@ class ConvolutionStack(keras.layers.Layer):
 
     Args:
         convolutions: Built, or built with this one. Whether inputs are constant says the first one.
+        global_max: Whether `keras.layers.GlobalMaxPooling1D` follows.
         **kwargs: As for `keras.layers.Layer`.
     """
 
-    def __init__(self, convolutions: Sequence[Conv1D], **kwargs: Any) -> None:
+    def __init__(
+        self, convolutions: Sequence[Conv1D], *, global_max: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.convolutions = list(convolutions)
+        self.pooling = GlobalMaxPooling1D(name="global_max") if global_max else None
         self.supports_jit = False
 
     def build(self, input_shape: Any) -> None:
@@ -141,23 +146,39 @@ class ConvolutionStack(keras.layers.Layer):
         self.input_spec = self.convolutions[0].input_spec
 
     def call(self, inputs: Tensor) -> Tensor:
-        """From `(batch, time, features)` to `(batch, steps, filters)` of the last one."""
-        if all(convolution.takes_kernels for convolution in self.convolutions):
-            return _convolve_by_kernels(inputs, self.convolutions)
-        for convolution in self.convolutions:
-            inputs = convolution(inputs)
-        return inputs
+        """From `(batch, time, features)` to `(batch, steps, filters)` of the last one, or to `(batch, filters)`."""
+        if not all(convolution.takes_kernels for convolution in self.convolutions):
+            for convolution in self.convolutions:
+                inputs = convolution(inputs)
+            return inputs if self.pooling is None else self.pooling(inputs)
+        pools = [convolution.pool_size for convolution in self.convolutions]
+        if self.pooling is None:
+            return _convolve_by_kernels(inputs, self.convolutions, pools)
+        steps = self._convolved_shape(inputs.shape)[1]
+        if pools[-1] == 1 and steps is not None and 0 < steps <= kernels.MOST_POOLED:
+            # As the pooling of the last one: a call less, forward and backward.
+            outputs = _convolve_by_kernels(inputs, self.convolutions, [*pools[:-1], steps])
+            return tf.squeeze(outputs, 1)
+        return self.pooling(_convolve_by_kernels(inputs, self.convolutions, pools))
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Shape of the outputs for that of the inputs."""
+    def _convolved_shape(self, input_shape: Any) -> Any:
         for convolution in self.convolutions:
             input_shape = convolution.compute_output_shape(input_shape)
         return input_shape
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Shape of the outputs for that of the inputs."""
+        batch, steps, filters = self._convolved_shape(input_shape)
+        return (batch, steps, filters) if self.pooling is None else (batch, filters)
+
     def get_config(self) -> dict[str, Any]:
-        """The configurations of all convolutions."""
+        """The configurations of all convolutions, and the pooling."""
         convolutions = [convolution.get_config() for convolution in self.convolutions]
-        return {**super().get_config(), "convolutions": convolutions}
+        return {
+            **super().get_config(),
+            "convolutions": convolutions,
+            "global_max": self.pooling is not None,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ConvolutionStack:
@@ -167,11 +188,15 @@ class ConvolutionStack(keras.layers.Layer):
 
     def plain(self) -> keras.Layer:
         """The same in layers of Keras, with weights in the same order."""
-        return keras.Sequential([layer.plain() for layer in self.convolutions], name=self.name)
+        layers = [layer.plain() for layer in self.convolutions]
+        if self.pooling is not None:
+            layers.append(keras.layers.GlobalMaxPooling1D(name=self.pooling.name))
+        return keras.Sequential(layers, name=self.name)
 
 
-def _convolve_by_kernels(inputs: Tensor, layers: Sequence[Conv1D]) -> Tensor:
-    sizes, constant_inputs = [layer.pool_size for layer in layers], layers[0].constant_inputs
+def _convolve_by_kernels(inputs: Tensor, layers: Sequence[Conv1D], pools: Sequence[int]) -> Tensor:
+    """What layers give that pool so many steps each."""
+    sizes, constant_inputs = tuple(pools), layers[0].constant_inputs
     weights = [
         tf.convert_to_tensor(weight) for layer in layers for weight in (layer.kernel, layer.bias)
     ]
@@ -212,10 +237,11 @@ def output_shape(
     return batch, steps, kernel.shape[-1]
 
 
-def _forward(sizes: list[int], inputs: np.ndarray, *weights: np.ndarray) -> list[np.ndarray]:
-    batch, shapes = len(inputs), _shapes(inputs, weights, sizes)
-    numbers = [shape.steps * shape.filters for shape in shapes]
-    outputs = aligned_empty((batch, shapes[-1].steps, shapes[-1].filters))
+def _forward(sizes: tuple[int, ...], inputs: np.ndarray, *weights: np.ndarray) -> list[np.ndarray]:
+    batch, shapes = len(inputs), _shapes_of(inputs, weights, sizes)
+    numbers = [shape.steps * shape.filters for shape in shapes.each]
+    last = shapes.each[-1]
+    outputs = aligned_empty((batch, last.steps, last.filters))
     between = aligned_empty((batch * sum(numbers[:-1]),))
     places = aligned_empty((batch * sum(numbers),), np.int8)
     kernels_of_all = [
@@ -226,7 +252,7 @@ def _forward(sizes: list[int], inputs: np.ndarray, *weights: np.ndarray) -> list
         kernels.forward,
         batch,
         _CHUNK,
-        np.array(shapes),
+        shapes.rows,
         inputs.reshape(-1),
         _joined(kernels_of_all),
         _joined(biases),
@@ -238,7 +264,7 @@ def _forward(sizes: list[int], inputs: np.ndarray, *weights: np.ndarray) -> list
 
 
 def _gradients(
-    sizes: list[int],
+    sizes: tuple[int, ...],
     constant_inputs: bool,
     inputs: np.ndarray,
     between: np.ndarray,
@@ -246,9 +272,9 @@ def _gradients(
     places: np.ndarray,
     *weights: np.ndarray,
 ) -> list[np.ndarray]:
-    shapes, chunks = _shapes(inputs, weights, sizes), -(-len(inputs) // _CHUNK)
-    of_kernels = [shape.kernel_size * shape.features * shape.columns for shape in shapes]
-    of_biases = [shape.columns for shape in shapes]
+    shapes, chunks = _shapes_of(inputs, weights, sizes), -(-len(inputs) // _CHUNK)
+    of_kernels = [shape.kernel_size * shape.features * shape.columns for shape in shapes.each]
+    of_biases = [shape.columns for shape in shapes.each]
     kernel_parts = np.empty((chunks, sum(of_kernels)), np.float32)
     bias_parts = np.empty((chunks, sum(of_biases)), np.float32)
     data = aligned_empty((0,) if constant_inputs else inputs.shape)
@@ -257,7 +283,7 @@ def _gradients(
         chunks,
         1,
         _CHUNK,
-        np.array(shapes),
+        shapes.rows,
         inputs.reshape(-1),
         between,
         upstream.reshape(-1),
@@ -267,25 +293,38 @@ def _gradients(
         bias_parts,
         data.reshape(-1),
     )
-    kernel_sums = np.split(kernel_parts.sum(axis=0), np.cumsum(of_kernels)[:-1])
-    bias_sums = np.split(bias_parts.sum(axis=0), np.cumsum(of_biases)[:-1])
-    found = [data]
-    for shape, kernel, kernel_sum, bias_sum in zip(
-        shapes, weights[::2], kernel_sums, bias_sums, strict=True
-    ):
-        by_column = kernel_sum.reshape(*kernel.shape[:2], shape.columns)
-        found += [by_column[..., : shape.filters], bias_sum[: shape.filters]]
+    kernel_sums, bias_sums = kernel_parts.sum(axis=0), bias_parts.sum(axis=0)
+    found, kernel_at, bias_at = [data], 0, 0
+    for shape, of_kernel in zip(shapes.each, of_kernels, strict=True):
+        kernel_sum = kernel_sums[kernel_at : kernel_at + of_kernel]
+        by_column = kernel_sum.reshape(shape.kernel_size, shape.features, shape.columns)
+        found += [by_column[..., : shape.filters], bias_sums[bias_at : bias_at + shape.filters]]
+        kernel_at, bias_at = kernel_at + of_kernel, bias_at + shape.columns
     return found
 
 
+class _Shapes(NamedTuple):
+    """Of convolutions one behind the other: each, and as the kernels want them."""
+
+    each: list[kernels.Shape]
+    rows: np.ndarray
+
+
+def _shapes_of(
+    inputs: np.ndarray, weights: Sequence[np.ndarray], sizes: tuple[int, ...]
+) -> _Shapes:
+    return _shapes(inputs.shape[1], tuple(kernel.shape for kernel in weights[::2]), sizes)
+
+
+@functools.lru_cache
 def _shapes(
-    inputs: np.ndarray, weights: Sequence[np.ndarray], sizes: list[int]
-) -> list[kernels.Shape]:
-    found, time = [], inputs.shape[1]
-    for kernel, size in zip(weights[::2], sizes, strict=True):
-        found.append(kernels.shape_of(time, kernel, size))
+    time: int, kernel_shapes: tuple[tuple[int, int, int], ...], sizes: tuple[int, ...]
+) -> _Shapes:
+    found = []
+    for kernel_shape, size in zip(kernel_shapes, sizes, strict=True):
+        found.append(kernels.shape_of(time, kernel_shape, size))
         time = found[-1].steps
-    return found
+    return _Shapes(found, np.array(found))
 
 
 def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -295,9 +334,13 @@ def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
 def _backwards(kernel: np.ndarray) -> np.ndarray:
     """A kernel with its last step first, as `(kernel_size * padded filters, padded features)`."""
     size, features, filters = kernel.shape
-    found = np.zeros((size, padded(filters), padded(features)), np.float32)
-    found[:, :filters, :features] = kernel[::-1].transpose(0, 2, 1)
-    return found.reshape(-1, found.shape[-1])
+    backwards = kernel[::-1].transpose(0, 2, 1)
+    columns, wide = padded(filters), padded(features)
+    if (columns, wide) == (filters, features):
+        return backwards.reshape(-1, wide)
+    found = np.zeros((size, columns, wide), np.float32)
+    found[:, :filters, :features] = backwards
+    return found.reshape(-1, wide)
 
 
 def _pool(inputs: Tensor, size: int) -> Tensor:
