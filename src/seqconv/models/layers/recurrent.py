@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -315,43 +315,77 @@ class _Cell:
         size = self.gates * layer.units
         return (2, size) if getattr(layer, "reset_after", False) else (size,)
 
-    def join(self, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> np.ndarray:
-        """The weights of Keras as one array `(units + 1 + features, GATES, units)`, units filled up."""
-        features, units = kernel.shape[0], recurrent.shape[0]
-        filled = -(-units // 4) * 4
-        joined = np.zeros((filled + 1 + features, GATES, filled), np.float32)
-        for gate, columns in self._columns(self.order, units):
-            joined[filled + 1 :, gate, :units] = kernel[:, columns]
-            joined[filled, gate, :units] = bias[..., columns].reshape(-1, units)[0]
-        for gate, columns in self._columns(self.recurrent_order, units):
-            joined[:units, gate, :units] = recurrent[:, columns]
-            if bias.ndim == 2:
-                joined[filled, gate, :units] += bias[1, columns]
-        return joined
+    def layout(self, loop: kernels.Loop, *weights: np.ndarray) -> _Layout:
+        """Where the kernels have the weights of Keras: kernel, recurrent kernel, bias."""
+        return _layout(self, kernels.gradient_shape(loop), *(weight.shape for weight in weights))
 
-    def split(
-        self, joined: np.ndarray, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray
-    ) -> list[np.ndarray]:
-        """The opposite of `join` for gradients; the weights give the shapes."""
-        units = recurrent.shape[0]
-        filled = -(-units // 4) * 4
-        parts = [np.empty_like(weight) for weight in (kernel, recurrent, bias)]
-        for gate, columns in self._columns(self.order, units):
-            parts[0][:, columns] = joined[filled + 1 :, gate, :units]
-            (parts[2][0] if bias.ndim == 2 else parts[2])[columns] = joined[filled, gate, :units]
-        for gate, columns in self._columns(self.recurrent_order, units):
-            parts[1][:, columns] = joined[:units, gate, :units]
-            if bias.ndim == 2:
-                parts[2][1, columns] = joined[filled, gate, :units]
-        return parts
 
-    @staticmethod
-    def _columns(order: tuple[int | None, ...], units: int) -> list[tuple[int, slice]]:
-        return [
-            (gate, slice(keras_gate * units, (keras_gate + 1) * units))
-            for gate, keras_gate in enumerate(order)
-            if keras_gate is not None
-        ]
+class _Layout(NamedTuple):
+    """Where the kernels have the weights of a layer.
+
+    The first three have places in the array of `_numbers`, each for all columns, packed; the others, in the shapes of
+    Keras, places in the summed gradient.
+    """
+
+    forward: np.ndarray
+    """A row for each row of an operand, a column for each gate and unit."""
+    into_state: np.ndarray
+    """A row for each gate and unit, a column for each unit."""
+    into_inputs: np.ndarray
+    """The same with a column for each feature."""
+    kernel: np.ndarray
+    recurrent: np.ndarray
+    bias: np.ndarray
+
+
+def _numbers(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """All weights as one array, behind a zero, and of two biases the sum."""
+    sums = [bias[0] + bias[1]] if bias.ndim == 2 else []
+    parts = [np.zeros(1, np.float32), kernel, recurrent, bias, *sums]
+    return np.concatenate([part.reshape(-1) for part in parts])
+
+
+@functools.lru_cache
+def _layout(
+    cell: _Cell,
+    gradient_shape: tuple[int, int, int],
+    kernel_shape: tuple[int, int],
+    recurrent_shape: tuple[int, int],
+    bias_shape: tuple[int, ...],
+) -> _Layout:
+    (features, columns), (units, _) = kernel_shape, recurrent_shape
+    biases = len(bias_shape)  # one, or two as a matrix
+    filled = -(-units // 4) * 4
+    numbers = 1 + np.arange((features + units + 3) * columns).reshape(-1, columns)
+    kernel, recurrent, bias = np.split(numbers, [features, features + units])
+    joined = np.zeros((filled + 1 + features, GATES, filled), np.intp)
+    places = np.arange(np.prod(gradient_shape)).reshape(gradient_shape)
+    of_kernel, of_recurrent = np.empty(kernel_shape, np.intp), np.empty(recurrent_shape, np.intp)
+    of_bias = np.empty((biases, columns), np.intp)
+    for gate, (given, fed_back) in enumerate(zip(cell.order, cell.recurrent_order, strict=True)):
+        if given is not None:
+            of = slice(given * units, (given + 1) * units)
+            joined[filled + 1 :, gate, :units] = kernel[:, of]
+            joined[filled, gate, :units] = bias[0, of]
+            of_kernel[:, of] = places[filled + 1 : filled + 1 + features, gate, :units]
+            of_bias[0, of] = places[filled, gate, :units]
+        if fed_back is not None:
+            of = slice(fed_back * units, (fed_back + 1) * units)
+            joined[:units, gate, :units] = recurrent[:, of]
+            of_recurrent[:, of] = places[:units, gate, :units]
+            if biases == 2:
+                # Behind the two biases stands their sum.
+                joined[filled, gate, :units] = bias[1 if given is None else 2, of]
+                of_bias[1, of] = places[filled, gate, :units]
+    rows = joined.reshape(-1, GATES * filled)
+    return _Layout(
+        forward=_packed(rows),
+        into_state=_packed(rows.T[:, :filled]),
+        into_inputs=_packed(rows.T[:, filled + 1 :]),
+        kernel=of_kernel,
+        recurrent=of_recurrent,
+        bias=of_bias.reshape(bias_shape),
+    )
 
 
 # In Keras update, reset, candidate; and input, forget, candidate, output.
@@ -377,8 +411,8 @@ def _forward(
     finals = aligned_empty(initial.shape)
     blocks = -(-samples // LANES)
     saved = aligned_empty((blocks, steps, cell.saved, loop.units, LANES) if save else (0,))
-    joined = _packed(cell.join(*weights).reshape(-1, GATES * loop.units))
-    _run(cell.forward, loop, joined, initial, outputs, finals, saved)
+    packed = _numbers(*weights).take(cell.layout(loop, *weights).forward)
+    _run(cell.forward, loop, packed, initial, outputs, finals, saved)
     return outputs, finals, saved
 
 
@@ -398,19 +432,16 @@ def _backward(
     """Gradients of inputs (an empty array if they are constant), initial states and weights."""
     loop = _loop(cell, modes, keep, input_masks, state_masks, inputs, initial)
     blocks = -(-loop.samples // LANES)
-    units, features = loop.units, loop.features
+    numbers, layout = _numbers(*weights), cell.layout(loop, *weights)
     input_gradient = aligned_empty((0,) if modes.constant_inputs else inputs.shape)
     initial_gradient = aligned_empty(initial.shape)
     sums = aligned_empty((blocks, *kernels.gradient_shape(loop)))
     sums[:] = 0
-    # A column for each unit or feature.
-    joined = cell.join(*weights).reshape(-1, GATES * units).T
-    into_state, into_inputs = _packed(joined[:, :units]), _packed(joined[:, units + 1 :])
     _run(
         cell.backward,
         loop,
-        into_state,
-        into_inputs,
+        numbers.take(layout.into_state),
+        numbers.take(layout.into_inputs),
         saved,
         upstream,
         final_upstream,
@@ -420,8 +451,9 @@ def _backward(
     )
     # One block after the other, whichever was computed first. What is too large shows in the loss, as with TensorFlow.
     with np.errstate(all="ignore"):
-        total = sums.sum(axis=0)[: units + 1 + features]
-    return [input_gradient, initial_gradient, *cell.split(total, *weights)]
+        total = sums.sum(axis=0)
+    of_weights = (layout.kernel, layout.recurrent, layout.bias)
+    return [input_gradient, initial_gradient, *map(total.take, of_weights)]
 
 
 def _loop(
@@ -467,9 +499,11 @@ def _by_block(values: np.ndarray, width: int) -> np.ndarray:
     """`(n, samples, up to width)` as flat `(blocks, n, width, LANES)`, filled up with zeros."""
     count, samples, size = values.shape
     blocks = -(-samples // LANES)
-    filled = np.zeros((count, blocks * LANES, width), np.float32)
-    filled[:, :samples, :size] = values
-    parts = filled.reshape(count, blocks, LANES, width)
+    if (blocks * LANES, width) != (samples, size):
+        filled = np.zeros((count, blocks * LANES, width), np.float32)
+        filled[:, :samples, :size] = values
+        values = filled
+    parts = values.reshape(count, blocks, LANES, width)
     return np.ascontiguousarray(parts.transpose(1, 0, 3, 2)).reshape(-1)
 
 
@@ -477,7 +511,7 @@ def _packed(weights: np.ndarray) -> np.ndarray:
     """Weights `(rows, columns)` as flat `(columns / 4, rows, 4)`, filled up with zeros."""
     rows, columns = weights.shape
     tiles = -(-columns // 4)
-    filled = np.zeros((rows, tiles * 4), np.float32)
+    filled = np.zeros((rows, tiles * 4), weights.dtype)
     filled[:, :columns] = weights
     return np.ascontiguousarray(filled.reshape(rows, tiles, 4).transpose(1, 0, 2)).reshape(-1)
 
