@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from seqconv.models.layers.convolution import Conv1D, ConvolutionStack
 from seqconv.models.layers.native import tensorflow_alone
+from seqconv.models.layers.pooling import GlobalMaxPooling1D
 
 
 def pair(
@@ -189,6 +190,46 @@ def test_together_they_give_the_bits_of_each_by_itself(filters, pool_size):
     for one, other, by_tensorflow in zip(together, apart, alone, strict=True):
         np.testing.assert_array_equal(one, other)
         np.testing.assert_allclose(one, by_tensorflow, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("time", [60, None, 300])
+@pytest.mark.parametrize("wild", [False, True])
+def test_the_maximum_over_time_of_a_stack_gives_the_bits_of_a_layer_behind_it(time, wild):
+    """As the pooling of the last convolution, and by a layer, where the time is unknown or too long for that."""
+    inputs = np.random.default_rng(0).normal(size=(20, time or 60, 5)).astype(np.float32)
+    # Equal maxima, outputs that are zero everywhere, and what is no number.
+    inputs[1], inputs[2, :, :] = inputs[1, 0], 0
+    if wild:
+        inputs[3, 7, 0] = np.nan
+    stack, layers = stack_and_layers([16, 5], 1)
+    stack.convolutions[1].bias.assign([-9.0, 0.0, 0.5, 1.0, 9.0])
+    joined = ConvolutionStack(stack.convolutions, global_max=True)
+    layers.add(GlobalMaxPooling1D())
+    upstream = np.random.default_rng(1).normal(size=(20, 5)).astype(np.float32)
+
+    def found(layer):
+        @tf.function(input_signature=[tf.TensorSpec((None, time, 5)), tf.TensorSpec((None, 5))])
+        def graph(inputs, upstream):
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                outputs = layer(inputs)
+            return outputs, *tape.gradient(outputs, [inputs, *layer.trainable_variables], upstream)
+
+        return graph(inputs, upstream)
+
+    together, apart = found(joined), found(layers)
+    assert together[0].shape == joined.compute_output_shape(inputs.shape) == (20, 5)
+    for one, other in zip(together, apart, strict=True):
+        np.testing.assert_array_equal(one, other)
+    if not wild:
+        with tensorflow_alone():
+            np.testing.assert_allclose(joined(inputs), together[0], rtol=2e-5, atol=2e-5)
+        plain = joined.plain()
+        plain.build((None, time, 5))
+        plain.set_weights(joined.get_weights())
+        np.testing.assert_allclose(plain(inputs), together[0], rtol=2e-5, atol=2e-5)
+        again = ConvolutionStack.from_config(joined.get_config())
+        assert again.compute_output_shape((None, time, 5)) == (None, 5)
 
 
 @pytest.mark.parametrize("filters", [[7], [16, 5], [20, 33, 16]])
