@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def epoch_line(record: EpochRecord, epochs: int, *, best: bool) -> str:
     """What people see of a finished epoch."""
     validation = {f"val_{name}": value for name, value in record.validation.items()}
     metrics = "  ".join(
-        f"{name} {value:.4f}"
+        f"{name} {value:.{decimals([value]) + 1}f}"
         for name, value in {**record.training, **validation}.items()
         if value is not None
     )
@@ -128,12 +128,15 @@ def show_metrics(
     metric, last = task.primary_metric, list(splits)[-1]
     reference = value_of(baselines[task.reference][last], metric.name)
     compared: dict[str, Mapping[Any, Mapping[str, Json]]] = {**baselines, model: splits}
+    shown = decimals(
+        value_of(values[split], metric.name) for values in compared.values() for split in splits
+    )
     rows = [
         [
             name.replace("_", " "),
-            *(f"{value_of(values[split], metric.name):.3f}" for split in splits),
+            *(f"{value_of(values[split], metric.name):.{shown}f}" for split in splits),
             against(value_of(values[last], metric.name), reference, metric),
-            _interval(differences.get(name)),
+            _interval(differences.get(name), shown),
         ]
         for name, values in compared.items()
     ]
@@ -147,11 +150,18 @@ def show_metrics(
         console.table(breakdown.title, breakdown.columns, breakdown.rows)
 
 
-def _interval(difference: Mapping[str, Json] | None) -> str:
+def decimals(values: Iterable[float | None]) -> int:
+    """Decimals of the numbers of a table: three, or so many that the largest has three digits behind its zeros."""
+    sizes = [abs(value) for value in values if value is not None and math.isfinite(value)]
+    largest = max(sizes, default=0)
+    return 3 if largest == 0 or largest >= 0.1 else 2 - math.floor(math.log10(largest))
+
+
+def _interval(difference: Mapping[str, Json] | None, shown: int) -> str:
     # A single sample gives none.
     if difference is None or difference["low"] is None or math.isinf(difference["low"]):
         return ""
-    return f"{difference['low']:.3f} to {difference['high']:.3f}"
+    return f"{difference['low']:.{shown}f} to {difference['high']:.{shown}f}"
 
 
 def show_folds(task: Task, model: str, results: Sequence[Result], whole: Result) -> None:
@@ -159,16 +169,20 @@ def show_folds(task: Task, model: str, results: Sequence[Result], whole: Result)
     metric = task.primary_metric
     names = [*(whole.baselines or {}), model]
 
-    def row(title: str, result: Result) -> list[str]:
+    def row(result: Result) -> list[float | None]:
         judged = {**(result.baselines or {}), model: {"test": result.test}}
-        values = [value_of(judged.get(name, {}).get("test", {}), metric.name) for name in names]
-        return [title, *("" if value is None else f"{value:.3f}" for value in values)]
+        return [value_of(judged.get(name, {}).get("test", {}), metric.name) for name in names]
 
-    rows = [row(f"fold {number}", result) for number, result in enumerate(results, start=1)]
-    rows.append(row("mean", whole))
+    found = {f"fold {number}": row(result) for number, result in enumerate(results, start=1)}
+    found["mean"] = row(whole)
     if whole.spread is not None:
         spread = Result(test=whole.spread["test"], baselines=whole.spread["baselines"])
-        rows.append(row("standard deviation", spread))
+        found["standard deviation"] = row(spread)
+    shown = decimals(value for values in found.values() for value in values)
+    rows = [
+        [title, *("" if value is None else f"{value:.{shown}f}" for value in values)]
+        for title, values in found.items()
+    ]
     simulated = (whole.dataset or {})["source"] == "simulated"
     title = f"{title_of(task, metric, simulated=simulated)}, test"
     console.table(title, ["", *(name.replace("_", " ") for name in names)], rows)
@@ -233,8 +247,9 @@ def show_averaged(
     """
     metric = task.primary_metric
     splits = [split for split in EVALUATED if all(split in found for _, found in results)]
-    rows = [
-        [name, *(f"{value_of(found[split], metric.name):.3f}" for split in splits)]
-        for name, found in results
+    values = [
+        (name, [value_of(found[split], metric.name) for split in splits]) for name, found in results
     ]
+    shown = decimals(value for _, row in values for value in row)
+    rows = [[name, *(f"{value:.{shown}f}" for value in row)] for name, row in values]
     console.table(f"{title}, {metric.title}", [column, *splits], rows)
