@@ -202,7 +202,6 @@ def our_step(
 ) -> tuple[Runner, Any]:
     """One step as the loop takes it: arrays in, the loss and the predictions out."""
     from seqconv.tasks.forecasting.windows import aligned_empty
-    from seqconv.training.steps import as_tensor
     from seqconv.training.tensorflow_import import deterministic_operations
 
     with deterministic_operations(True):
@@ -215,7 +214,7 @@ def our_step(
 
     def run() -> None:
         with deterministic_operations(True):
-            loss, predictions = train(as_tensor(inputs), targets, np.float32(1e-3))
+            loss, predictions = train(inputs, targets, np.float32(1e-3))
         float(loss)
         predictions.numpy()
 
@@ -225,7 +224,7 @@ def our_step(
 def our_predictions(work: str) -> Runner:
     """Forecasts of many windows, in the batches of an evaluation."""
     from seqconv.training.predictor import EVALUATION_BATCH
-    from seqconv.training.steps import as_tensor, compile_prediction
+    from seqconv.training.steps import compile_prediction
 
     model = our_training(WORKS[work])[1]
     spec = our_spec(WORKS[work])
@@ -235,7 +234,7 @@ def our_predictions(work: str) -> Runner:
 
     def run() -> None:
         for first in range(0, len(windows), EVALUATION_BATCH):
-            predict(as_tensor(windows[first : first + EVALUATION_BATCH]), targets)[0].numpy()
+            predict(windows[first : first + EVALUATION_BATCH], targets)[0].numpy()
 
     return run
 
@@ -274,15 +273,13 @@ def our_batches(task: Any = None) -> Callable[[], tuple[np.ndarray, np.ndarray]]
 
 def our_step_on_rows(rows: int) -> Runner:
     """Sampling a batch from a record of so many rows, and the step on it."""
-    from seqconv.training.steps import as_tensor
-
     task = our_task(rows, "split.train_end=0.5", "split.validation_end=0.75")
     train, _ = our_training(WORKS["conv_gru"], task)
     batches = our_batches(task)
 
     def run() -> None:
         inputs, targets = batches()
-        float(train(as_tensor(inputs), targets, np.float32(1e-3))[0])
+        float(train(inputs, targets, np.float32(1e-3))[0])
 
     return run
 

@@ -192,23 +192,37 @@ def test_together_they_give_the_bits_of_each_by_itself(filters, pool_size):
         np.testing.assert_allclose(one, by_tensorflow, rtol=2e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("time", [60, None, 300])
-@pytest.mark.parametrize("wild", [False, True])
-def test_the_maximum_over_time_of_a_stack_gives_the_bits_of_a_layer_behind_it(time, wild):
-    """As the pooling of the last convolution, and by a layer, where the time is unknown or too long for that."""
-    inputs = np.random.default_rng(0).normal(size=(20, time or 60, 5)).astype(np.float32)
-    # Equal maxima, outputs that are zero everywhere, and what is no number.
-    inputs[1], inputs[2, :, :] = inputs[1, 0], 0
+# Filters of the last convolution: no whole vector of 16, one, two and a rest. Of 132 steps it leaves 128, of 133 129.
+@pytest.mark.parametrize("last", [5, 16, 33])
+@pytest.mark.parametrize(
+    ("time", "pool_size", "wild"),
+    [
+        (60, 1, False),
+        (60, 1, True),
+        (None, 1, False),
+        (132, 1, True),
+        (133, 1, True),
+        (60, 2, False),
+    ],
+)
+def test_the_maximum_over_time_of_a_stack_gives_the_bits_of_a_layer_behind_it(
+    last, time, pool_size, wild
+):
+    """As the pooling of the last convolution, or by a layer: if the time is unknown or too long, or there is one."""
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(20, time or 60, 5)).astype(np.float32)
+    # Equal maxima, and outputs that are zero everywhere.
+    inputs[1], inputs[2] = inputs[1, 0], 0
     if wild:
         inputs[3, 7, 0] = np.nan
-    stack, layers = stack_and_layers([16, 5], 1)
-    stack.convolutions[1].bias.assign([-9.0, 0.0, 0.5, 1.0, 9.0])
+    stack, layers = stack_and_layers([16, last], pool_size)
+    stack.convolutions[1].bias.assign(np.linspace(-9, 9, last))
     joined = ConvolutionStack(stack.convolutions, global_max=True)
     layers.add(GlobalMaxPooling1D())
-    upstream = np.random.default_rng(1).normal(size=(20, 5)).astype(np.float32)
+    upstream = random.normal(size=(20, last)).astype(np.float32)
 
     def found(layer):
-        @tf.function(input_signature=[tf.TensorSpec((None, time, 5)), tf.TensorSpec((None, 5))])
+        @tf.function(input_signature=[tf.TensorSpec((None, time, 5)), tf.TensorSpec((None, last))])
         def graph(inputs, upstream):
             with tf.GradientTape() as tape:
                 tape.watch(inputs)
@@ -218,7 +232,7 @@ def test_the_maximum_over_time_of_a_stack_gives_the_bits_of_a_layer_behind_it(ti
         return graph(inputs, upstream)
 
     together, apart = found(joined), found(layers)
-    assert together[0].shape == joined.compute_output_shape(inputs.shape) == (20, 5)
+    assert together[0].shape == joined.compute_output_shape(inputs.shape) == (20, last)
     for one, other in zip(together, apart, strict=True):
         np.testing.assert_array_equal(one, other)
     if not wild:
@@ -228,8 +242,15 @@ def test_the_maximum_over_time_of_a_stack_gives_the_bits_of_a_layer_behind_it(ti
         plain.build((None, time, 5))
         plain.set_weights(joined.get_weights())
         np.testing.assert_allclose(plain(inputs), together[0], rtol=2e-5, atol=2e-5)
-        again = ConvolutionStack.from_config(joined.get_config())
-        assert again.compute_output_shape((None, time, 5)) == (None, 5)
+
+
+def test_a_stack_with_the_maximum_over_time_comes_back_with_its_type():
+    layers = [Conv1D(16, 3, 2, dtype="mixed_bfloat16"), Conv1D(5, 3, dtype="mixed_bfloat16")]
+    stack = ConvolutionStack(layers, global_max=True, dtype="mixed_bfloat16")
+    again = ConvolutionStack.from_config(stack.get_config())
+    assert again.compute_output_shape((None, 60, 5)) == (None, 5)
+    for layer in (stack, again, stack.plain()):
+        assert layer(INPUTS).dtype == tf.bfloat16
 
 
 @pytest.mark.parametrize("filters", [[7], [16, 5], [20, 33, 16]])

@@ -46,6 +46,7 @@ def write(path: str) -> None:
     convolution.build((None, None, 24))
     layers = {
         "stack": (ConvolutionStack([Conv1D(33, 3, 2), Conv1D(64, 2), Conv1D(20, 2)]), windows),
+        "maximum": (ConvolutionStack([Conv1D(33, 3, 2), Conv1D(36, 2)], global_max=True), windows),
         "gru": (GRU(13, return_sequences=True), windows),
         "lstm": (LSTM(13, return_sequences=True), windows),
         "wide_gru": (GRU(45, recurrent_dropout=0.3), windows),

@@ -36,6 +36,7 @@ TOKENS = RANDOM.integers(300, size=(70, 30)).astype(np.int32)
         (lambda: Conv1D(20, 3), WINDOWS),
         (lambda: Conv1D(20, 3, 4), WINDOWS),
         (lambda: ConvolutionStack([Conv1D(20, 3, 4), Conv1D(16, 2)]), WINDOWS),
+        (lambda: ConvolutionStack([Conv1D(20, 3, 4), Conv1D(33, 2)], global_max=True), WINDOWS),
         (GlobalMaxPooling1D, WINDOWS),
         (of_tokens, TOKENS),
     ],

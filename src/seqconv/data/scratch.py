@@ -94,7 +94,7 @@ def _reserve(stream: IO[bytes], size: int) -> None:
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
-    """An array at an address that TensorFlow can use as it is; see `seqconv.training.steps.as_tensor`."""
+    """An array at an address that TensorFlow can use as it is; see `seqconv.training.steps.Graph`."""
     size = np.dtype(dtype).itemsize * math.prod(shape)
     raw = np.empty(size + ALIGNMENT, np.uint8)
     first = -raw.ctypes.data % ALIGNMENT

@@ -33,7 +33,7 @@ from seqconv.training.predictor import (
 )
 from seqconv.training.sampling import TrainingOrder
 from seqconv.training.signals import Signals
-from seqconv.training.steps import as_tensor, build_optimizer, compile_training
+from seqconv.training.steps import build_optimizer, compile_training
 
 # Predictions of the validation split that are kept from the best epoch to the end of the run.
 KEPT_BYTES = 64 * 2**20
@@ -208,7 +208,7 @@ class Training:
         indices = self.order.indices(progress.epoch, progress.step)
         inputs, targets = self.predictor.batch(self.samples, indices)
         inputs = self.task.augment(inputs, self.order.generator(progress.epoch, progress.step))
-        mean, predictions = self._train_step(as_tensor(inputs), targets, np.float32(rate))
+        mean, predictions = self._train_step(inputs, targets, np.float32(rate))
         loss = float(mean)
         self._count(loss, predictions.numpy(), targets, time.perf_counter() - before)
         return loss

@@ -18,7 +18,7 @@ from seqconv.runs import layout
 from seqconv.runs.checkpoints import Checkpoint
 from seqconv.tasks.contract import Loss, Predicted, Samples, SequenceSpec
 from seqconv.training import tensorflow_import
-from seqconv.training.steps import as_tensor, compile_prediction
+from seqconv.training.steps import compile_prediction
 
 # Evaluation keeps no gradients, so its batches can be larger; this many windows of 240 x 14 take 3.4 MB.
 EVALUATION_BATCH = 256
@@ -131,7 +131,7 @@ class Predictor:
         losses = np.empty(count, np.float32)
         for positions, used in _slices(count, EVALUATION_BATCH):
             inputs, wanted = self.batch(samples, order[positions])
-            predicted, loss = self._predict(as_tensor(inputs), wanted)
+            predicted, loss = self._predict(inputs, wanted)
             rows = order[positions[:used]]
             predictions[rows] = predicted.numpy()[:used]
             losses[rows] = loss.numpy()[:used]

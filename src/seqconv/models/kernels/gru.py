@@ -145,7 +145,7 @@ def backward(
     """
     units, lanes = loop.units, loop.units * 16
     size = operand_size(loop)
-    rows, kinds, columns = gradient_shape(loop)
+    rows, kinds, columns = gradient_shape(units, loop.features)
     o = block * rows * kinds * columns
     gates, state, room = scratch_places(loop)
     one = constant(1.0)

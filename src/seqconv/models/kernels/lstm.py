@@ -108,7 +108,7 @@ def backward(
 ) -> None:
     """As `gru.backward`, with two states `(samples, 2, shown)`."""
     lanes, size = loop.units * 16, operand_size(loop)
-    rows, kinds, columns = gradient_shape(loop)
+    rows, kinds, columns = gradient_shape(loop.units, loop.features)
     o = block * rows * kinds * columns
     gates, state, room = scratch_places(loop)
     cell = state + (loop.units + 15) // 16 * 256

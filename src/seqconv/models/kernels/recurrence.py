@@ -101,9 +101,9 @@ ARRAYS = ("inputs", "keep", "input_masks", "state_masks")
 
 
 @register_jitable
-def gradient_shape(loop: Loop) -> tuple[int, int, int]:
+def gradient_shape(units: int, features: int) -> tuple[int, int, int]:
     """Of the sums of the weights' gradients of a block: rows, the last three unused; gates; units and unused ones."""
-    return loop.units + 1 + loop.features + 3, GATES, (loop.units + 15) // 16 * 16
+    return units + 1 + features + 3, GATES, (units + 15) // 16 * 16
 
 
 @register_jitable

@@ -134,7 +134,9 @@ class ConvolutionStack(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.convolutions = list(convolutions)
-        self.pooling = GlobalMaxPooling1D(name="global_max") if global_max else None
+        self.pooling = (
+            GlobalMaxPooling1D(dtype=self.dtype_policy, name="global_max") if global_max else None
+        )
         self.supports_jit = False
 
     def build(self, input_shape: Any) -> None:
@@ -190,7 +192,8 @@ class ConvolutionStack(keras.layers.Layer):
         """The same in layers of Keras, with weights in the same order."""
         layers = [layer.plain() for layer in self.convolutions]
         if self.pooling is not None:
-            layers.append(keras.layers.GlobalMaxPooling1D(name=self.pooling.name))
+            policy, name = self.pooling.dtype_policy, self.pooling.name
+            layers.append(keras.layers.GlobalMaxPooling1D(dtype=policy, name=name))
         return keras.Sequential(layers, name=self.name)
 
 

@@ -315,16 +315,16 @@ class _Cell:
         size = self.gates * layer.units
         return (2, size) if getattr(layer, "reset_after", False) else (size,)
 
-    def layout(self, loop: kernels.Loop, *weights: np.ndarray) -> _Layout:
+    def layout(self, *weights: np.ndarray) -> _Layout:
         """Where the kernels have the weights of Keras: kernel, recurrent kernel, bias."""
-        return _layout(self, kernels.gradient_shape(loop), *(weight.shape for weight in weights))
+        return _layout(self, *(weight.shape for weight in weights))
 
 
 class _Layout(NamedTuple):
-    """Where the kernels have the weights of a layer.
+    """Where the kernels have the weights of a layer, as indices.
 
-    The first three have places in the array of `_numbers`, each for all columns, packed; the others, in the shapes of
-    Keras, places in the summed gradient.
+    The first three are into `_flattened` weights, and packed; the others, in the shapes of Keras, into the flattened
+    gradient.
     """
 
     forward: np.ndarray
@@ -338,17 +338,17 @@ class _Layout(NamedTuple):
     bias: np.ndarray
 
 
-def _numbers(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def _flattened(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """All weights as one array, behind a zero, and of two biases the sum."""
     sums = [bias[0] + bias[1]] if bias.ndim == 2 else []
     parts = [np.zeros(1, np.float32), kernel, recurrent, bias, *sums]
     return np.concatenate([part.reshape(-1) for part in parts])
 
 
-@functools.lru_cache
+# Six to eight times as large as the weights.
+@functools.lru_cache(maxsize=8)
 def _layout(
     cell: _Cell,
-    gradient_shape: tuple[int, int, int],
     kernel_shape: tuple[int, int],
     recurrent_shape: tuple[int, int],
     bias_shape: tuple[int, ...],
@@ -359,7 +359,8 @@ def _layout(
     numbers = 1 + np.arange((features + units + 3) * columns).reshape(-1, columns)
     kernel, recurrent, bias = np.split(numbers, [features, features + units])
     joined = np.zeros((filled + 1 + features, GATES, filled), np.intp)
-    places = np.arange(np.prod(gradient_shape)).reshape(gradient_shape)
+    gradient_shape = kernels.gradient_shape(filled, features)
+    of_gradient = np.arange(np.prod(gradient_shape)).reshape(gradient_shape)
     of_kernel, of_recurrent = np.empty(kernel_shape, np.intp), np.empty(recurrent_shape, np.intp)
     of_bias = np.empty((biases, columns), np.intp)
     for gate, (given, fed_back) in enumerate(zip(cell.order, cell.recurrent_order, strict=True)):
@@ -367,16 +368,16 @@ def _layout(
             of = slice(given * units, (given + 1) * units)
             joined[filled + 1 :, gate, :units] = kernel[:, of]
             joined[filled, gate, :units] = bias[0, of]
-            of_kernel[:, of] = places[filled + 1 : filled + 1 + features, gate, :units]
-            of_bias[0, of] = places[filled, gate, :units]
+            of_kernel[:, of] = of_gradient[filled + 1 : filled + 1 + features, gate, :units]
+            of_bias[0, of] = of_gradient[filled, gate, :units]
         if fed_back is not None:
             of = slice(fed_back * units, (fed_back + 1) * units)
             joined[:units, gate, :units] = recurrent[:, of]
-            of_recurrent[:, of] = places[:units, gate, :units]
+            of_recurrent[:, of] = of_gradient[:units, gate, :units]
             if biases == 2:
                 # Behind the two biases stands their sum.
                 joined[filled, gate, :units] = bias[1 if given is None else 2, of]
-                of_bias[1, of] = places[filled, gate, :units]
+                of_bias[1, of] = of_gradient[filled, gate, :units]
     rows = joined.reshape(-1, GATES * filled)
     return _Layout(
         forward=_packed(rows),
@@ -411,7 +412,7 @@ def _forward(
     finals = aligned_empty(initial.shape)
     blocks = -(-samples // LANES)
     saved = aligned_empty((blocks, steps, cell.saved, loop.units, LANES) if save else (0,))
-    packed = _numbers(*weights).take(cell.layout(loop, *weights).forward)
+    packed = _flattened(*weights).take(cell.layout(*weights).forward)
     _run(cell.forward, loop, packed, initial, outputs, finals, saved)
     return outputs, finals, saved
 
@@ -432,16 +433,16 @@ def _backward(
     """Gradients of inputs (an empty array if they are constant), initial states and weights."""
     loop = _loop(cell, modes, keep, input_masks, state_masks, inputs, initial)
     blocks = -(-loop.samples // LANES)
-    numbers, layout = _numbers(*weights), cell.layout(loop, *weights)
+    flattened, layout = _flattened(*weights), cell.layout(*weights)
     input_gradient = aligned_empty((0,) if modes.constant_inputs else inputs.shape)
     initial_gradient = aligned_empty(initial.shape)
-    sums = aligned_empty((blocks, *kernels.gradient_shape(loop)))
+    sums = aligned_empty((blocks, *kernels.gradient_shape(loop.units, loop.features)))
     sums[:] = 0
     _run(
         cell.backward,
         loop,
-        numbers.take(layout.into_state),
-        numbers.take(layout.into_inputs),
+        flattened.take(layout.into_state),
+        flattened.take(layout.into_inputs),
         saved,
         upstream,
         final_upstream,
