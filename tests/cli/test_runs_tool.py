@@ -19,11 +19,13 @@ from typer.testing import CliRunner
 
 from seqconv.cli import tools
 from seqconv.cli.overrides import read_command_line
+from seqconv.cli.sweep import _show
 from seqconv.config.errors import SeqconvError
 from seqconv.config.schema import to_yaml
 from seqconv.runs import compare as comparing
 from seqconv.runs.compare import larger_is_better
 from seqconv.runs.significance import compare_errors, mean_errors
+from seqconv.sweeps.manifest import Job, results_of
 from seqconv.tasks.contract import SampleErrors
 
 
@@ -269,6 +271,24 @@ def test_runs_of_other_leads_are_told_apart(sweep, several):
         answer("compare", sweep, "--significance")
     of_one = CliRunner().invoke(tools.app, ["runs", "best", str(sweep), "--where", "model=gru"])
     assert "different leads" not in of_one.stderr
+
+
+def test_a_sweep_says_itself_that_its_best_may_not_be_the_best(sweep, capsys):
+    jobs = [Job(number=number, key=str(number), words=(f"seed={number}",)) for number in range(5)]
+    for number in range(5):
+        hours = 24.5 if number < 3 else 25
+        set_dataset(sweep, number, {"lead": {"rows": round(hours * 6), "hours": hours}})
+    _show(results_of(sweep, jobs), jobs, sweep)
+    assert "the runs forecast different leads (25 h; 24.5 h)" in capsys.readouterr().err
+    for number in range(5):
+        set_dataset(sweep, number, {"lead": {"rows": 144, "hours": 24.0}})
+    config = sweep / "0" / "config.yaml"
+    config.write_text(config.read_text().replace("\nloss: ", "\nloss: huber #"))
+    _show(results_of(sweep, jobs), jobs, sweep)
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "different leads" not in shown
+    assert "they differ in loss): its order says little" in shown
+    assert "compare by seqconv runs compare --sort validation_mae" in shown
 
 
 def test_what_a_table_is_sorted_by_stands_in_it(sweep):

@@ -21,7 +21,7 @@ from seqconv.config.errors import (
 )
 from seqconv.config.schema import Config, load_config
 from seqconv.runs import layout
-from seqconv.runs.compare import read_row, sorted_rows
+from seqconv.runs.compare import Row, objective_notes, read_row, sorted_rows
 from seqconv.runs.files import json_line, remove_staging
 from seqconv.runs.layout import JOURNAL, MANIFEST
 from seqconv.runs.lock import locked
@@ -76,6 +76,7 @@ def _run_searching(line: CommandLine, sweep_dir: Path, signals: Signals) -> None
         return [Job(number=number, key="", words=()) for number in numbers]
 
     results = _launch(line, SweepJob(sweep_dir, configs=line.jobs), signals, jobs)
+    _note_different_objectives([read_row(sweep_dir / str(number)) for number in results])
     _note_changed_data(
         {
             number: load_config(sweep_dir / str(number) / layout.CONFIG)
@@ -186,9 +187,16 @@ def _show(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) -
     more = f", {MOST_LINES} of {len(rows)}" if len(rows) > MOST_LINES else ""
     name = rows[0].objective if rows else ""
     console.table(f"jobs, the best first{more}", ["job", "settings", "status", name], cells)
+    _note_different_objectives(rows)
     console.info(
         f"sweep directory {sweep_dir}; to compare: seqconv runs compare {sweep_dir}, or report"
     )
+
+
+def _note_different_objectives(rows: Sequence[Row]) -> None:
+    """Say why the best of a sweep may not be the best."""
+    for note in objective_notes(rows, option="seqconv runs compare --sort"):
+        console.info(note)
 
 
 def _note_progress(

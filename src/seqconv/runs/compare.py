@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from seqconv import console
 from seqconv.config.errors import ConfigError, OutputError, Problem, did_you_mean
+from seqconv.config.requirements import OF_LOSSES
 from seqconv.config.schema import OF_NO_EFFECT
 from seqconv.config.yaml_files import leaves, load_tree
 from seqconv.runs import layout
@@ -29,6 +31,10 @@ GROUPS = ("model", "dataset")
 SEED = "seed"
 # Of more the first and the last are named.
 MOST_LEADS = 6
+# Of what a run predicts, in a message.
+MOST_LETTERS = 200
+# Settings of what a loss is a mean of, and over what.
+OF_MEANS = (*OF_LOSSES, "target", "dataset.targets", "dataset.scaling")
 # Below a folder of runs are datasets and models, or sweeps, and then runs.
 DEEPEST = 5
 LARGER_IS_BETTER = {
@@ -174,6 +180,55 @@ def _leads(data: dict[str, Json]) -> str:
         if isinstance(lead, dict) and "rows" in lead
     ]
     return ", ".join(found) if len(found) <= MOST_LEADS else f"{found[0]} to {found[-1]}"
+
+
+def data_notes(rows: Sequence[Row]) -> Iterator[str]:
+    """Why no metric of runs can be compared, for people."""
+    names = {str(row.values["dataset.name"]) for row in rows if "dataset.name" in row.values}
+    if len(names) > 1:
+        yield f"the runs are of different datasets ({', '.join(sorted(names))}): their metrics cannot be compared"
+    elif len({row.fingerprint for row in rows if row.fingerprint}) > 1:
+        yield "the runs are of different data (`dataset.fingerprint` in metrics.json): their metrics cannot be compared"
+
+
+def objective_notes(
+    rows: Sequence[Row], sort: str | None = None, option: str = "--sort"
+) -> Iterator[str]:
+    """Why the order of runs says little, for people.
+
+    Args:
+        rows: of the runs.
+        sort: the metric that orders them; None: each run's objective.
+        option: of the command line, that names another.
+    """
+    leads = dict.fromkeys(row.leads for row in rows if row.leads)
+    if len(leads) > 1:
+        yield (
+            f"the runs forecast different leads ({textwrap.shorten('; '.join(leads), MOST_LETTERS)}): the further ones "
+            "are the harder, whatever the model; choose runs of one by --where, or give all the same `lead`"
+        )
+    objectives = {row.objective for row in rows}
+    if len(objectives) > 1:
+        yield (
+            f"the runs were chosen by different objectives ({', '.join(sorted(objectives))}), whose order says "
+            f"nothing; {option} names one metric for all"
+        )
+    elif sort is None and objectives == {"val_loss"}:
+        differing = [
+            key for key in OF_MEANS if len({json.dumps(row.values.get(key)) for row in rows}) > 1
+        ]
+        if differing:
+            metrics = ["validation_scaled.mae", "validation_mae"]
+            if not {"dataset.scaling", "dataset.targets"}.isdisjoint(differing):
+                # In standard deviations of all series together or of each, or of other targets.
+                metrics.remove("validation_scaled.mae")
+            known = [
+                name for name in metrics if all(name in row.metrics for row in rows if row.metrics)
+            ]
+            yield (
+                f"val_loss is not of the same thing in all runs (they differ in {', '.join(differing)}): its order "
+                f"says little; compare by {option} {known[0] if known else 'a metric'}"
+            )
 
 
 def _values_in_sweep(run_dir: Path) -> dict[str, Json]:

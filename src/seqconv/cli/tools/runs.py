@@ -17,7 +17,6 @@ import typer
 
 from seqconv import console
 from seqconv.config.errors import ConfigError, OutputError, Problem, did_you_mean
-from seqconv.config.requirements import OF_LOSSES
 from seqconv.config.yaml_files import leaves
 from seqconv.runs import compare as comparing
 from seqconv.runs.compare import Group, Row
@@ -31,10 +30,6 @@ runs = typer.Typer(help="Look at runs and compare them.", no_args_is_help=True)
 
 # Metrics of a table on a terminal; csv and json have all.
 SHOWN = 4
-# Of what a run predicts, in a message.
-MOST_LETTERS = 200
-# Settings of what a loss is a mean of, and over what.
-OF_MEANS = (*OF_LOSSES, "target", "dataset.targets", "dataset.scaling")
 # Columns of csv and json; a run of 20 targets at 700 leads has 100,000 metrics of single ones.
 MOST_COLUMNS = 1000
 OUTPUTS = Path("outputs")
@@ -243,41 +238,8 @@ def _best_means(rows: Sequence[Row], key: str, metric: str) -> set[Path]:
 
 def _note_differences(rows: Sequence[Row], sort: str | None, option: str = "--sort") -> None:
     """Say why runs cannot be compared by what they are to be sorted by."""
-    names = {str(row.values["dataset.name"]) for row in rows if "dataset.name" in row.values}
-    if len(names) > 1:
-        console.info(
-            f"the runs are of different datasets ({', '.join(sorted(names))}): their metrics cannot be compared"
-        )
-    elif len({row.fingerprint for row in rows if row.fingerprint}) > 1:
-        console.info(
-            "the runs are of different data (`dataset.fingerprint` in metrics.json): their metrics cannot be compared"
-        )
-    leads = dict.fromkeys(row.leads for row in rows if row.leads)
-    if len(leads) > 1:
-        console.info(
-            f"the runs forecast different leads ({textwrap.shorten('; '.join(leads), MOST_LETTERS)}): the further ones "
-            "are the harder, whatever the model; choose runs of one by --where, or give all the same `lead`"
-        )
-    objectives = {row.objective for row in rows}
-    if len(objectives) > 1:
-        console.info(
-            f"the runs were chosen by different objectives ({', '.join(sorted(objectives))}), whose order says "
-            f"nothing; {option} names one metric for all"
-        )
-    elif sort is None and objectives == {"val_loss"}:
-        differing = [
-            key for key in OF_MEANS if len({json.dumps(r.values.get(key)) for r in rows}) > 1
-        ]
-        if differing:
-            metrics = ["validation_scaled.mae", "validation_mae"]
-            if not {"dataset.scaling", "dataset.targets"}.isdisjoint(differing):
-                # In standard deviations of all series together or of each, or of other targets.
-                metrics.remove("validation_scaled.mae")
-            known = [name for name in metrics if all(name in r.metrics for r in rows if r.metrics)]
-            console.info(
-                f"val_loss is not of the same thing in all runs (they differ in {', '.join(differing)}): its order "
-                f"says little; compare by {option} {known[0] if known else 'a metric'}"
-            )
+    for note in (*comparing.data_notes(rows), *comparing.objective_notes(rows, sort, option)):
+        console.info(note)
 
 
 def _note_shared_members(groups: Sequence[Group]) -> None:
@@ -405,7 +367,7 @@ def _refuse_other_data(groups: Sequence[Group]) -> None:
         for row, data in zip(rows, datasets, strict=True)
     )
     if len(predicted) > 1:
-        listed = " and ".join(textwrap.shorten(each, MOST_LETTERS) for each in predicted)
+        listed = " and ".join(textwrap.shorten(each, comparing.MOST_LETTERS) for each in predicted)
         rule = (
             f"the best and the next predict other targets or leads, or in other units ({listed}), whose errors cannot "
             "be compared; choose by --where"
