@@ -278,13 +278,17 @@ def test_a_sweep_says_itself_that_its_best_may_not_be_the_best(sweep, capsys):
     for number in range(5):
         hours = 24.5 if number < 3 else 25
         set_dataset(sweep, number, {"lead": {"rows": round(hours * 6), "hours": hours}})
-    _show(results_of(sweep, jobs), jobs, sweep)
+    _show(
+        comparing.read_rows(sweep / str(number) for number in results_of(sweep, jobs)), jobs, sweep
+    )
     assert "the runs forecast different leads (25 h; 24.5 h)" in capsys.readouterr().err
     for number in range(5):
         set_dataset(sweep, number, {"lead": {"rows": 144, "hours": 24.0}})
     config = sweep / "0" / "config.yaml"
     config.write_text(config.read_text().replace("\nloss: ", "\nloss: huber #"))
-    _show(results_of(sweep, jobs), jobs, sweep)
+    _show(
+        comparing.read_rows(sweep / str(number) for number in results_of(sweep, jobs)), jobs, sweep
+    )
     shown = " ".join(capsys.readouterr().err.split())
     assert "different leads" not in shown
     assert "they differ in loss): its order says little" in shown

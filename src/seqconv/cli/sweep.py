@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from seqconv import console
@@ -19,9 +19,9 @@ from seqconv.config.errors import (
     RequirementError,
     SweepError,
 )
-from seqconv.config.schema import Config, load_config
+from seqconv.config.schema import Config
 from seqconv.runs import layout
-from seqconv.runs.compare import Row, objective_notes, read_row, sorted_rows
+from seqconv.runs.compare import Row, objective_notes, read_rows, sorted_rows
 from seqconv.runs.files import json_line, remove_staging
 from seqconv.runs.layout import JOURNAL, MANIFEST
 from seqconv.runs.lock import locked
@@ -76,15 +76,9 @@ def _run_searching(line: CommandLine, sweep_dir: Path, signals: Signals) -> None
         return [Job(number=number, key="", words=()) for number in numbers]
 
     results = _launch(line, SweepJob(sweep_dir, configs=line.jobs), signals, jobs)
-    _note_different_objectives([read_row(sweep_dir / str(number)) for number in results])
-    _note_changed_data(
-        {
-            number: load_config(sweep_dir / str(number) / layout.CONFIG)
-            for number, result in results.items()
-            if result.dataset is not None
-        },
-        results,
-    )
+    rows = _rows(results, sweep_dir)
+    _note_different_objectives(rows)
+    _note_changed_data(rows)
     _judge(results, jobs(), sweep_dir, list(results))
 
 
@@ -118,8 +112,9 @@ def _run(line: CommandLine, keys: Sequence[str], sweep_dir: Path, signals: Signa
     if not line.halves:
         _report(run_job, done)
     results = _launch(line, run_job, signals, lambda: jobs)
-    _show(results, jobs, sweep_dir)
-    _note_changed_data(configs, results)
+    rows = _rows(results, sweep_dir)
+    _show(rows, jobs, sweep_dir)
+    _note_changed_data(rows)
     # What halving has left behind was not trained to its end.
     final = _done(sweep_dir, configs, results) if line.halves else results
     _judge(results, jobs, sweep_dir, list(final))
@@ -171,10 +166,15 @@ def _signal_of(leaving: SystemExit) -> int | None:
     return code - 128 if isinstance(code, int) and code > 128 else None
 
 
-def _show(results: Mapping[int, Result], jobs: Sequence[Job], sweep_dir: Path) -> None:
+def _rows(results: Iterable[int], sweep_dir: Path) -> list[Row]:
+    """What is known of the jobs of these numbers."""
+    return read_rows(sweep_dir / str(number) for number in results)
+
+
+def _show(rows: Sequence[Row], jobs: Sequence[Job], sweep_dir: Path) -> None:
     """The best jobs first."""
     labels = {sweep_dir / str(job.number): job.label for job in jobs}
-    rows = sorted_rows([read_row(sweep_dir / str(number)) for number in results])
+    rows = sorted_rows(rows)
     cells = [
         [
             row.run_dir.name,
@@ -275,16 +275,13 @@ def _note_refused_jobs(jobs: Mapping[int, Config | ConfigError]) -> None:
         console.info(f"{name} {_listed(numbers)} of the sweep cannot start:\n{mistake}")
 
 
-def _note_changed_data(
-    configs: Mapping[int, Config | ConfigError], results: Mapping[int, Result]
-) -> None:
+def _note_changed_data(rows: Sequence[Row]) -> None:
     """Name the jobs between which a file has changed: those that were done before it did are not run again."""
     found: dict[str, dict[int, str]] = {}
-    for number, result in results.items():
-        config = configs.get(number)
-        if isinstance(config, Config) and result.dataset is not None:
-            source = checksum(config.tree["dataset"])
-            found.setdefault(source, {})[number] = str(result.dataset.get("fingerprint"))
+    for row in rows:
+        if row.fingerprint:
+            source = {key: row.values[key] for key in row.values if key.startswith("dataset.")}
+            found.setdefault(checksum(source), {})[int(row.run_dir.name)] = row.fingerprint
     for fingerprints in found.values():
         groups = [_listed(numbers) for numbers in _by_value(fingerprints).values()]
         if len(groups) > 1:

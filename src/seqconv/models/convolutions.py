@@ -45,7 +45,7 @@ class StackSection(ModelSection):
         if self.pooling == "max" and layers:
             sequence = _stack(layers, sequence, global_max)
         else:
-            sequence = self._with_averages(layers, sequence)
+            sequence = self._one_by_one(layers, sequence)
             if global_max:
                 from seqconv.models.layers.pooling import GlobalMaxPooling1D
 
@@ -86,8 +86,8 @@ class StackSection(ModelSection):
                 name=f"convolution_{number}",
             )
 
-    def _with_averages(self, layers: list[Any], sequence: Any) -> Any:
-        """After convolutions, each but the first of a model with a pooling by averages before it."""
+    def _one_by_one(self, layers: list[Any], sequence: Any) -> Any:
+        """After layers by themselves, each but the first of a model with a pooling by averages before it."""
         import keras
 
         first = len(self.filters) - len(layers)

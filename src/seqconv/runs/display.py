@@ -157,6 +157,15 @@ def decimals(values: Iterable[float | None]) -> int:
     return 3 if largest == 0 or largest >= 0.1 else 2 - math.floor(math.log10(largest))
 
 
+def _in_words(table: Sequence[tuple[str, Sequence[float | None]]]) -> list[list[str]]:
+    """Rows of names and numbers, all with as many decimals; nothing for None."""
+    shown = decimals(value for _, values in table for value in values)
+    return [
+        [name, *("" if value is None else f"{value:.{shown}f}" for value in values)]
+        for name, values in table
+    ]
+
+
 def _interval(difference: Mapping[str, Json] | None, shown: int) -> str:
     # A single sample gives none.
     if difference is None or difference["low"] is None or math.isinf(difference["low"]):
@@ -178,11 +187,7 @@ def show_folds(task: Task, model: str, results: Sequence[Result], whole: Result)
     if whole.spread is not None:
         spread = Result(test=whole.spread["test"], baselines=whole.spread["baselines"])
         found["standard deviation"] = row(spread)
-    shown = decimals(value for values in found.values() for value in values)
-    rows = [
-        [title, *("" if value is None else f"{value:.{shown}f}" for value in values)]
-        for title, values in found.items()
-    ]
+    rows = _in_words(list(found.items()))
     simulated = (whole.dataset or {})["source"] == "simulated"
     title = f"{title_of(task, metric, simulated=simulated)}, test"
     console.table(title, ["", *(name.replace("_", " ") for name in names)], rows)
@@ -250,6 +255,4 @@ def show_averaged(
     values = [
         (name, [value_of(found[split], metric.name) for split in splits]) for name, found in results
     ]
-    shown = decimals(value for _, row in values for value in row)
-    rows = [[name, *(f"{value:.{shown}f}" for value in row)] for name, row in values]
-    console.table(f"{title}, {metric.title}", [column, *splits], rows)
+    console.table(f"{title}, {metric.title}", [column, *splits], _in_words(values))

@@ -508,12 +508,12 @@ def _by_block(values: np.ndarray, width: int) -> np.ndarray:
     return np.ascontiguousarray(parts.transpose(1, 0, 3, 2)).reshape(-1)
 
 
-def _packed(weights: np.ndarray) -> np.ndarray:
-    """Weights `(rows, columns)` as flat `(columns / 4, rows, 4)`, filled up with zeros."""
-    rows, columns = weights.shape
+def _packed(indices: np.ndarray) -> np.ndarray:
+    """Indices `(rows, columns)` as flat `(columns / 4, rows, 4)`, filled up with that of a zero."""
+    rows, columns = indices.shape
     tiles = -(-columns // 4)
-    filled = np.zeros((rows, tiles * 4), weights.dtype)
-    filled[:, :columns] = weights
+    filled = np.zeros((rows, tiles * 4), np.intp)
+    filled[:, :columns] = indices
     return np.ascontiguousarray(filled.reshape(rows, tiles, 4).transpose(1, 0, 2)).reshape(-1)
 
 
